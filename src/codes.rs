@@ -92,7 +92,7 @@ impl CodesConfig {
     fn open(&self) -> Result<(Model, Composition), String> {
         let task = Composition::restore(("", 1.0), &self.task, &Modalities::builtin(), &self.saved);
         let task = task.map_err(|e| e.to_string())?;
-        let params = Params::new(0, &Device::Cpu);
+        let params = Params::blank(&Device::Cpu);
         let model = Model::with_params(&self.model, std::slice::from_ref(task.spec()), params);
         let model = model.map_err(|e| e.to_string())?;
         let bytes = BASE64.decode(&self.weights).map_err(|e| format!("weights: {e}"))?;

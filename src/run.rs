@@ -12,8 +12,8 @@ use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::{
-    Alone, MODEL_FILE, Outcome, Ranks, STATE_FILE, SaveError, Silent, TrainError, TrainTask, Trainer,
-    checkpoint,
+    Alone, MODEL_FILE, Outcome, PARAM, Ranks, STATE_FILE, SaveError, Silent, TensorFile, TrainError,
+    TrainTask, Trainer, checkpoint,
 };
 use candle_core::Device;
 use std::{
@@ -214,7 +214,7 @@ impl Run {
         let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
         let saved = saved.collect();
         let tasks = tasks.into_iter().map(train_task).collect();
-        let trainer = trainer(&config, tasks, device, ranks.clone())?;
+        let trainer = trainer(&config, tasks, Params::new(config.train.seed, device), ranks.clone())?;
         let start = match other {
             None => None,
             Some(other) => {
@@ -286,8 +286,13 @@ impl Run {
             checkpoint::remove_unfinished(&self.folder)?;
         }
         let tasks = self.splits(&self.config)?.into_iter().map(train_task).collect();
-        let mut trainer = trainer(&self.config, tasks, device, ranks)?;
-        if self.folder.join(STATE_FILE).exists() {
+        let is_saved = self.folder.join(STATE_FILE).exists();
+        let params = match is_saved {
+            true => Params::blank(device),
+            false => Params::new(self.config.train.seed, device),
+        };
+        let mut trainer = trainer(&self.config, tasks, params, ranks)?;
+        if is_saved {
             trainer.resume(&self.folder)?;
         }
         let (done, steps) = trainer.progress();
@@ -303,28 +308,32 @@ impl Run {
     /// # Errors
     /// [`RunError::NoWeights`] before the first checkpoint; if the weights do not fit.
     pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
-        let mut tasks = Vec::new();
-        for entry in self.config.tasks() {
-            let task = entry.restore(&self.modalities, self.saved(&entry.name)?)?;
-            tasks.push(NamedTask { name: entry.name, task: Arc::new(task) });
-        }
-        let specs: Vec<TaskSpec> = tasks.iter().map(|named| named.task.spec().clone()).collect();
-        let model = Model::new(&self.config.model, &specs, self.config.train.seed, device)?;
-        let file = match weights {
-            Weights::Best => MODEL_FILE,
-            Weights::Last => STATE_FILE,
+        let (file, prefix) = match weights {
+            Weights::Best => (MODEL_FILE, ""),
+            Weights::Last => (STATE_FILE, PARAM),
         };
         let path = self.folder.join(file);
         if !path.exists() {
             return Err(RunError::NoWeights { folder: self.folder.clone(), file });
         }
-        let (tensors, _) = checkpoint::load(&path, device)?;
-        let tensors = match weights {
-            Weights::Best => tensors,
-            Weights::Last => crate::train::weights_of(&tensors),
-        };
-        model.params().load(&tensors).map_err(|e| checkpoint::misfit(&path, e))?;
+        let saved = TensorFile::open(&path)?.below(prefix);
+        let tasks = self.tasks()?;
+        let specs: Vec<TaskSpec> = tasks.iter().map(|named| named.task.spec().clone()).collect();
+        let model = Model::with_params(&self.config.model, &specs, Params::blank(device))?;
+        model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
         Ok((model, tasks))
+    }
+
+    /// Its tasks, without data.
+    ///
+    /// # Errors
+    /// If a saved tokenizer or head cannot be restored.
+    pub fn tasks(&self) -> Result<Vec<NamedTask>, RunError> {
+        let restore = |entry: TaskEntry| {
+            let task = entry.restore(&self.modalities, self.saved(&entry.name)?)?;
+            Ok(NamedTask { name: entry.name, task: Arc::new(task) })
+        };
+        self.config.tasks().into_iter().map(restore).collect()
     }
 
     /// Opens each task with its data, with the settings of `config`, which may differ from the run's own.
@@ -388,11 +397,10 @@ fn train_task((entry, opened): (TaskEntry, Opened)) -> TrainTask {
 fn trainer(
     config: &RunConfig,
     tasks: Vec<TrainTask>,
-    device: &Device,
+    params: Params,
     ranks: Arc<dyn Ranks>,
 ) -> Result<Trainer, RunError> {
     let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
-    let params = Params::new(config.train.seed, device).freeze(&config.train.freeze);
-    let model = Model::with_params(&config.model, &specs, params)?;
+    let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;
     Ok(Trainer::over(ranks, &config.train, model, tasks)?)
 }

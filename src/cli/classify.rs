@@ -82,7 +82,12 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
         let predicted = unanswered.keep(file, answer(file))?.into_iter().flatten();
         predicted.for_each(|(row, predicted)| add(file, row, predicted));
     }
-    match args.json {
+    report(&rows, &unanswered, args.json)
+}
+
+/// Prints the classes of all rows; fails if a file has none.
+fn report(rows: &[Classified], unanswered: &Unanswered, json: bool) -> Result<()> {
+    match json {
         true => {
             let rows: Vec<Json> = rows.iter().map(json_row).chain(unanswered.json("file")).collect();
             print::json(&json!({ "rows": rows }))?;

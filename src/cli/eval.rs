@@ -119,7 +119,7 @@ pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
         return print::json(&json!(all));
     }
     measured.iter().for_each(|rows| println!("{rows}"));
-    let units = progress::loss_units(&model);
+    let units = progress::loss_units(model.tasks());
     let rows = all.iter().flat_map(|(output, metrics)| {
         let named = |name| progress::metric_name(name, units.get(output));
         let numbers = metrics.iter().filter_map(|(name, value)| Some((name, value.as_f64()?)));

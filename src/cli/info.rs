@@ -2,14 +2,13 @@
 
 use super::{print, progress};
 use crate::config::TaskEntry;
-use crate::model::Model;
+use crate::model::{Model, SavedTensors};
 use crate::registry::Modalities;
 use crate::report::curves::{self, Evaluation};
-use crate::run::{Run, Weights};
-use crate::task::TaskSpec;
-use crate::train::{MODEL_FILE, STATE_FILE, checkpoint, log};
+use crate::run::Run;
+use crate::task::{Task, TaskSpec};
+use crate::train::{MODEL_FILE, STATE_FILE, TensorFile, log};
 use anyhow::{Context, Result};
-use candle_core::Device;
 use clap::Args;
 use serde_json::{Value, json};
 use smalti_contract::{ContentSpec, KindSpec};
@@ -32,6 +31,16 @@ struct Saved {
     what: &'static str,
     bytes: u64,
     step: Option<u64>,
+    /// The number of elements of each tensor, by name.
+    counts: BTreeMap<String, usize>,
+}
+
+/// A run's model, as its settings, its tokenizers and the header of its weights describe it.
+struct Described {
+    tasks: Vec<TaskSpec>,
+    kinds: Vec<KindSpec>,
+    /// The number of parameters of each part, in the order of the forward pass.
+    parameters: Vec<(String, usize)>,
 }
 
 /// Describes a run.
@@ -39,13 +48,10 @@ pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
     let run = Run::open_with(&args.run, modalities)?;
     let lines = log::read(run.folder())?;
     let weights = saved(&run)?;
-    let model = match weights.iter().any(|saved| saved.file == MODEL_FILE) {
-        true => {
-            Some(run.load(Weights::Best, &Device::Cpu).with_context(|| args.run.display().to_string())?.0)
-        }
-        false => None,
-    };
-    let tasks = model.iter().flat_map(Model::tasks);
+    let best = weights.iter().find(|saved| saved.file == MODEL_FILE);
+    let model = best.map(|saved| describe(&run, saved)).transpose();
+    let model = model.with_context(|| args.run.display().to_string())?;
+    let tasks = model.iter().flat_map(|model| &model.tasks);
     let loss_weights: BTreeMap<String, f64> = tasks.flat_map(TaskSpec::loss_weights).collect();
     let best = curves::best(&curves::evaluations(&lines), &loss_weights);
     let logged = lines.iter().filter_map(|line| line["step"].as_u64()).max();
@@ -72,25 +78,34 @@ fn saved(run: &Run) -> Result<Vec<Saved>> {
     {
         let path = run.folder().join(file);
         let Ok(metadata) = path.metadata() else { continue };
-        let (_, texts) = checkpoint::load(&path, &Device::Cpu)?;
-        let step = texts.get("step").and_then(|step| step.parse().ok());
-        weights.push(Saved { file, what, bytes: metadata.len(), step });
+        let saved = TensorFile::open(&path)?;
+        let step = saved.texts().get("step").and_then(|step| step.parse().ok());
+        let counts = saved.shapes().into_iter().map(|(name, shape)| (name, shape.iter().product()));
+        weights.push(Saved { file, what, bytes: metadata.len(), step, counts: counts.collect() });
     }
     Ok(weights)
 }
 
-/// The number of parameters of each part of the model, in the order of the forward pass.
-fn parameters(model: &Model) -> Vec<(String, usize)> {
-    let mut parts: Vec<(String, usize)> = Vec::new();
-    for (name, var) in model.params().iter() {
+/// Describes a run's model without its weights.
+fn describe(run: &Run, saved: &Saved) -> Result<Described> {
+    let tasks: Vec<TaskSpec> = run.tasks()?.iter().map(|named| named.task.spec().clone()).collect();
+    let kinds = Model::kinds_of(&run.config().model, &tasks)?;
+    Ok(Described { tasks, kinds, parameters: parameters(&saved.counts) })
+}
+
+/// The parts of a model, in the order of the forward pass.
+const PARTS: [&str; 4] = ["embed", "encoder", "stack", "head"];
+
+/// The number of parameters of each part of the model, in the order of the forward pass, from those of each parameter.
+fn parameters(counts: &BTreeMap<String, usize>) -> Vec<(String, usize)> {
+    let mut parts: BTreeMap<(usize, &str), usize> = BTreeMap::new();
+    for (name, count) in counts {
         let part = name.split('.').next().unwrap_or(name);
-        match parts.iter_mut().find(|(known, _)| known == part) {
-            Some((_, count)) => *count += var.elem_count(),
-            None => parts.push((part.into(), var.elem_count())),
-        }
+        let place = PARTS.iter().position(|known| *known == part).unwrap_or(PARTS.len());
+        *parts.entry((place, part)).or_default() += count;
     }
-    parts.push(("total".into(), model.params().count()));
-    parts
+    let parts = parts.into_iter().map(|((_, part), count)| (part.to_string(), count));
+    parts.chain([("total".to_string(), counts.values().sum())]).collect()
 }
 
 /// The inputs of a task, each with its modality.
@@ -105,7 +120,7 @@ fn outputs(task: &TaskEntry) -> BTreeMap<&str, &str> {
 
 fn json(
     run: &Run,
-    model: Option<&Model>,
+    model: Option<&Described>,
     step: Option<u64>,
     best: Option<&Evaluation>,
     weights: &[Saved],
@@ -115,22 +130,28 @@ fn json(
         let (weight, loss_weight) = (task.weight, task.loss_weight);
         json!({ "name": task.name, "inputs": inputs, "outputs": outputs, "weight": weight, "loss_weight": loss_weight })
     });
-    let weights = weights.iter().map(|Saved { file, what, bytes, step }| {
+    let weights = weights.iter().map(|Saved { file, what, bytes, step, .. }| {
         json!({ "file": file, "what": what, "bytes": bytes, "step": step })
     });
     json!({
         "run": run.folder(),
         "settings": run.config(),
         "tasks": tasks.collect::<Vec<_>>(),
-        "kinds": model.map(Model::kinds),
-        "parameters": model.map(|model| parameters(model).into_iter().collect::<BTreeMap<_, _>>()),
+        "kinds": model.map(|model| &model.kinds),
+        "parameters": model.map(|model| model.parameters.iter().cloned().collect::<BTreeMap<_, _>>()),
         "step": step,
         "best": best,
         "weights": weights.collect::<Vec<_>>(),
     })
 }
 
-fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evaluation>, weights: &[Saved]) {
+fn show(
+    run: &Run,
+    model: Option<&Described>,
+    step: Option<u64>,
+    best: Option<&Evaluation>,
+    weights: &[Saved],
+) {
     if let Ok(settings) = run.config().to_toml() {
         println!("{settings}");
     }
@@ -144,13 +165,13 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
     let header = ["task", "inputs", "outputs", "weight", "loss weight"];
     print::table(&header, &tasks.collect::<Vec<_>>());
     if let Some(model) = model {
-        let kinds: Vec<_> = model.kinds().iter().map(kind_row).collect();
+        let kinds: Vec<_> = model.kinds.iter().map(kind_row).collect();
         print::table(&["kind", "content", "axes", "time steps"], &kinds);
-        let parts = parameters(model).into_iter().map(|(part, count)| vec![part, count.to_string()]);
+        let parts = model.parameters.iter().map(|(part, count)| vec![part.clone(), count.to_string()]);
         print::table(&["part", "parameters"], &parts.collect::<Vec<_>>());
     }
     if let Some(Evaluation { step, metrics }) = best {
-        let units = &model.map(progress::loss_units).unwrap_or_default();
+        let units = &model.map(|model| progress::loss_units(&model.tasks)).unwrap_or_default();
         let rows = metrics.iter().flat_map(|(output, metrics)| {
             let named = |name| progress::metric_name(name, units.get(output));
             metrics.iter().map(move |(name, value)| {
@@ -159,7 +180,7 @@ fn show(run: &Run, model: Option<&Model>, step: Option<u64>, best: Option<&Evalu
         });
         print::table(&["output", "metric", "best", "at step"], &rows.collect::<Vec<_>>());
     }
-    let rows = weights.iter().map(|Saved { file, what, bytes, step }| {
+    let rows = weights.iter().map(|Saved { file, what, bytes, step, .. }| {
         vec![
             file.to_string(),
             what.to_string(),

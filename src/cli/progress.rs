@@ -1,6 +1,6 @@
 //! Progress of training: a bar on a terminal, plain lines elsewhere.
 
-use crate::model::Model;
+use crate::task::TaskSpec;
 use crate::train::{Metrics, Observer, SAMPLES, StepReport, Trainer};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -19,10 +19,10 @@ pub struct Progress {
 /// What the loss of each output is per, by the output's name.
 pub type LossUnits = BTreeMap<String, &'static str>;
 
-/// The units of a model's losses.
-pub fn loss_units(model: &Model) -> LossUnits {
-    let tasks = model.tasks().iter();
-    let heads = tasks.flat_map(|task| task.heads.iter().enumerate().map(move |(n, head)| (task, n, head)));
+/// The units of the losses of tasks.
+pub fn loss_units(tasks: &[TaskSpec]) -> LossUnits {
+    let heads =
+        tasks.iter().flat_map(|task| task.heads.iter().enumerate().map(move |(n, head)| (task, n, head)));
     heads.map(|(task, number, head)| (task.output_name(number), head.head.loss_unit())).collect()
 }
 
@@ -48,7 +48,7 @@ impl Progress {
             bar.reset_eta();
             bar
         });
-        Self { bar, last_line: None, loss_units: loss_units(trainer.model()), tokens_per_s: 0.0 }
+        Self { bar, last_line: None, loss_units: loss_units(trainer.model().tasks()), tokens_per_s: 0.0 }
     }
 
     fn line(&self, text: &str) {

@@ -126,7 +126,7 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
             "corrupt_samples": outcome.corrupt,
         }));
     }
-    let units = &progress::loss_units(trainer.model());
+    let units = &progress::loss_units(trainer.model().tasks());
     let rows = outcome.metrics.iter().flat_map(|(output, metrics)| {
         let name = |name| progress::metric_name(name, units.get(output));
         metrics

@@ -62,7 +62,8 @@ impl Params {
 
 /// The source of new parameters: each is drawn by its name, as a model's own are.
 struct SeededVariables {
-    seed: u64,
+    /// `None` for parameters that are loaded.
+    seed: Option<u64>,
     /// Of names: that of the scope.
     prefix: String,
     variables: Arc<Mutex<Vec<(String, Var)>>>,
@@ -70,7 +71,8 @@ struct SeededVariables {
 
 impl SeededVariables {
     fn draw(&self, name: &str, shape: &Shape, init: Init, device: &Device) -> Result<Tensor> {
-        let generator = &mut random::generator(random::named(self.seed, &format!("{}{name}", self.prefix)));
+        let Some(seed) = self.seed else { return Tensor::zeros(shape, DType::F32, device) };
+        let generator = &mut random::generator(random::named(seed, &format!("{}{name}", self.prefix)));
         let n = shape.elem_count();
         let (dist, center, spread) = match init {
             Init::Const(value) => return Tensor::full(value as f32, shape, device),

@@ -22,6 +22,7 @@ mod norm;
 mod params;
 mod plan;
 mod residual;
+mod saved;
 mod step;
 mod transformer;
 mod unused;
@@ -45,6 +46,7 @@ pub use norm::Norm;
 pub use params::{Params, Scope};
 pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan, RotaryAngles};
 pub use residual::Residual;
+pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
@@ -162,6 +164,16 @@ impl Model {
             heads,
             dtype: DType::F32,
         })
+    }
+
+    /// The kinds of token of a model for these tasks, by number; as [`kinds`](Self::kinds), without the model.
+    ///
+    /// # Errors
+    /// [`ModelError::Task`] for tasks that do not fit together.
+    pub fn kinds_of(config: &ModelConfig, tasks: &[TaskSpec]) -> Result<Vec<KindSpec>, ModelError> {
+        let (mut kinds, _) = assemble::lay_out(config, tasks)?;
+        assemble::shared_tables(tasks, &mut kinds)?;
+        Ok(kinds)
     }
 
     /// The hidden state of every token of the main stream after the last block, `[n_tokens, d_model]`; with a dropout seed, as

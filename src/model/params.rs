@@ -1,5 +1,6 @@
 //! The parameters of a model: seeded, named, in order of creation.
 
+use super::saved::SavedTensors;
 use crate::ops::Value;
 use crate::pattern::matches;
 use crate::random;
@@ -9,7 +10,8 @@ use std::collections::{BTreeMap, HashMap};
 /// Every parameter by name. A parameter's initial value depends on the seed and its name alone.
 #[derive(Debug)]
 pub struct Params {
-    seed: u64,
+    /// `None` for parameters that are loaded.
+    seed: Option<u64>,
     device: Device,
     named: Vec<(String, Var)>,
     places: HashMap<String, usize>,
@@ -26,7 +28,13 @@ pub struct Scope<'a> {
 impl Params {
     /// No parameters yet. Parameters are initialized from `seed`, in f32 on `device`.
     pub fn new(seed: u64, device: &Device) -> Self {
-        Self { seed, device: device.clone(), named: Vec::new(), places: HashMap::new(), frozen: Vec::new() }
+        Self { seed: Some(seed), ..Self::blank(device) }
+    }
+
+    /// No parameters yet. They are zeros until [`load`](Self::load) sets them: no value is computed that a saved one replaces.
+    pub fn blank(device: &Device) -> Self {
+        let (named, places, frozen) = (Vec::new(), HashMap::new(), Vec::new());
+        Self { seed: None, device: device.clone(), named, places, frozen }
     }
 
     /// Freezes parameters created later whose names match a pattern: they get no gradient. `*` stands for any letters, as in
@@ -74,28 +82,26 @@ impl Params {
     /// Sets every parameter from saved tensors of the same names and shapes.
     ///
     /// # Errors
-    /// If a tensor is missing, unknown or of another shape; the message names all of them, and no parameter is changed.
-    pub fn load(&self, saved: &HashMap<String, Tensor>) -> Result<()> {
-        let mut problems = Vec::new();
+    /// If a tensor is missing, unknown or of another shape; the message names all of them, and no parameter is changed. If a
+    /// tensor cannot be read.
+    pub fn load(&self, saved: &impl SavedTensors) -> Result<()> {
+        let (shapes, mut problems) = (saved.shapes(), Vec::new());
         for (name, var) in &self.named {
-            match saved.get(name) {
+            match shapes.get(name) {
                 None => problems.push(format!("{name} is missing")),
-                Some(tensor) if tensor.shape() != var.shape() => {
-                    problems.push(format!("{name} is {:?}, expected {:?}", tensor.shape(), var.shape()));
+                Some(shape) if shape != var.dims() => {
+                    problems.push(format!("{name} is {shape:?}, expected {:?}", var.dims()));
                 }
                 Some(_) => {}
             }
         }
-        let unknown = saved.keys().filter(|name| !self.places.contains_key(*name));
+        let unknown = shapes.keys().filter(|name| !self.places.contains_key(*name));
         problems.extend(unknown.map(|name| format!("{name} is not a parameter of this model")));
         if !problems.is_empty() {
             problems.sort();
             bail!("saved weights do not fit: {}", problems.join("; "));
         }
-        for (name, var) in &self.named {
-            var.set(&saved[name].to_device(&self.device)?.to_dtype(var.dtype())?)?;
-        }
-        Ok(())
+        self.named.iter().try_for_each(|(name, var)| saved.read(name, var))
     }
 }
 
@@ -122,10 +128,11 @@ impl Scope<'_> {
     /// If the name is taken.
     pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Value> {
         let shape = shape.into();
-        let mut generator = random::generator(random::named(self.params.seed, &self.full(name)));
-        let values = random::normal(&mut generator, shape.elem_count());
-        let values: Vec<f32> = values.into_iter().map(|x| x * std as f32).collect();
-        self.add(name, Tensor::from_vec(values, shape, &self.params.device)?)
+        let Some(seed) = self.params.seed else { return self.zeros(name, shape) };
+        let mut generator = random::generator(random::named(seed, &self.full(name)));
+        let mut values = random::normal(&mut generator, shape.elem_count());
+        values.iter_mut().for_each(|x| *x *= std as f32);
+        self.adopt(name, Var::from_vec(values, shape, &self.params.device)?)
     }
 
     /// A parameter of zeros.
@@ -133,7 +140,7 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
-        self.add(name, Tensor::zeros(shape, DType::F32, &self.params.device)?)
+        self.adopt(name, Var::zeros(shape, DType::F32, &self.params.device)?)
     }
 
     /// A parameter of ones.
@@ -149,11 +156,16 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
-        self.add(name, Tensor::full(value as f32, shape, &self.params.device)?)
+        match self.params.seed {
+            Some(_) => {
+                self.adopt(name, Var::from_tensor(&Tensor::full(value as f32, shape, &self.params.device)?)?)
+            }
+            None => self.zeros(name, shape),
+        }
     }
 
-    /// The seed, the prefix of names, and the device of parameters that are made in this scope.
-    pub(super) fn origin(&self) -> (u64, String, Device) {
+    /// The seed, if values are drawn, the prefix of names, and the device of parameters that are made in this scope.
+    pub(super) fn origin(&self) -> (Option<u64>, String, Device) {
         (self.params.seed, self.prefix.clone(), self.params.device.clone())
     }
 
@@ -177,10 +189,6 @@ impl Scope<'_> {
 
     fn full(&self, name: &str) -> String {
         format!("{}{name}", self.prefix)
-    }
-
-    fn add(&mut self, name: &str, value: Tensor) -> Result<Value> {
-        self.adopt(name, Var::from_tensor(&value)?)
     }
 }
 
@@ -211,6 +219,25 @@ mod tests {
         assert!(!gradient(&mut params, "stack", "bias")?);
         assert!(gradient(&mut params, "stack", "weight")?);
         assert_eq!(params.unmatched(), Some("none*"));
+        Ok(())
+    }
+
+    #[test]
+    fn a_blank_parameter_is_zeros_until_it_is_loaded() -> Result<()> {
+        let build = |params: &mut Params| -> Result<Vec<Value>> {
+            let mut root = params.root();
+            Ok(vec![root.normal("a", (40, 3), 1.0)?, root.ones("b", 2)?, root.constant("c", 2, 0.5)?])
+        };
+        let (mut drawn, mut blank) = (Params::new(3, &Device::Cpu), Params::blank(&Device::Cpu));
+        let (expected, values) = (build(&mut drawn)?, build(&mut blank)?);
+        let numbers = |value: &Value| value.tensor().flatten_all()?.to_vec1::<f32>();
+        for value in &values {
+            assert!(numbers(value)?.iter().all(|x| *x == 0.0), "nothing is drawn");
+        }
+        blank.load(&drawn.tensors().into_iter().collect::<HashMap<_, _>>())?;
+        for (value, expected) in values.iter().zip(&expected) {
+            assert_eq!(numbers(value)?, numbers(expected)?);
+        }
         Ok(())
     }
 

@@ -46,7 +46,7 @@ pub use trajectory::Scales;
 
 use crate::data::DataError;
 use crate::model::ModelConfig;
-use crate::model::{Model, ModelError};
+use crate::model::{Model, ModelError, Params};
 use crate::run::RunError;
 use crate::sample::{Composition, OpenError, TaskSettings};
 use crate::task::Task;
@@ -57,7 +57,7 @@ use names::NameMap;
 use settings::Settings;
 use smalti_contract::TokenizeError;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use task::ImportedTask;
@@ -281,10 +281,10 @@ pub fn open_ignoring(path: &Path, ignored: &[String]) -> Result<Pretrained, Pret
     checkpoint.tensors = tensors.keys().cloned().collect();
     let Description { model: config, task: ImportedTask { settings, task }, names } =
         checkpoint.describe()?;
-    let model = Model::new(&config, &[task.spec().clone()], 0, &Device::Cpu)?;
+    let model = Model::with_params(&config, &[task.spec().clone()], Params::blank(&Device::Cpu))?;
     let shapes: BTreeMap<String, Vec<usize>> =
         model.params().iter().map(|(name, var)| (name.to_string(), var.dims().to_vec())).collect();
     let (ours, unread, report) = names.import(&file, &tensors, &shapes)?;
-    model.params().load(&ours.into_iter().collect())?;
+    model.params().load(&ours.into_iter().collect::<HashMap<_, _>>())?;
     Ok(Pretrained { config, settings, task, model, report, unread, checkpoint })
 }

@@ -8,7 +8,7 @@ use super::settings::Settings;
 use super::task::ImportedTask;
 use super::{Checkpoint, Description, PretrainedError, Scales, open_ignoring, sentence, trajectory};
 use crate::config::{RunConfig, VERSION};
-use crate::model::Model;
+use crate::model::{Model, Params};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
@@ -168,7 +168,8 @@ fn unread(run: &Path) -> Result<Tensors, PretrainedError> {
 
 /// Check that a run's parameters have the shapes of the published checkpoint.
 fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
-    let described = Model::new(&published.model, &[published.task.task.spec().clone()], 0, &Device::Cpu)?;
+    let spec = published.task.task.spec().clone();
+    let described = Model::with_params(&published.model, &[spec], Params::blank(&Device::Cpu))?;
     let (here, there) = (model.params().tensors(), described.params().tensors());
     let differs =
         here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));

@@ -1,9 +1,11 @@
 //! Saving and loading of tensors; a file is written atomically.
 
+use super::TensorFile;
+use crate::model::SavedTensors;
 use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors, View};
+use safetensors::tensor::{Metadata, TensorInfo};
+use safetensors::{Dtype, SafeTensorError};
 use std::{
-    borrow::Cow,
     collections::{BTreeMap, HashMap},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -117,6 +119,14 @@ impl Storage {
         }
     }
 
+    /// Bytes of a number.
+    fn size(self) -> usize {
+        match self {
+            Storage::F32 => 4,
+            Storage::Bf16 | Storage::F16 => 2,
+        }
+    }
+
     fn dtype(self) -> Dtype {
         match self {
             Storage::F32 => Dtype::F32,
@@ -163,26 +173,51 @@ pub fn save_published(
     metadata: &BTreeMap<String, String>,
     storage: Storage,
 ) -> Result<(), SaveError> {
-    let views = tensors.iter().map(|(name, tensor)| {
-        let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let beyond =
-            |v: &&f32| storage == Storage::F16 && v.is_finite() && !half::f16::from_f32(**v).is_finite();
-        if let Some(found) = values.iter().find(beyond) {
-            candle_core::bail!(
-                "{name}: expected numbers within f16; found {found}, which bf16 and f32 can store"
-            )
-        }
-        let (shape, dtype, bytes) = (tensor.dims().to_vec(), storage.dtype(), storage.bytes(&values));
-        Ok((name.as_str(), Stored { shape, dtype, bytes }))
-    });
-    let views = views.collect::<candle_core::Result<Vec<_>>>()?;
-    let header: HashMap<String, String> = metadata.clone().into_iter().collect();
-    let bytes = safetensors::serialize(views, Some(header)).map_err(|e| SaveError::Format {
+    let failed = |source| SaveError::Write { path: path.into(), source };
+    let header = header(tensors, metadata, storage).map_err(|e| SaveError::Format {
         path: path.into(),
         expected: "safetensors file",
         problem: e.to_string(),
     })?;
-    write_atomically(path, &bytes)
+    let mut file = unfinished(path).map_err(failed)?;
+    file.write_all(&header).map_err(failed)?;
+    // One tensor at a time: the bytes of all would be a second copy of the model.
+    for (name, tensor) in tensors {
+        file.write_all(&stored(name, tensor, storage)?).map_err(failed)?;
+    }
+    finish(file, path).map_err(failed)
+}
+
+/// The bytes before the first tensor.
+fn header(
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+    storage: Storage,
+) -> Result<Vec<u8>, SafeTensorError> {
+    let mut end = 0;
+    let info = |(name, tensor): (&String, &Tensor)| {
+        let start = end;
+        end += tensor.elem_count() * storage.size();
+        let (dtype, shape) = (storage.dtype(), tensor.dims().to_vec());
+        (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
+    };
+    let infos = tensors.iter().map(info).collect();
+    let metadata = Metadata::new(Some(metadata.clone().into_iter().collect()), infos)?;
+    let mut json = serde_json::to_vec(&metadata)?;
+    json.resize(json.len().next_multiple_of(8), b' '); // tensors are aligned
+    Ok([&(json.len() as u64).to_le_bytes()[..], &json].concat())
+}
+
+/// The bytes of a tensor.
+fn stored(name: &str, tensor: &Tensor, storage: Storage) -> candle_core::Result<Vec<u8>> {
+    let values = tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+    let beyond = |v: &&f32| storage == Storage::F16 && v.is_finite() && !half::f16::from_f32(**v).is_finite();
+    match values.iter().find(beyond) {
+        Some(found) => candle_core::bail!(
+            "{name}: expected numbers within f16; found {found}, which bf16 and f32 can store"
+        ),
+        None => Ok(storage.bytes(&values)),
+    }
 }
 
 /// The error of a file whose tensors do not match the model.
@@ -198,67 +233,23 @@ pub fn misfit(path: &Path, error: candle_core::Error) -> SaveError {
 pub type Saved = (HashMap<String, Tensor>, BTreeMap<String, String>);
 
 /// The metadata key of the texts.
-const TEXTS: &str = "smalti";
+pub(super) const TEXTS: &str = "smalti";
 
 /// Loads the tensors and texts of a file that [`save`] wrote.
 ///
 /// # Errors
 /// [`SaveError::Read`] or [`SaveError::Format`], with the file's name.
 pub fn load(path: &Path, device: &Device) -> Result<Saved, SaveError> {
-    let bytes = std::fs::read(path).map_err(|source| SaveError::Read { path: path.into(), source })?;
-    let malformed = |problem: String| SaveError::Format {
-        path: path.into(),
-        expected: "safetensors file of f32, bf16 or f16 tensors",
-        problem,
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let file = SafeTensors::deserialize(&bytes).map_err(|e| malformed(e.to_string()))?;
-    let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        let values: Vec<f32> = match view.dtype() {
-            Dtype::F32 => {
-                view.data().as_chunks::<4>().0.iter().map(|word| f32::from_le_bytes(*word)).collect()
-            }
-            Dtype::BF16 => halves(view.data()).map(|half| half::bf16::from_le_bytes(half).to_f32()).collect(),
-            Dtype::F16 => halves(view.data()).map(|half| half::f16::from_le_bytes(half).to_f32()).collect(),
-            other => return Err(malformed(format!("tensor {name} has the type {other:?}"))),
-        };
-        tensors.insert(name.to_string(), Tensor::from_vec(values, view.shape(), device)?);
-    }
-    let texts = header.metadata().as_ref().and_then(|texts| texts.get(TEXTS));
-    let texts =
-        texts.map(|json| serde_json::from_str(json).map_err(|e| malformed(e.to_string()))).transpose()?;
-    Ok((tensors, texts.unwrap_or_default()))
-}
-
-fn halves(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
-    bytes.as_chunks::<2>().0.iter().copied()
-}
-
-struct Stored {
-    shape: Vec<usize>,
-    dtype: Dtype,
-    bytes: Vec<u8>,
-}
-
-impl View for Stored {
-    fn dtype(&self) -> Dtype {
-        self.dtype
-    }
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-    fn data(&self) -> Cow<'_, [u8]> {
-        Cow::Borrowed(&self.bytes)
-    }
-    fn data_len(&self) -> usize {
-        self.bytes.len()
-    }
+    let file = TensorFile::open(path)?;
+    let names = file.shapes().into_keys();
+    let tensors = names.map(|name| file.tensor(&name, device).map(|tensor| (name, tensor)));
+    Ok((tensors.collect::<Result<_, _>>()?, file.texts().clone()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use safetensors::tensor::TensorView;
 
     #[test]
     fn saved_tensors_and_texts_are_loaded_unchanged() {
@@ -288,6 +279,30 @@ mod tests {
         }
         let error = save_as(&path, &tensors(1e6), &BTreeMap::new(), Storage::F16).unwrap_err().to_string();
         assert!(error.contains("found 1000001"), "{error}");
+    }
+
+    #[test]
+    fn the_library_of_the_format_reads_what_is_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.safetensors");
+        let tensor = |values: &[f32]| Tensor::from_slice(values, values.len(), &Device::Cpu).unwrap();
+        let tensors =
+            BTreeMap::from([("b".to_string(), tensor(&[1.0])), ("a".to_string(), tensor(&[2.0, 3.0, 4.0]))]);
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
+            save_published(&path, &tensors, &metadata, storage).unwrap();
+            let bytes = std::fs::read(&path).unwrap();
+            let views = tensors.iter().map(|(name, tensor)| {
+                let bytes = stored(name, tensor, storage).unwrap();
+                (name.as_str(), bytes, tensor.dims().to_vec())
+            });
+            let views: Vec<_> = views.collect();
+            let views = views.iter().map(|(name, bytes, shape)| {
+                (*name, TensorView::new(storage.dtype(), shape.clone(), bytes).unwrap())
+            });
+            let header = Some(metadata.clone().into_iter().collect());
+            assert_eq!(bytes, safetensors::serialize(views, header).unwrap(), "{storage:?}");
+        }
     }
 
     #[test]

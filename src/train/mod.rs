@@ -10,6 +10,7 @@ mod optimizer;
 mod prefetch;
 pub mod ranks;
 mod synchronize;
+mod tensor_file;
 mod trainer;
 
 pub use crate::head::Metrics;
@@ -23,7 +24,8 @@ pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
-pub(crate) use trainer::weights_of;
+pub use tensor_file::TensorFile;
+pub(crate) use trainer::PARAM;
 pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
 
 use crate::data::DataError;

@@ -1,10 +1,10 @@
 //! AdamW over all parameters, gradient clipping, and the moving average of weights.
 
 use super::TrainConfig;
-use crate::model::Params;
+use crate::model::{Params, SavedTensors};
 use crate::ops::{AdamwParameter, AdamwSettings, Gradients, OptimizerStep};
 use candle_core::{Result, Tensor, Var};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 /// AdamW (Loshchilov and Hutter 2019) with its moments, and the moving average of weights.
 pub struct Optimizer {
@@ -103,15 +103,12 @@ impl Optimizer {
     ///
     /// # Errors
     /// If a tensor is missing or has another shape.
-    pub fn load(&mut self, saved: &HashMap<String, Tensor>) -> Result<()> {
-        let find = |name: String| {
-            saved.get(&name).ok_or_else(|| candle_core::Error::Msg(format!("saved state has no {name}")))
-        };
+    pub fn load(&mut self, saved: &impl SavedTensors) -> Result<()> {
         for State { name, mean, square, average } in &self.states {
-            mean.set(find(format!("{FIRST}{name}"))?)?;
-            square.set(find(format!("{SECOND}{name}"))?)?;
+            saved.read(&format!("{FIRST}{name}"), mean)?;
+            saved.read(&format!("{SECOND}{name}"), square)?;
             if let Some(average) = average {
-                average.set(find(format!("{AVERAGE}{name}"))?)?;
+                saved.read(&format!("{AVERAGE}{name}"), average)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@ mod run;
 mod state;
 mod step;
 
-pub(crate) use state::weights_of;
+pub(crate) use state::PARAM;
 
 use super::{
     Alone, Metrics, Optimizer, Precision, Prefetcher, Ranks, TrainConfig, TrainConfigError, TrainError,

@@ -6,6 +6,7 @@ mod bridge;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 mod checkpoints;
 mod files;
+mod weights;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;

@@ -196,10 +196,14 @@ fn layers_of_candle_nn_are_trained_saved_and_frozen() -> std::result::Result<(),
         assert!(gradients.get(place).is_some(), "{name} is unreached");
     }
 
-    // The same seed gives the same parameters; saved ones give the same outputs.
+    // The same seed gives the same parameters; saved ones, in place of none, give the same outputs.
     let again = model(Params::new(3, &Device::Cpu), &layers())?;
     assert_close("seeded", &trained.outputs(&batch)?[0], &again.outputs(&batch)?[0]);
-    let loaded = model(Params::new(4, &Device::Cpu), &layers())?;
+    let loaded = model(Params::blank(&Device::Cpu), &layers())?;
+    let drawn = |(_, var): (&str, &Var)| var.flatten_all()?.to_vec1::<f32>();
+    for values in loaded.params().iter().map(drawn) {
+        assert!(values?.iter().all(|x| *x == 0.0), "a value is drawn before it is loaded");
+    }
     let saved: HashMap<String, Tensor> = trained.params().tensors().into_iter().collect();
     loaded.params().load(&saved)?;
     assert_close("loaded", &trained.outputs(&batch)?[0], &loaded.outputs(&batch)?[0]);

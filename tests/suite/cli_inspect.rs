@@ -3,8 +3,10 @@
 
 use crate::commands;
 
+use candle_core::Device;
 use commands::{IDX, WAV, at, folder, json, printed, refusal};
 use serde_json::Value;
+use smalti::run::{Run, Weights};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -115,6 +117,25 @@ fn info_describes_a_run() {
     assert!(
         table.contains("d_model = 16") && table.contains(&total.to_string()) && table.contains("at step 2")
     );
+}
+
+#[test]
+fn info_reads_the_headers_of_weights() {
+    let (_, run) = &*RUN;
+    let info = json(&["info", run]);
+    let (model, _) = Run::open(Path::new(run)).unwrap().load(Weights::Best, &Device::Cpu).unwrap();
+    assert_eq!(info["parameters"]["total"], model.params().count());
+    assert_eq!(info["kinds"], serde_json::to_value(model.kinds()).unwrap());
+    let parts: Vec<_> = info["parameters"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(parts, ["embed", "stack", "total"], "the head is tied");
+
+    let copy = tempfile::tempdir().unwrap();
+    for name in ["run.toml", "tokenizers.json", "metrics.jsonl"] {
+        fs::copy(Path::new(run).join(name), copy.path().join(name)).unwrap();
+    }
+    let without = json(&["info", copy.path().to_str().unwrap()]);
+    assert_eq!((&without["parameters"], &without["weights"]), (&Value::Null, &serde_json::json!([])));
+    assert_eq!((&without["step"], &without["settings"]), (&info["step"], &info["settings"]));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::border::{Borders, Cuts, flat};
 use crate::checks;
 use serde_json::Value;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{NormalizedString, Normalizer, Tokenizer};
@@ -33,9 +33,9 @@ impl Subwords {
     pub fn new(file: &Value) -> Result<Self, String> {
         let file = file.as_object().ok_or("expected a JSON object of a tokenizer.json")?;
         checks::check(file)?;
-        let mut parts = file.clone();
         // A text is never truncated or padded silently.
-        parts.retain(|part, _| part != "truncation" && part != "padding");
+        let kept = file.iter().filter(|(part, _)| !["truncation", "padding"].contains(&part.as_str()));
+        let parts: BTreeMap<&String, &Value> = kept.collect();
         let bytes = serde_json::to_vec(&parts).map_err(|e| e.to_string())?;
         let tokenizer = guarded(|| Tokenizer::from_bytes(&bytes))?;
         for added in file.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {

@@ -1,13 +1,9 @@
 //! The state of training in a run folder.
 
 use super::{MODEL_FILE, STATE_FILE, Trainer};
-use crate::train::{SaveError, TrainConfigError, TrainError, checkpoint};
-use candle_core::Tensor;
+use crate::train::{SaveError, TensorFile, TrainConfigError, TrainError, checkpoint};
 use serde_json::json;
-use std::{
-    collections::{BTreeMap, HashMap},
-    path::Path,
-};
+use std::{collections::BTreeMap, path::Path};
 
 impl Trainer {
     /// Resumes from the state in a run folder.
@@ -16,7 +12,8 @@ impl Trainer {
     /// [`SaveError`] if it cannot be read, [`TrainError::State`] if it belongs to another run, or [`TrainError::Config`] if the
     /// settings have fewer steps than it has made.
     pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let (tensors, texts) = checkpoint::load(&folder.join(STATE_FILE), self.model.device())?;
+        let saved = TensorFile::open(&folder.join(STATE_FILE))?;
+        let texts = saved.texts().clone();
         let number = |name: &str| {
             let text = texts
                 .get(name)
@@ -27,8 +24,9 @@ impl Trainer {
         let step = number("step")?;
         self.check_length(step)?;
         let misfit = |e| checkpoint::misfit(&folder.join(STATE_FILE), e);
-        self.model.params().load(&weights_of(&tensors)).map_err(misfit)?;
-        self.optimizer.load(&tensors)?;
+        let saved = saved.below(PARAM);
+        self.model.params().load(&saved).map_err(misfit)?;
+        self.optimizer.load(&saved.below("")).map_err(misfit)?;
         self.best = f64::from_bits(number("best")?);
         self.skipped = number("skipped")?;
         self.draws = self.saved_draws(&texts)?;
@@ -95,10 +93,5 @@ impl Trainer {
     }
 }
 
-const PARAM: &str = "param.";
-
-/// The weights of a saved state, by the names of their parameters.
-pub(crate) fn weights_of(state: &HashMap<String, Tensor>) -> HashMap<String, Tensor> {
-    let named = state.iter().filter_map(|(name, t)| Some((name.strip_prefix(PARAM)?.to_string(), t.clone())));
-    named.collect()
-}
+/// The prefix of the names of weights in a saved state.
+pub(crate) const PARAM: &str = "param.";
