@@ -85,8 +85,14 @@ pub(super) fn state(
         let problem = "expected a height and a width, to export it; found none".into();
         return Err(PretrainedError::Format { file: "image_size".into(), problem });
     };
+    let [height, width] = size;
+    if published.kind().starts_with("dinov2") && height != width {
+        // transformers takes the positions of DINOv2 for those of a square.
+        let problem =
+            format!("expected a square, as transformers' DINOv2 does, to export it; found {height}×{width}");
+        return Err(PretrainedError::Format { file: "image_size".into(), problem });
+    }
     if published.settings.sides("image_size", 224)? != size {
-        let [height, width] = size;
         config.insert("image_size".into(), if height == width { json!(height) } else { json!(size) });
     }
     preprocessor::state(image, size, published, folder)

@@ -158,11 +158,9 @@ def images(place, model, processor):
     kept(checkpoint, out)
     has_classes = "ForImageClassification" in type(model).__name__
     (classes_of_images if has_classes else vectors_of_images)("untrained", run, out, files)
-    if not has_classes:
-        tune(run, place / "trunk", f"data.source={source}", *RESIZES["stretch"], "outputs.embedding.head=classify",
-             "outputs.embedding.field=label")
     head = [] if has_classes else ["outputs.embedding.head=classify", "outputs.embedding.field=label"]
-    for name, resize in {"same": [], **RESIZES}.items():
+    resizes = RESIZES_OF_SQUARES if "Dinov2" in type(model).__name__ else RESIZES
+    for name, resize in {"same": [], **resizes}.items():
         tuned, exported = place / name, place / f"{name}-out"
         tune(run, tuned, f"data.source={source}", *head, *resize)
         smalti("export", tuned, "--out", exported)
@@ -176,6 +174,12 @@ def images(place, model, processor):
     smalti("import", place / "crop-out", "--out", again)
     classes_of_images("imported again", again, place / "crop-out", files)
 
+# transformers takes the positions of DINOv2 for those of a square.
+RESIZES_OF_SQUARES = {
+    "stretch": ["inputs.image.resize=stretch", "inputs.image.image_size=[48, 48]"],
+    "crop": RESIZES["crop"],
+    "stretch-crop": ["inputs.image.resize={stretch_crop={size=[44, 56]}}", "inputs.image.image_size=[40, 40]"],
+}
 
 VIT = dict(hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=2, image_size=32, patch_size=8)
 DINO = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=32, patch_size=8)

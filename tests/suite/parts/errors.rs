@@ -32,6 +32,10 @@ fn invalid_compositions_name_the_setting() {
     );
     let error = with("patch_size = 2", "pacth_size = 2");
     assert!(error.contains("inputs.front") && error.contains("pacth_size"), "{error}");
+    let error = with("context = 16", "context = 16\nhidden = \"tanh\"");
+    assert!(error.contains("outputs.goal.hidden") && error.contains("no hidden layer"), "{error}");
+    let error = with("head = \"classify\"", "head = \"classify\"\nhidden = \"tan\"");
+    assert!(error.contains("tan") && error.contains("tanh"), "{error}");
     let error = with("head = \"classify\"", "head = \"classify\"\nsmoothness = 2");
     assert!(error.contains("outputs.label.smoothness"), "{error}");
     let error = with("context = 16", "context = 16\nshare = \"front\"");

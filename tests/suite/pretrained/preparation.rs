@@ -43,9 +43,9 @@ fn trained(checkpoint: &Path, set: &[&str]) -> tempfile::TempDir {
 #[test]
 fn the_preprocessor_states_the_sizes_of_the_run() {
     let sides = |height: usize, width: usize| json!({ "height": height, "width": width });
-    let stretch = ["inputs.image.resize=stretch", "inputs.image.image_size=[8, 12]"];
+    let stretch = ["inputs.image.resize=stretch", "inputs.image.image_size=[16, 16]"];
     let crop = ["inputs.image.resize={crop={shortest_edge=16}}", "inputs.image.image_size=[12, 12]"];
-    let both = ["inputs.image.resize={stretch_crop={size=[16, 20]}}", "inputs.image.image_size=[12, 16]"];
+    let both = ["inputs.image.resize={stretch_crop={size=[16, 20]}}", "inputs.image.image_size=[12, 12]"];
     let named =
         |name: &str, size: Json| json!({ "image_processor_type": name, "size": size, "do_resize": true });
     let (square, shorter) = (sides(8, 8), json!({ "shortest_edge": 12 }));
@@ -76,7 +76,7 @@ fn the_preprocessor_states_the_sizes_of_the_run() {
         write(from.path(), FILE, &published);
         let own = published["image_processor_type"].as_str().unwrap();
         for (set, name, size, crops) in [
-            (stretch, own, sides(8, 12), false),
+            (stretch, own, sides(16, 16), false),
             (crop, of_crop, json!({ "shortest_edge": 16 }), true),
             (both, of_both, sides(16, 20), true),
         ] {
@@ -172,6 +172,22 @@ fn images_without_a_size_cannot_be_exported() {
     tune(&at("run"), &at("tuned"), &without_size(&own), &[&SHORT[..], &native].concat()).unwrap();
     let found = pretrained::export(&at("tuned"), &at("out"), Storage::F32).unwrap_err().to_string();
     assert!(found.contains("image_size: expected a height and a width"), "{found}");
+}
+
+/// transformers' ViT has positions of any grid, its DINOv2 those of a square.
+#[test]
+fn images_that_are_not_square_are_exported_where_transformers_reads_them() {
+    let wide = ["inputs.image.resize=stretch", "inputs.image.image_size=[8, 12]"];
+    let place = trained(copied("vit-no-bias").path(), &wide);
+    let found = read(&place.path().join("out"), "config.json");
+    assert_eq!(found["image_size"], json!([8, 12]));
+    let (from, place) = (copied("dinov2"), tempfile::tempdir().unwrap());
+    let at = |name: &str| place.path().join(name);
+    pretrained::import(from.path(), &at("run"), Storage::F32, None).unwrap();
+    let head = ["outputs.embedding.head=classify", "outputs.embedding.field=label"];
+    tune(&at("run"), &at("tuned"), &settings_of(&at("run")), &[&SHORT[..], &head, &wide].concat()).unwrap();
+    let found = pretrained::export(&at("tuned"), &at("out"), Storage::F32).unwrap_err().to_string();
+    assert!(found.contains("image_size: expected a square") && found.contains("8×12"), "{found}");
 }
 
 /// Settings without the list `image_size`, on one line or on several.
