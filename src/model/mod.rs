@@ -32,7 +32,7 @@ pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
-    NormPlacement, Positions, RelativePositions, Rotary, Stem,
+    NormPlacement, Positions, RelativePositions, Rotary, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};

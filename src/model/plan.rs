@@ -79,8 +79,9 @@ pub(super) struct PlanInputs<'a> {
 
 impl ForwardPlan {
     pub(super) fn new(inputs: &PlanInputs) -> Self {
-        let angles = inputs.rotary.map(|(d_head, Rotary { base, scaling })| {
-            Arc::new(Angles::new(&inputs.tokens.order, d_head, base, scaling))
+        let angles = inputs.rotary.map(|(d_head, Rotary { base, width, scaling })| {
+            let width = if width == 0 { d_head } else { width };
+            Arc::new(Angles::new(&inputs.tokens.order, width, base, scaling).in_heads_of(d_head))
         });
         let all = inputs.layer(None, angles.as_ref());
         let last = inputs.read_rows.map(|rows| Arc::new(inputs.layer(Some(rows), angles.as_ref())));

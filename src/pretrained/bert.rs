@@ -61,7 +61,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let prefix = checkpoint.prefix("bert.");
     let embeddings = |name: &str| format!("{prefix}embeddings.{name}");
     names.one(&task.embedding("text", "table"), &embeddings("word_embeddings.weight"));
-    let read = Layout::FirstRows { n: context, of: positions };
+    let read = Layout::Rows { from: 0, n: context, of: positions };
     names.rows(&[&task.embedding("text", "index")], &[&embeddings("position_embeddings.weight")], read);
     names.one(&task.embedding("text", "segment"), &embeddings("token_type_embeddings.weight"));
     names.map("embed.norm", &embeddings("LayerNorm"), true);

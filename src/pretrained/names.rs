@@ -18,7 +18,7 @@ pub struct NameMap {
     /// Published tensors that repeat another, such as the matrix of a tied head.
     repeats: Vec<(String, String)>,
     /// Suffixes of the names of published tensors that the model does not read.
-    unread: Vec<&'static str>,
+    unread: Vec<String>,
 }
 
 /// Equates the concatenated rows of parameters (`ours`) and of published tensors (`theirs`).
@@ -98,8 +98,8 @@ impl NameMap {
     }
 
     /// Allow tensors with these suffixes, which are not read.
-    pub fn unread(&mut self, ends: &[&'static str]) {
-        self.unread.extend(ends);
+    pub fn unread(&mut self, ends: &[&str]) {
+        self.unread.extend(ends.iter().map(|end| end.to_string()));
     }
 
     /// Convert published tensors to parameters of the `expected` shapes. Also the tensors that are not read, unchanged.
@@ -135,7 +135,8 @@ impl NameMap {
         for rule in &self.rules {
             let Some(read) = rule.layout.rows_read() else { continue };
             let tables = rule.theirs.iter().flatten().filter_map(|name| published.get_key_value(name));
-            let longer = tables.filter(|(_, table)| table.dims().first().is_some_and(|&rows| rows > read));
+            let longer =
+                tables.filter(|(_, table)| table.dims().first().is_some_and(|&rows| rows > read.len()));
             unread.extend(longer.map(|(name, table)| (name.clone(), table.clone())));
         }
         for (name, tensor) in published.iter().filter(|(name, _)| !used.contains(name.as_str())) {
@@ -233,8 +234,9 @@ impl Rule {
             if let Some(name) = name {
                 let mut piece = self.layout.to_theirs(&all.narrow(0, i * rows, rows)?.contiguous()?)?;
                 if let (Some(read), Some(table)) = (self.layout.rows_read(), published.get(name)) {
-                    let rest = table.narrow(0, read, table.dim(0)? - read)?;
-                    piece = Tensor::cat(&[piece, rest], 0)?;
+                    let before = table.narrow(0, 0, read.start)?;
+                    let after = table.narrow(0, read.end, table.dim(0)? - read.end)?;
+                    piece = Tensor::cat(&[before, piece, after], 0)?;
                 }
                 published.insert(name.clone(), piece);
             }

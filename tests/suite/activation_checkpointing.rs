@@ -96,7 +96,7 @@ fn grouped_query_attention_with_rotary_positions_and_a_gated_mlp_has_the_same_bi
         n_encoder_layers: 1,
         attention: AttentionConfig {
             n_kv_heads: 2,
-            rotary: Some(Rotary { base: 100.0, scaling: None }),
+            rotary: Some(Rotary { base: 100.0, ..Rotary::default() }),
             ..AttentionConfig::of_heads(4)
         },
         mlp: MlpConfig { gated: true, ..MlpConfig::default() },

@@ -1,6 +1,8 @@
 //! Checks of the settings of a model.
 
-use super::{AttentionConfig, ModelConfig, Positions, RelativePositions, Rotary};
+use super::{
+    AttentionConfig, ModelConfig, NormPlacement, Positions, RelativePositions, Rotary, Sublayers,
+};
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -35,6 +37,16 @@ impl ModelConfig {
             if let Some(found) = factor.filter(|factor| !factor.is_finite() || *factor == 0.0) {
                 return refuse(setting, format!("expected a number other than 0; found {found}"));
             }
+        }
+        let caps = [("attention.soft_cap", self.attention.soft_cap), ("head.soft_cap", self.head.soft_cap)];
+        for (setting, cap) in caps {
+            if let Some(found) = cap.filter(|cap| !(*cap > 0.0 && cap.is_finite())) {
+                return refuse(setting, format!("expected a positive number; found {found}"));
+            }
+        }
+        if self.sublayers != Sublayers::Sequential && self.norm_placement != NormPlacement::Pre {
+            let problem = "expected sequential, or norm_placement = pre; found sublayers in parallel";
+            return refuse("sublayers", problem.into());
         }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", format!("expected 0 or more and less than 1; found {}", self.dropout));
@@ -72,16 +84,20 @@ impl ModelConfig {
             );
             return refuse("attention.relative", problem);
         }
-        if let Some(Rotary { base, .. }) = rotary {
+        if let Some(Rotary { base, width, .. }) = rotary {
             if !(base > 1.0 && base.is_finite()) {
                 return refuse("attention.rotary.base", format!("expected a number above 1; found {base}"));
             }
             let d_head = self.d_head();
-            if !d_head.is_multiple_of(2) {
+            if width == 0 && !d_head.is_multiple_of(2) {
                 return refuse(
                     "attention.rotary",
                     format!("expected heads of an even width; found {d_head}"),
                 );
+            }
+            if width > d_head || !width.is_multiple_of(2) {
+                let problem = format!("expected an even number of at most {d_head} features; found {width}");
+                return refuse("attention.rotary.width", problem);
             }
         }
         let most = self.n_layers.max(self.n_encoder_layers);

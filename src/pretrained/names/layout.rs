@@ -2,6 +2,7 @@
 
 use crate::pretrained::interpolate::Grid;
 use candle_core::{Result, Tensor};
+use std::ops::Range;
 
 /// The layout of a published tensor; the parameter's is `[outputs, inputs]`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,10 +23,19 @@ pub enum Layout {
         /// Height and width of a patch.
         patch: [usize; 2],
     },
+    /// Weights of which 1 is subtracted: Gemma's norms.
+    MinusOne,
+    /// Rows of queries, keys and values by head, `[heads, 3, d_head]`, for `[3, heads, d_head]`: GPT-NeoX.
+    ByHead {
+        /// Number of heads.
+        heads: usize,
+    },
     /// `[n, d]`, of which only the first row is read, as `[d]`.
     FirstRow,
-    /// `[of, d]`, of which only the first `n` rows are read.
-    FirstRows {
+    /// `[of, d]`, of which only `n` rows are read.
+    Rows {
+        /// The first row that is read.
+        from: usize,
         /// Rows that are read.
         n: usize,
         /// Rows of the published table.
@@ -46,6 +56,8 @@ impl Layout {
         match (self, x.rank()) {
             (Layout::Same, _) => Ok(x.clone()),
             (Layout::Transposed, 2) => x.t()?.contiguous(),
+            (Layout::MinusOne, _) => x + 1.0,
+            (Layout::ByHead { heads }, 1 | 2) => swapped(x, heads, 3),
             (Layout::Conv1d { .. }, 3) => {
                 let (outputs, channels, width) = x.dims3()?;
                 x.transpose(1, 2)?.contiguous()?.reshape((outputs, width * channels))
@@ -55,7 +67,7 @@ impl Layout {
                 x.permute((0, 2, 3, 1))?.contiguous()?.reshape((outputs, height * width * channels))
             }
             (Layout::FirstRow, 2) => x.get(0),
-            (Layout::FirstRows { n, of }, 2) if x.dim(0)? == of => x.narrow(0, 0, n),
+            (Layout::Rows { from, n, of }, 2) if x.dim(0)? == of => x.narrow(0, from, n),
             (Layout::Grid(grid), 3) => grid.resize(&x.flatten_to(1)?),
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
@@ -67,9 +79,11 @@ impl Layout {
     /// A parameter in the layout of the published tensor.
     pub(super) fn to_theirs(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Layout::Same | Layout::FirstRows { .. } => Ok(x.clone()),
+            Layout::Same | Layout::Rows { .. } => Ok(x.clone()),
             Layout::FirstRow => x.unsqueeze(0),
             Layout::Transposed => x.t()?.contiguous(),
+            Layout::MinusOne => x - 1.0,
+            Layout::ByHead { heads } => swapped(x, 3, heads),
             Layout::Conv1d { width } => {
                 let (outputs, inputs) = x.dims2()?;
                 x.reshape((outputs, width, inputs / width))?.transpose(1, 2)?.contiguous()
@@ -85,11 +99,11 @@ impl Layout {
         }
     }
 
-    /// The number of rows that are read; `None` for all.
-    pub(super) fn rows_read(self) -> Option<usize> {
+    /// The rows that are read; `None` for all.
+    pub(super) fn rows_read(self) -> Option<Range<usize>> {
         match self {
-            Layout::FirstRow => Some(1),
-            Layout::FirstRows { n, .. } => Some(n),
+            Layout::FirstRow => Some(0..1),
+            Layout::Rows { from, n, .. } => Some(from..from + n),
             _ => None,
         }
     }
@@ -104,8 +118,14 @@ impl Layout {
             }
             (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
             (Layout::Grid(grid), [_, d]) => vec![1, grid.before + grid.from.iter().product::<usize>(), *d],
-            (Layout::FirstRows { of, .. }, [_, d]) => vec![of, *d],
+            (Layout::Rows { of, .. }, [_, d]) => vec![of, *d],
             _ => ours.to_vec(),
         }
     }
+}
+
+/// Rows `[outer, inner, n]` as `[inner, outer, n]`.
+fn swapped(x: &Tensor, outer: usize, inner: usize) -> Result<Tensor> {
+    let rest = x.elem_count() / (outer * inner).max(1);
+    x.reshape((outer, inner, rest))?.transpose(0, 1)?.contiguous()?.reshape(x.dims())
 }
