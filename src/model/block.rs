@@ -105,9 +105,9 @@ impl Block {
         let queries = plan.query_rows(&keys)?; // [n_queries, d_model]
         let heads = self.attention.self_attention(&queries, &keys, mask, angles, bias, self_cache)?;
         let rows = plan.query_rows(x)?; // [n_queries, d_model]
-        let mut x = self.attention_residual.add(&rows, dropout, |residual| {
-            self.attention.output_projection(&heads, residual)
-        })?;
+        let mut x = self
+            .attention_residual
+            .add(&rows, dropout, |residual| self.attention.output_projection(&heads, residual))?;
 
         if let (Some(cross_attention), Some(plan)) = (&self.cross_attention, &plan.cross_attention) {
             x = cross_attention.forward(&x, plan, self.layer, cross_cache)?;

@@ -17,14 +17,20 @@ mod bert;
 mod decision_transformer;
 mod decoding;
 mod files;
+mod gemma;
 mod generation;
 mod gpt2;
+mod gpt_neox;
 mod hub;
 mod image;
 mod interpolate;
 mod llama;
 mod names;
+mod opt;
+mod phi;
 mod preprocessor;
+mod qwen;
+mod rotary;
 mod run;
 mod sentence;
 mod settings;
@@ -218,6 +224,12 @@ impl Checkpoint {
                 "bert" => bert::describe(self),
                 "t5" => t5::describe(self),
                 "llama" | "mistral" => llama::describe(self),
+                "qwen2" | "qwen3" => qwen::describe(self),
+                "phi3" => phi::describe_third(self),
+                "phi" => phi::describe(self),
+                "gemma" | "gemma2" => gemma::describe(self),
+                "opt" => opt::describe(self),
+                "gpt_neox" => gpt_neox::describe(self),
                 "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
                 "whisper" => whisper::describe(self),
                 "decision_transformer" => decision_transformer::describe(self),
@@ -241,6 +253,14 @@ pub const KINDS: &[&str] = &[
     "t5",
     "llama",
     "mistral",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "phi",
+    "gemma",
+    "gemma2",
+    "opt",
+    "gpt_neox",
     "vit",
     "deit",
     "dinov2",

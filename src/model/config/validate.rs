@@ -1,8 +1,6 @@
 //! Checks of the settings of a model.
 
-use super::{
-    AttentionConfig, ModelConfig, NormPlacement, Positions, RelativePositions, Rotary, Sublayers,
-};
+use super::{AttentionConfig, ModelConfig, NormPlacement, Positions, RelativePositions, Rotary, Sublayers};
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]

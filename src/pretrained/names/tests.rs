@@ -86,7 +86,7 @@ fn export_inverts_import() {
     {
         assert_eq!((back[name].dims(), values(&back[name])), (tensor.dims(), values(tensor)), "{name}");
     }
-    assert_eq!(back.len(), 9);
+    assert_eq!(back.len(), 11);
 }
 
 #[test]
