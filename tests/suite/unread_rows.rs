@@ -50,6 +50,16 @@ fn losses_gradients_and_outputs_equal_those_of_computing_every_row() {
     }
 }
 
+#[test]
+fn the_same_holds_with_each_setting_of_blocks() {
+    for (_, config) in crate::block_settings::configs() {
+        let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
+        for samples in batches() {
+            assert_equals_every_row(&model, &collate(model.layouts(), &samples).unwrap());
+        }
+    }
+}
+
 fn assert_equals_every_row(model: &Model, batch: &Batch) {
     let (expected, expected_gradients) = with_every_row(model, batch, 11);
     let losses = model.loss(batch, Some(11), 0.1).unwrap();
