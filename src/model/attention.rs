@@ -5,8 +5,7 @@ use super::config::ModelConfig;
 use super::linear::{Linear, init_std};
 use super::norm::Norm;
 use super::params::Scope;
-use super::plan::RotaryAngles;
-use crate::ops::{self, Heads, RelativeBias, Value};
+use crate::ops::{self, Angles, Heads, RelativeBias, Value};
 use crate::rules::AttentionMask;
 use candle_core::Result;
 use std::sync::Arc;
@@ -53,7 +52,7 @@ impl Attention {
     /// The tokens of `queries` `[n, d_model]`, all or some of those of `keys` `[m, d_model]`, attend to `keys`. Returns all
     /// heads side by side, `[n, n_heads·d_head]`, for [`output_projection`](Self::output_projection).
     ///
-    /// With a cache, the new keys and values are appended to the cached ones, and `mask` has a column for each of them.
+    /// `angles` are the rotary angles of queries and of keys. With a cache, the new keys and values are appended to the cached ones, and `mask` has a column for each of them.
     ///
     /// # Errors
     /// If shapes differ from the mask's.
@@ -62,15 +61,15 @@ impl Attention {
         queries: &Value,
         keys: &Value,
         mask: &Arc<AttentionMask>,
-        angles: Option<&RotaryAngles>,
+        angles: Option<[&Arc<Angles>; 2]>,
         bias: Option<RelativeBias>,
         cache: Option<&mut GrowingRows>,
     ) -> Result<Value> {
         let mut key_value = self.key_values(keys)?; // [m, 2·n_kv_heads·d_head]
         let mut query = self.queries(queries)?; // [n, n_heads·d_head]
-        if let Some(angles) = angles {
-            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, &angles.keys)?;
-            query = ops::rotary(&query, self.heads.n_heads * self.d_head, &angles.queries)?;
+        if let Some([of_queries, of_keys]) = angles {
+            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, of_keys)?;
+            query = ops::rotary(&query, self.heads.n_heads * self.d_head, of_queries)?;
         }
         if let Some(cache) = cache {
             key_value = cache.append(&key_value)?;

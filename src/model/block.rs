@@ -55,7 +55,10 @@ impl Block {
         };
         Ok(Self {
             attention: Attention::new(scope.at("attention"), config, layer, residual_std)?,
-            attention_residual: Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
+            attention_residual: match layer == 0 && !config.first_norm {
+                true => Residual::without_norm(&mut scope, "attention", config, config.layer_scale, site(0))?,
+                false => Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
+            },
             cross_attention,
             mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
             mlp_residual: match config.sublayers {
@@ -99,7 +102,8 @@ impl Block {
             }
             None => (None, None),
         };
-        let (mask, angles, dropout) = (plan.mask(self.layer), plan.angles.as_ref(), plan.dropout.as_ref());
+        let (mask, angles, dropout) =
+            (plan.mask(self.layer), plan.angles.of_layer(self.layer), plan.dropout.as_ref());
 
         let keys = self.attention_residual.pre_norm(x)?; // [n_tokens, d_model]
         let queries = plan.query_rows(&keys)?; // [n_queries, d_model]

@@ -22,6 +22,8 @@ pub struct ModelConfig {
     pub norm: NormKind,
     /// Whether the norm is before each sublayer, before and after it, or after its residual sum.
     pub norm_placement: NormPlacement,
+    /// Whether the first sublayer of a transformer has a norm; without one, it reads the embedding as it is.
+    pub first_norm: bool,
     /// Whether the MLP of a block reads the sum with attention, or what attention reads.
     pub sublayers: Sublayers,
     /// Added to the variance before the root.
@@ -72,6 +74,9 @@ pub struct AttentionConfig {
     /// Rotary position embedding: rotates queries and keys by their place in the document (Su et al. 2021).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotary: Option<Rotary>,
+    /// Rotary positions of some layers, instead of `rotary`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_rotary: Vec<RotaryOfLayers>,
     /// Learned biases of attention scores by the distance of query and key (Raffel et al. 2020).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<RelativePositions>,
@@ -220,6 +225,17 @@ pub struct Rotary {
     pub scaling: Option<RotaryScaling>,
 }
 
+/// Rotary positions of some layers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RotaryOfLayers {
+    /// Their rotary positions.
+    #[serde(default)]
+    pub rotary: Rotary,
+    /// The layers of their transformer, counted from 0.
+    pub layers: Vec<usize>,
+}
+
 impl Default for Rotary {
     fn default() -> Self {
         Self { base: 1e4, width: 0, scaling: None }
@@ -252,6 +268,7 @@ impl Default for ModelConfig {
             n_encoder_layers: 0,
             norm: NormKind::Layer,
             norm_placement: NormPlacement::Pre,
+            first_norm: true,
             sublayers: Sublayers::Sequential,
             norm_eps: 1e-5,
             bias: true,
@@ -278,6 +295,7 @@ impl Default for AttentionConfig {
             output_bias: None,
             qk_norm: false,
             rotary: None,
+            layer_rotary: Vec::new(),
             relative: None,
             rules: Vec::new(),
         }
@@ -323,6 +341,13 @@ impl ModelConfig {
             0 => self.d_model / self.attention.n_heads.max(1),
             d_head => d_head,
         }
+    }
+
+    /// The rotary positions of block number `layer`.
+    pub fn rotary(&self, layer: usize) -> Option<Rotary> {
+        let AttentionConfig { rotary, layer_rotary, .. } = &self.attention;
+        let own = layer_rotary.iter().find(|own| own.layers.contains(&layer));
+        own.map(|own| own.rotary).or(*rotary)
     }
 
     /// Number of heads, and scale of the scores, of block number `layer`.

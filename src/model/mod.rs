@@ -22,6 +22,7 @@ mod norm;
 mod params;
 mod plan;
 mod residual;
+mod rotary;
 mod step;
 mod transformer;
 mod unused;
@@ -32,7 +33,7 @@ pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
-    NormPlacement, Positions, RelativePositions, Rotary, Stem, Sublayers,
+    NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
@@ -43,8 +44,9 @@ pub use linear::{Linear, init_std};
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use params::{Params, Scope};
-pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan, RotaryAngles};
+pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan};
 pub use residual::Residual;
+pub use rotary::RotaryAngles;
 pub use transformer::{StackRole, Transformer};
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
@@ -54,6 +56,7 @@ use crate::rules::AttentionRules;
 use crate::task::TaskSpec;
 use candle_core::{DType, Device, Tensor};
 use plan::PlanInputs;
+use rotary::LayerRotary;
 use smalti_contract::KindSpec;
 use std::sync::Arc;
 
@@ -65,6 +68,7 @@ pub struct Model {
     layouts: Vec<Layout>,
     /// One table for each layer, or one for all.
     rules: Vec<Arc<AttentionRules>>,
+    rotary: LayerRotary,
     params: Params,
     embedder: Embedder,
     /// The kinds whose tokens are codes.
@@ -153,6 +157,7 @@ impl Model {
             kinds,
             layouts,
             rules,
+            rotary: LayerRotary::new(config),
             params,
             embedder,
             coded,
@@ -276,7 +281,7 @@ impl Model {
             keys: &tokens.meta,
             read_rows: None,
             encoder_output: None,
-            rotary: self.config.attention.rotary.map(|rotary| (self.config.d_head(), rotary)),
+            rotary: &self.rotary,
             dropout: None,
         }
     }

@@ -25,6 +25,7 @@ mod hub;
 mod image;
 mod interpolate;
 mod llama;
+mod modernbert;
 mod names;
 mod opt;
 mod phi;
@@ -215,19 +216,20 @@ impl Checkpoint {
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
-        if self.kind() != "bert" {
+        if !["bert", "modernbert"].contains(&self.kind()) {
             sentence::refuse(self)?;
         }
         let description =
             match self.kind() {
                 "gpt2" => gpt2::describe(self),
                 "bert" => bert::describe(self),
+                "modernbert" => modernbert::describe(self),
                 "t5" => t5::describe(self),
                 "llama" | "mistral" => llama::describe(self),
                 "qwen2" | "qwen3" => qwen::describe(self),
                 "phi3" => phi::describe_third(self),
                 "phi" => phi::describe(self),
-                "gemma" | "gemma2" => gemma::describe(self),
+                "gemma" | "gemma2" | "gemma3_text" => gemma::describe(self),
                 "opt" => opt::describe(self),
                 "gpt_neox" => gpt_neox::describe(self),
                 "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
@@ -250,6 +252,7 @@ impl Checkpoint {
 pub const KINDS: &[&str] = &[
     "gpt2",
     "bert",
+    "modernbert",
     "t5",
     "llama",
     "mistral",
@@ -259,6 +262,7 @@ pub const KINDS: &[&str] = &[
     "phi",
     "gemma",
     "gemma2",
+    "gemma3_text",
     "opt",
     "gpt_neox",
     "vit",

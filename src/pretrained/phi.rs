@@ -12,7 +12,7 @@ use serde_json::json;
 /// Settings of training, and of code beside a checkpoint.
 const INERT: &[&str] = &["attention_dropout", "auto_map", "embd_pdrop", "resid_pdrop"];
 
-/// Phi-3 and Phi-4-mini.
+/// Phi-3 and Phi-4 without long contexts.
 pub(super) fn describe_third(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.ignore(INERT);

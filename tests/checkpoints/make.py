@@ -31,6 +31,8 @@ SMALL = dict(vocab_size=23, hidden_size=16, num_hidden_layers=2, num_attention_h
 QWEN = dict(**SMALL, intermediate_size=24, num_key_value_heads=2, rope_theta=1000.0)
 GEMMA = dict(**SMALL, intermediate_size=24, num_key_value_heads=2, head_dim=6)
 OPT = dict(vocab_size=23, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, ffn_dim=24, max_position_embeddings=12)
+MODERN = dict(**SMALL, intermediate_size=24, global_attn_every_n_layers=2, local_attention=6, global_rope_theta=1000.0, pad_token_id=0,
+              bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2, attn_implementation="eager", reference_compile=False)
 
 # Name: class, config.
 CHECKPOINTS = {
@@ -69,6 +71,12 @@ CHECKPOINTS = {
     # Both caps are below the largest scores and logits; the window is in the first layer.
     "gemma2": (tf.Gemma2ForCausalLM, tf.Gemma2Config(**GEMMA, query_pre_attn_scalar=9, sliding_window=4,
                attn_logit_softcapping=1.5, final_logit_softcapping=2.0, attn_implementation="eager")),
+    "gemma3": (tf.Gemma3ForCausalLM, tf.Gemma3TextConfig(**GEMMA, query_pre_attn_scalar=9, sliding_window=4, rope_theta=1000.0,
+               rope_local_base_freq=50.0, rope_scaling=dict(rope_type="linear", factor=4.0),
+               layer_types=["sliding_attention", "full_attention"])),
+    "modernbert": (tf.ModernBertForMaskedLM, tf.ModernBertConfig(**MODERN)),
+    "modernbert-trunk": (tf.ModernBertModel, tf.ModernBertConfig(**MODERN, norm_bias=True, attention_bias=True, mlp_bias=True,
+                         local_rope_theta=None)),
     "opt": (tf.OPTForCausalLM, tf.OPTConfig(**OPT)),
     "opt-post-norm": (tf.OPTForCausalLM, tf.OPTConfig(**OPT, do_layer_norm_before=False, enable_bias=False,
                       activation_function="gelu", tie_word_embeddings=False)),
@@ -77,7 +85,7 @@ CHECKPOINTS = {
                             use_parallel_residual=False, attention_bias=False, tie_word_embeddings=True)),
 }
 # Kinds of decoders of texts.
-DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "phi", "gemma", "gemma2", "opt", "gpt_neox")
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "phi", "gemma", "gemma2", "gemma3_text", "opt", "gpt_neox")
 
 
 def inputs(config):
@@ -85,6 +93,8 @@ def inputs(config):
     kind = config.model_type
     if kind in DECODERS:
         return dict(input_ids=ids(2, 11))
+    if kind == "modernbert":
+        return dict(input_ids=ids(2, 11), attention_mask=torch.tensor([[1] * 11, [1] * 7 + [0] * 4]))
     if kind == "bert":
         mask = torch.tensor([[1] * 9, [1] * 6 + [0] * 3])
         return dict(input_ids=ids(2, 9), attention_mask=mask, token_type_ids=torch.randint(0, config.type_vocab_size, (2, 9)))

@@ -6,7 +6,8 @@ use crate::tasks;
 use candle_core::{Device, Tensor, Var};
 use smalti::data::{Batch, collate};
 use smalti::model::{
-    AttentionConfig, HeadConfig, Model, ModelConfig, NormKind, NormPlacement, Rotary, Sublayers,
+    AttentionConfig, HeadConfig, Model, ModelConfig, NormKind, NormPlacement, Rotary, RotaryOfLayers,
+    Sublayers,
 };
 use smalti::ops::backward;
 use tasks::{batches, image, speech};
@@ -35,6 +36,18 @@ pub fn configs() -> Vec<(&'static str, ModelConfig)> {
         ),
         ("both norms", ModelConfig { norm_placement: NormPlacement::Both, ..base.clone() }),
         ("parallel", ModelConfig { sublayers: Sublayers::Parallel, ..base.clone() }),
+        (
+            "rotary by layer",
+            ModelConfig {
+                attention: AttentionConfig {
+                    rotary,
+                    layer_rotary: vec![RotaryOfLayers { rotary: Rotary::default(), layers: vec![1] }],
+                    ..base.attention.clone()
+                },
+                first_norm: false,
+                ..base.clone()
+            },
+        ),
         ("one norm", ModelConfig { sublayers: Sublayers::OneNorm, layer_scale: Some(0.5), ..base }),
     ]
 }

@@ -72,6 +72,10 @@ fn unsupported_settings_are_errors() {
         ("phi", "qk_layernorm", serde_json::json!(true), "not supported"),
         ("gemma", "hidden_activation", serde_json::json!("relu"), "same activation"),
         ("gemma2", "attn_logit_softcapping", serde_json::json!(-1.0), "a positive number"),
+        ("gemma3", "use_bidirectional_attention", serde_json::json!(true), "not supported"),
+        ("modernbert", "classifier_bias", serde_json::json!(true), "as norm_bias"),
+        ("modernbert", "classifier_activation", serde_json::json!("relu"), "hidden_activation"),
+        ("modernbert", "global_attn_every_n_layers", serde_json::json!(0), "global_attn_every_n_layers"),
         ("opt", "word_embed_proj_dim", serde_json::json!(8), "not supported"),
         ("opt", "_remove_final_layer_norm", serde_json::json!(true), "not supported"),
         ("bert-relu", "is_decoder", serde_json::json!(true), "not supported"),
@@ -170,6 +174,7 @@ fn inert_settings_of_old_configurations_are_ignored() {
         ("qwen2", "use_mrope", serde_json::json!(false)),
         ("phi3", "auto_map", serde_json::json!({"AutoConfig": "configuration_phi3.Phi3Config"})),
         ("gemma2", "cache_implementation", serde_json::json!("hybrid")),
+        ("modernbert", "position_embedding_type", serde_json::json!("absolute")),
         ("opt", "activation_dropout", serde_json::json!(0.1)),
         ("gpt-neox", "rope_theta", serde_json::json!(10000)),
     ] {
