@@ -5,7 +5,7 @@
 use super::llama::{Variant, Window, decoder, described, window, window_size};
 use super::names::Layout;
 use super::settings::Settings;
-use super::{Checkpoint, Description, PretrainedError};
+use super::{Checkpoint, Description, PretrainedError, rotary};
 use crate::model::{ModelConfig, NormPlacement, Rotary, RotaryOfLayers};
 use crate::ops::Activation;
 use serde_json::json;
@@ -51,9 +51,9 @@ fn third(settings: &Settings, model: &mut ModelConfig) -> Result<Option<Window>,
     let size = window_size(settings, 4096)?;
     let window = window(settings, size, model.n_layers, |layer| !(layer + 1).is_multiple_of(every))?;
     let base = settings.number("rope_local_base_freq", 1e4)?;
+    let rotary = rotary::of_windows(settings)?.unwrap_or(Rotary { base, ..Rotary::default() });
     if let Some(Window { layers, .. }) = &window {
         let layers = if layers.is_empty() { (0..model.n_layers).collect() } else { layers.clone() };
-        let rotary = Rotary { base, ..Rotary::default() };
         model.attention.layer_rotary.push(RotaryOfLayers { rotary, layers });
     }
     Ok(window)

@@ -53,15 +53,14 @@ pub(super) fn window_size(settings: &Settings, default: usize) -> Result<Option<
     Ok(if is_set { settings.count("sliding_window")? } else { Some(default) })
 }
 
-/// The window of `size` in the layers that `layer_types` names, or without it in those that `slides` names; `None` without one.
-pub(super) fn window(
+/// The layers that `layer_types` says have a window, or without it those that `slides` names.
+pub(super) fn sliding(
     settings: &Settings,
-    size: Option<usize>,
     n_layers: usize,
     slides: impl Fn(usize) -> bool,
-) -> Result<Option<Window>, PretrainedError> {
+) -> Result<Vec<usize>, PretrainedError> {
     let slides: Vec<bool> = match settings.get("layer_types") {
-        None => (0..n_layers).map(|layer| size.is_some() && slides(layer)).collect(),
+        None => (0..n_layers).map(slides).collect(),
         Some(types) => {
             let slides = |kind: &Value| match kind.as_str() {
                 Some("sliding_attention") => Some(true),
@@ -75,7 +74,17 @@ pub(super) fn window(
             })?
         }
     };
-    let layers: Vec<usize> = (0..n_layers).filter(|&layer| slides[layer]).collect();
+    Ok((0..n_layers).filter(|&layer| slides[layer]).collect())
+}
+
+/// The window of `size` in the layers that `layer_types` names, or without it in those that `slides` names; `None` without one.
+pub(super) fn window(
+    settings: &Settings,
+    size: Option<usize>,
+    n_layers: usize,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Option<Window>, PretrainedError> {
+    let layers = sliding(settings, n_layers, |layer| size.is_some() && slides(layer))?;
     match size {
         _ if layers.is_empty() => Ok(None),
         Some(size) if layers.len() == n_layers => Ok(Some(Window { size, layers: vec![] })),

@@ -1,8 +1,9 @@
 //! ModernBERT (Warner et al. 2024): an encoder with rotary positions and, in most layers, a window in both directions.
 
+use super::llama::sliding;
 use super::names::{Layout, NameMap};
 use super::sentence::SentenceEncoder;
-use super::{Checkpoint, Description, PretrainedError, text};
+use super::{Checkpoint, Description, PretrainedError, rotary, text};
 use crate::model::{
     AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, Positions,
     Rotary, RotaryOfLayers,
@@ -64,26 +65,29 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
 
 fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, PretrainedError> {
     let settings = &checkpoint.settings;
+    let (d_model, n_heads) = (settings.size("hidden_size")?, settings.size("num_attention_heads")?);
     let (n_layers, every) =
         (settings.size("num_hidden_layers")?, settings.size("global_attn_every_n_layers")?);
-    let base = settings.number("global_rope_theta", 160_000.0)?;
-    let local_base = settings.number_or_null("local_rope_theta", 1e4)?.unwrap_or(base);
-    let layers: Vec<usize> = (0..n_layers).filter(|layer| layer % every != 0).collect();
-    let rotary = Rotary { base: local_base, ..Rotary::default() };
-    let local = (!layers.is_empty()).then_some(RotaryOfLayers { rotary, layers });
+    let default = settings.number("global_rope_theta", 160_000.0)?;
+    let share = ("partial_rotary_factor", 1.0);
+    let global = rotary::read(settings, d_model / n_heads, "global_rope_theta", share)?;
+    let base = settings.number_or_null("local_rope_theta", 1e4)?.unwrap_or(default);
+    let local = rotary::of_windows(settings)?.unwrap_or(Rotary { base, ..Rotary::default() });
+    let layers = sliding(settings, n_layers, |layer| !layer.is_multiple_of(every))?;
+    let local = (!layers.is_empty()).then_some(RotaryOfLayers { rotary: local, layers });
     let attention_bias = Some(settings.flag("attention_bias", false)?);
     Ok(ModelConfig {
-        d_model: settings.size("hidden_size")?,
+        d_model,
         n_layers,
         norm: NormKind::Layer,
         norm_eps: settings.number("norm_eps", 1e-5)?,
         first_norm: false,
         bias: settings.flag("norm_bias", false)?,
         attention: AttentionConfig {
-            n_heads: settings.size("num_attention_heads")?,
+            n_heads,
             bias: attention_bias,
             output_bias: attention_bias,
-            rotary: Some(Rotary { base, ..Rotary::default() }),
+            rotary: Some(global),
             layer_rotary: local.into_iter().collect(),
             ..AttentionConfig::default()
         },

@@ -6,7 +6,11 @@ use crate::model::Rotary;
 use crate::ops::RotaryScaling;
 use serde_json::Value;
 
-/// Read the base, the share of a head of `d_head` that is rotated, and the scaling: in `rope_parameters`, or in older files in
+/// The type of layers without a window, in settings by type.
+const GLOBAL: &str = "full_attention";
+
+/// Read the base, the share of a head of `d_head` that is rotated, and the scaling: in `rope_parameters`, of layers without a
+/// window if it has several, or in older files in
 /// the settings `base` and `share`, which has a default, and in `rope_scaling`.
 ///
 /// # Errors
@@ -20,6 +24,7 @@ pub(super) fn read(
     let (base, share_of) = (settings.number(base, 1e4)?, settings.number(share, default)?);
     for key in ["rope_parameters", "rope_scaling"] {
         let Some(value) = settings.get(key) else { continue };
+        let value = value.get(GLOBAL).unwrap_or(value);
         let (found, scaling) = scaling(settings, key, value)?;
         // The first of the two counts. Read the other too, so that `finish` does not reject it.
         _ = settings.get("rope_scaling");
@@ -28,6 +33,22 @@ pub(super) fn read(
         return Ok(Rotary { base: found.unwrap_or(base), width, scaling });
     }
     Ok(Rotary { base, width: width(settings, share, share_of, d_head)?, scaling: None })
+}
+
+/// The rotary positions of layers with a window, if `rope_parameters` has them by the type of layers.
+///
+/// # Errors
+/// As of [`read`].
+pub(super) fn of_windows(settings: &Settings) -> Result<Option<Rotary>, PretrainedError> {
+    const KEY: &str = "rope_parameters";
+    let Some(value) = settings.get(KEY).and_then(|types| types.get("sliding_attention")) else {
+        return Ok(None);
+    };
+    if value.get("partial_rotary_factor").is_some_and(|share| share.as_f64() != Some(1.0)) {
+        return Err(settings.refuse(KEY, format!("expected partial_rotary_factor = 1; found {value}")));
+    }
+    let (base, scaling) = scaling(settings, KEY, value)?;
+    Ok(Some(Rotary { base: base.unwrap_or(1e4), width: 0, scaling }))
 }
 
 /// The number of rotated features; 0 for all.

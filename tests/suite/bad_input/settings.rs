@@ -24,8 +24,11 @@ fn invalid_settings_are_named() {
             "model.attention.n_heads=3",
             &["model.attention.n_heads", "expected a divisor of d_model 16; found 3"],
         ),
-        ("model.attention.soft_cap=0", &["model.attention.soft_cap", "expected a positive number; found 0"]),
-        ("model.head.soft_cap=-2", &["model.head.soft_cap", "expected a positive number; found -2"]),
+        (
+            "model.attention.soft_cap=0.0",
+            &["model.attention.soft_cap", "expected a positive number; found 0"],
+        ),
+        ("model.head.soft_cap=-2.0", &["model.head.soft_cap", "expected a positive number; found -2"]),
         (
             "model.attention.rotary.width=3",
             &["model.attention.rotary.width", "expected an even number of at most", "found 3"],

@@ -187,6 +187,31 @@ fn inert_settings_of_old_configurations_are_ignored() {
     }
 }
 
+/// transformers 5 writes rotary positions by the type of layers.
+#[test]
+fn rotary_positions_by_type_of_layers_are_read() {
+    let older = [
+        ("gemma3", vec!["rope_theta", "rope_scaling", "rope_local_base_freq"], 50.0),
+        ("modernbert", vec!["global_rope_theta", "local_rope_theta"], 1e4),
+    ];
+    for (name, keys, local) in older {
+        let (place, expected) = (copied(name), pretrained::open(&shipped()[name]).unwrap().config);
+        let file = place.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let mut global = serde_json::json!({"rope_type": "default", "rope_theta": 1000.0});
+        if let Some(scaling) = config.get("rope_scaling").filter(|scaling| scaling.is_object()) {
+            (global["rope_type"], global["factor"]) = ("linear".into(), scaling["factor"].clone());
+        }
+        config["rope_parameters"] = serde_json::json!({
+            "full_attention": global,
+            "sliding_attention": {"rope_type": "default", "rope_theta": local},
+        });
+        keys.iter().for_each(|key| _ = config.as_object_mut().unwrap().remove(*key));
+        std::fs::write(&file, config.to_string()).unwrap();
+        assert_eq!(pretrained::open(place.path()).unwrap().config, expected, "{name}");
+    }
+}
+
 #[test]
 fn a_pytorch_file_before_1_6_is_named_as_such() {
     let place = copied("gpt2-unscaled");
