@@ -113,8 +113,10 @@ impl Attention {
         let ((m, width), kv_heads) = (key_value.dims2()?, self.heads.n_kv_heads);
         let heads = ops::reshape(&key_value, &[2 * m * kv_heads, self.d_head])?;
         // Of each token the heads of keys, before those of values.
-        let keys: Vec<u32> =
-            (0..2 * m * kv_heads).filter(|row| row / kv_heads % 2 == 0).map(|row| row as u32).collect();
+        let keys: Vec<u32> = (0..2 * m * kv_heads)
+            .filter(|row| (row / kv_heads).is_multiple_of(2))
+            .map(|row| row as u32)
+            .collect();
         let normed = norm.forward(&ops::gather_rows(&heads, &keys)?)?;
         ops::reshape(&ops::replace_rows(&heads, &keys, &normed)?, &[m, width])
     }

@@ -1,6 +1,6 @@
-//! Gemma (Gemma Team 2024): Llama with a scaled embedding, and norms whose weights are published less 1; Gemma 2: also with norms
-//! after each sublayer, soft caps, and a sliding window in every other layer; Gemma 3, of texts: with norms of queries and keys in
-//! place of soft caps, and other rotary positions in layers with a window.
+//! Gemma (Gemma Team 2024): Llama with a scaled embedding, and norms whose weights are published less 1; Gemma 2: also with
+//! norms after each sublayer, soft caps, and a sliding window in every other layer; Gemma 3, of texts: with norms of queries
+//! and keys in place of soft caps, and other rotary positions in layers with a window.
 
 use super::llama::{Variant, Window, decoder, described, window, window_size};
 use super::names::Layout;
@@ -36,7 +36,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
 fn second(settings: &Settings, model: &mut ModelConfig) -> Result<Option<Window>, PretrainedError> {
     model.attention.soft_cap = settings.number_or_null("attn_logit_softcapping", 50.0)?;
     model.head.soft_cap = settings.number_or_null("final_logit_softcapping", 30.0)?;
-    window(settings, window_size(settings, 4096)?, model.n_layers, |layer| layer % 2 == 0)
+    window(settings, window_size(settings, 4096)?, model.n_layers, |layer| layer.is_multiple_of(2))
 }
 
 /// Set what Gemma 3 has beside the norms; returns its window.

@@ -31,7 +31,12 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
             n_heads,
             bias: Some(bias),
             output_bias: Some(bias),
-            rotary: Some(rotary::read(settings, d_model / n_heads, "rotary_emb_base", ("rotary_pct", 0.25))?),
+            rotary: Some(rotary::read(
+                settings,
+                d_model / n_heads,
+                ("rotary_emb_base", 1e4),
+                ("rotary_pct", 0.25),
+            )?),
             ..AttentionConfig::default()
         },
         mlp: MlpConfig {

@@ -112,7 +112,7 @@ pub(super) fn decoder(
             n_heads,
             n_kv_heads: settings.count("num_key_value_heads")?.unwrap_or(0),
             d_head,
-            rotary: Some(rotary::read(settings, width, "rope_theta", ("partial_rotary_factor", 1.0))?),
+            rotary: Some(rotary::read(settings, width, ("rope_theta", 1e4), ("partial_rotary_factor", 1.0))?),
             ..AttentionConfig::default()
         },
         mlp: MlpConfig {

@@ -1,5 +1,5 @@
-//! Qwen2 and Qwen2.5 (Yang et al. 2024): Llama with biases of queries, keys and values; Qwen3 (Yang et al. 2025): Llama with norms of
-//! queries and keys.
+//! Qwen2 and Qwen2.5 (Yang et al. 2024): Llama with biases of queries, keys and values; Qwen3 (Yang et al. 2025): Llama with
+//! norms of queries and keys.
 
 use super::llama::{Variant, decoder, described, window, window_size};
 use super::{Checkpoint, Description, PretrainedError};

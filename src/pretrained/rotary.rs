@@ -10,18 +10,17 @@ use serde_json::Value;
 const GLOBAL: &str = "full_attention";
 
 /// Read the base, the share of a head of `d_head` that is rotated, and the scaling: in `rope_parameters`, of layers without a
-/// window if it has several, or in older files in
-/// the settings `base` and `share`, which has a default, and in `rope_scaling`.
+/// window if it has several, or in older files in the settings `base` and `share`, which have defaults, and in `rope_scaling`.
 ///
 /// # Errors
 /// [`PretrainedError::Setting`] if the scaling is of another kind than [`RotaryScaling`], or the share is not one.
 pub(super) fn read(
     settings: &Settings,
     d_head: usize,
-    base: &str,
+    base: (&str, f64),
     (share, default): (&str, f64),
 ) -> Result<Rotary, PretrainedError> {
-    let (base, share_of) = (settings.number(base, 1e4)?, settings.number(share, default)?);
+    let (base, share_of) = (settings.number(base.0, base.1)?, settings.number(share, default)?);
     for key in ["rope_parameters", "rope_scaling"] {
         let Some(value) = settings.get(key) else { continue };
         let value = value.get(GLOBAL).unwrap_or(value);

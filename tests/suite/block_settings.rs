@@ -1,5 +1,5 @@
-//! Blocks with norms of queries and keys, rotary positions of a part of each head, soft caps, norms on both sides of a sublayer, and
-//! sublayers in parallel: gradients are finite differences.
+//! Blocks with norms of queries and keys, rotary positions of a part of each head and by layer, soft caps, norms on both sides
+//! of a sublayer, and sublayers in parallel: gradients are finite differences.
 
 use crate::tasks;
 
