@@ -52,7 +52,8 @@ impl Attention {
     /// The tokens of `queries` `[n, d_model]`, all or some of those of `keys` `[m, d_model]`, attend to `keys`. Returns all
     /// heads side by side, `[n, n_heads·d_head]`, for [`output_projection`](Self::output_projection).
     ///
-    /// `angles` are the rotary angles of queries and of keys. With a cache, the new keys and values are appended to the cached ones, and `mask` has a column for each of them.
+    /// `angles` are the rotary angles of queries and of keys. With a cache, the new keys and values are appended to the cached
+    /// ones, and `mask` has a column for each of them.
     ///
     /// # Errors
     /// If shapes differ from the mask's.
