@@ -3,9 +3,9 @@
 use super::cache::GrowingRows;
 use super::config::ModelConfig;
 use super::linear::{Linear, init_std};
+use super::norm::Norm;
 use super::params::Scope;
-use super::plan::RotaryAngles;
-use crate::ops::{self, Heads, RelativeBias, Value};
+use crate::ops::{self, Angles, Heads, RelativeBias, Value};
 use crate::rules::AttentionMask;
 use candle_core::Result;
 use std::sync::Arc;
@@ -16,6 +16,8 @@ pub struct Attention {
     /// Keys and values side by side: `[2·n_kv_heads·d_head, d_model]`.
     key_value: Linear,
     output: Linear,
+    /// The norms of each head of queries and of keys.
+    norms: Option<(Norm, Norm)>,
     heads: Heads,
     d_head: usize,
 }
@@ -35,6 +37,13 @@ impl Attention {
             query: Linear::new(scope.at("query"), d, d_query, bias, init_std(d))?,
             key_value: Linear::new(scope.at("key_value"), d, d_key_value, bias, init_std(d))?,
             output: Linear::new(scope.at("output"), d_query, d, output_bias, residual_std)?,
+            norms: match config.attention.qk_norm {
+                false => None,
+                true => Some((
+                    Norm::of_width(scope.at("query_norm"), config, d_head)?,
+                    Norm::of_width(scope.at("key_norm"), config, d_head)?,
+                )),
+            },
             heads,
             d_head,
         })
@@ -43,7 +52,8 @@ impl Attention {
     /// The tokens of `queries` `[n, d_model]`, all or some of those of `keys` `[m, d_model]`, attend to `keys`. Returns all
     /// heads side by side, `[n, n_heads·d_head]`, for [`output_projection`](Self::output_projection).
     ///
-    /// With a cache, the new keys and values are appended to the cached ones, and `mask` has a column for each of them.
+    /// `angles` are the rotary angles of queries and of keys. With a cache, the new keys and values are appended to the cached
+    /// ones, and `mask` has a column for each of them.
     ///
     /// # Errors
     /// If shapes differ from the mask's.
@@ -52,15 +62,15 @@ impl Attention {
         queries: &Value,
         keys: &Value,
         mask: &Arc<AttentionMask>,
-        angles: Option<&RotaryAngles>,
+        angles: Option<[&Arc<Angles>; 2]>,
         bias: Option<RelativeBias>,
         cache: Option<&mut GrowingRows>,
     ) -> Result<Value> {
-        let mut key_value = self.key_value.forward(keys)?; // [m, 2·n_kv_heads·d_head]
-        let mut query = self.query.forward(queries)?; // [n, n_heads·d_head]
-        if let Some(angles) = angles {
-            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, &angles.keys)?;
-            query = ops::rotary(&query, self.heads.n_heads * self.d_head, &angles.queries)?;
+        let mut key_value = self.key_values(keys)?; // [m, 2·n_kv_heads·d_head]
+        let mut query = self.queries(queries)?; // [n, n_heads·d_head]
+        if let Some([of_queries, of_keys]) = angles {
+            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, of_keys)?;
+            query = ops::rotary(&query, self.heads.n_heads * self.d_head, of_queries)?;
         }
         if let Some(cache) = cache {
             key_value = cache.append(&key_value)?;
@@ -82,10 +92,34 @@ impl Attention {
     ) -> Result<Value> {
         let key_value = match cache {
             Some(Some(cached)) => cached.clone(),
-            Some(empty) => empty.insert(self.key_value.forward(encoder_output)?).clone(),
-            None => self.key_value.forward(encoder_output)?,
+            Some(empty) => empty.insert(self.key_values(encoder_output)?).clone(),
+            None => self.key_values(encoder_output)?,
         };
-        ops::attention(&self.query.forward(queries)?, &key_value, None, self.heads, mask)
+        ops::attention(&self.queries(queries)?, &key_value, None, self.heads, mask)
+    }
+
+    /// `[n, d_model]` → `[n, n_heads·d_head]`.
+    fn queries(&self, x: &Value) -> Result<Value> {
+        let query = self.query.forward(x)?;
+        let Some((norm, _)) = &self.norms else { return Ok(query) };
+        let (n, width) = query.dims2()?;
+        let heads = ops::reshape(&query, &[n * self.heads.n_heads, self.d_head])?;
+        ops::reshape(&norm.forward(&heads)?, &[n, width])
+    }
+
+    /// `[m, d_model]` → `[m, 2·n_kv_heads·d_head]`.
+    fn key_values(&self, x: &Value) -> Result<Value> {
+        let key_value = self.key_value.forward(x)?;
+        let Some((_, norm)) = &self.norms else { return Ok(key_value) };
+        let ((m, width), kv_heads) = (key_value.dims2()?, self.heads.n_kv_heads);
+        let heads = ops::reshape(&key_value, &[2 * m * kv_heads, self.d_head])?;
+        // Of each token the heads of keys, before those of values.
+        let keys: Vec<u32> = (0..2 * m * kv_heads)
+            .filter(|row| (row / kv_heads).is_multiple_of(2))
+            .map(|row| row as u32)
+            .collect();
+        let normed = norm.forward(&ops::gather_rows(&heads, &keys)?)?;
+        ops::reshape(&ops::replace_rows(&heads, &keys, &normed)?, &[m, width])
     }
 
     /// `[n, n_heads·d_head]` → `[n, d_model]`, added to `residual` if there is one.

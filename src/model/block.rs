@@ -1,8 +1,8 @@
-//! One block: norm → attention → MLP, each added to the residual stream.
+//! One block: norm → attention → MLP, each added to the residual stream, in sequence or in parallel.
 
 use super::attention::Attention;
 use super::cache::LayerCache;
-use super::config::ModelConfig;
+use super::config::{ModelConfig, Sublayers};
 use super::layer::{BuildLayer, Layer};
 use super::linear::init_std;
 use super::mlp::Mlp;
@@ -23,6 +23,7 @@ pub struct Block {
     cross_attention: Option<CrossAttention>,
     mlp: Mlp,
     mlp_residual: Residual,
+    sublayers: Sublayers,
     custom: Option<(Box<dyn Layer>, Residual)>,
     layer: usize,
 }
@@ -54,10 +55,19 @@ impl Block {
         };
         Ok(Self {
             attention: Attention::new(scope.at("attention"), config, layer, residual_std)?,
-            attention_residual: Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
+            attention_residual: match layer == 0 && !config.first_norm {
+                true => Residual::without_norm(&mut scope, "attention", config, config.layer_scale, site(0))?,
+                false => Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
+            },
             cross_attention,
             mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
-            mlp_residual: Residual::new(&mut scope, "mlp", config, config.layer_scale, site(2))?,
+            mlp_residual: match config.sublayers {
+                Sublayers::OneNorm => {
+                    Residual::without_norm(&mut scope, "mlp", config, config.layer_scale, site(2))?
+                }
+                _ => Residual::new(&mut scope, "mlp", config, config.layer_scale, site(2))?,
+            },
+            sublayers: config.sublayers,
             custom: match custom {
                 None => None,
                 Some(build) => Some((
@@ -92,20 +102,26 @@ impl Block {
             }
             None => (None, None),
         };
-        let (mask, angles, dropout) = (plan.mask(self.layer), plan.angles.as_ref(), plan.dropout.as_ref());
+        let (mask, angles, dropout) =
+            (plan.mask(self.layer), plan.angles.of_layer(self.layer), plan.dropout.as_ref());
 
         let keys = self.attention_residual.pre_norm(x)?; // [n_tokens, d_model]
         let queries = plan.query_rows(&keys)?; // [n_queries, d_model]
         let heads = self.attention.self_attention(&queries, &keys, mask, angles, bias, self_cache)?;
-        let mut x = self.attention_residual.add(&plan.query_rows(x)?, dropout, |residual| {
-            self.attention.output_projection(&heads, residual)
-        })?;
+        let rows = plan.query_rows(x)?; // [n_queries, d_model]
+        let mut x = self
+            .attention_residual
+            .add(&rows, dropout, |residual| self.attention.output_projection(&heads, residual))?;
 
         if let (Some(cross_attention), Some(plan)) = (&self.cross_attention, &plan.cross_attention) {
             x = cross_attention.forward(&x, plan, self.layer, cross_cache)?;
         }
 
-        let normed = self.mlp_residual.pre_norm(&x)?;
+        let normed = match self.sublayers {
+            Sublayers::Sequential => self.mlp_residual.pre_norm(&x)?,
+            Sublayers::Parallel => self.mlp_residual.pre_norm(&rows)?,
+            Sublayers::OneNorm => queries,
+        };
         x = self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual))?;
 
         let Some((custom, residual)) = &self.custom else { return Ok(x) };

@@ -1,10 +1,12 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
+mod positions;
 mod validate;
 
+pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::ConfigError;
 
-use crate::ops::{Activation, Heads, RotaryScaling};
+use crate::ops::{Activation, Heads};
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +22,12 @@ pub struct ModelConfig {
     pub n_encoder_layers: usize,
     /// Normalization.
     pub norm: NormKind,
-    /// Whether the norm is before each sublayer, or after its residual sum.
+    /// Whether the norm is before each sublayer, before and after it, or after its residual sum.
     pub norm_placement: NormPlacement,
+    /// Whether the first sublayer of a transformer has a norm; without one, it reads the embedding as it is.
+    pub first_norm: bool,
+    /// Whether the MLP of a block reads the sum with attention, or what attention reads.
+    pub sublayers: Sublayers,
     /// Added to the variance before the root.
     pub norm_eps: f64,
     /// Whether linear maps and layer norms have a bias, unless a setting below says otherwise.
@@ -54,6 +60,9 @@ pub struct AttentionConfig {
     /// Factor of attention scores; 1/√d_head if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
+    /// Bound c of attention scores s, which become c·tanh(s/c); none if left out. It takes a slower kernel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_cap: Option<f64>,
     /// Whether scores are also divided by the block's number, counted from 1.
     pub scale_by_layer: bool,
     /// Whether the projections to queries, keys and values have a bias; `model.bias` if left out.
@@ -62,9 +71,14 @@ pub struct AttentionConfig {
     /// Whether the output projection has a bias; `model.bias` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bias: Option<bool>,
+    /// Whether each head of queries and of keys is normalized, before rotary positions (Henry et al. 2020).
+    pub qk_norm: bool,
     /// Rotary position embedding: rotates queries and keys by their place in the document (Su et al. 2021).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rotary: Option<Rotary>,
+    /// Rotary positions of some layers, instead of `rotary`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub layer_rotary: Vec<RotaryOfLayers>,
     /// Learned biases of attention scores by the distance of query and key (Raffel et al. 2020).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<RelativePositions>,
@@ -123,6 +137,9 @@ pub struct HeadConfig {
     /// Factor of the input of a head that generates or unmasks tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scale: Option<f64>,
+    /// Bound c of the output y of a head that generates or unmasks tokens, which becomes c·tanh(y/c); none if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub soft_cap: Option<f64>,
 }
 
 /// A replaced attention rule.
@@ -157,22 +174,22 @@ pub enum NormKind {
 pub enum NormPlacement {
     /// Before each sublayer, and once after the last block: GPT-2, ViT.
     Pre,
+    /// Before and after each sublayer, and once after the last block: Gemma 2.
+    Both,
     /// After each residual sum: the first transformer, BERT.
     Post,
 }
 
-/// Position and time embeddings.
+/// What the MLP of a block reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Positions {
-    /// A learned table for each axis.
-    Learned,
-    /// One learned table for each kind: a vector for each combination of its axes' positions, as in ViT.
-    Grid,
-    /// Sines and cosines of each axis (Vaswani et al. 2017).
-    Sinusoidal,
-    /// None.
-    None,
+pub enum Sublayers {
+    /// The sum of the block's input and attention: GPT-2.
+    Sequential,
+    /// The block's input, as attention does, each with a norm of its own: GPT-NeoX.
+    Parallel,
+    /// The block's input, with the norm of attention: Phi, GPT-J.
+    OneNorm,
 }
 
 /// Two convolutions over the frames of slices of two, as in Whisper.
@@ -183,41 +200,6 @@ pub struct Stem {
     pub kind: String,
 }
 
-/// Rotary position embedding (Su et al. 2021).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Rotary {
-    /// Pair i of a head's features is rotated by place·base^(−2i/d_head).
-    pub base: f64,
-    /// How the angles are scaled for longer contexts.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub scaling: Option<RotaryScaling>,
-}
-
-impl Default for Rotary {
-    fn default() -> Self {
-        Self { base: 1e4, scaling: None }
-    }
-}
-
-/// Biases of attention scores by distance (Raffel et al. 2020).
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RelativePositions {
-    /// Number of buckets of distances; each has a bias for each head.
-    pub buckets: usize,
-    /// All larger distances share a bucket.
-    pub max_distance: usize,
-    /// Whether the main transformer has buckets for earlier keys only; an encoder has them for both directions.
-    pub causal: bool,
-}
-
-impl Default for RelativePositions {
-    fn default() -> Self {
-        Self { buckets: 32, max_distance: 128, causal: true }
-    }
-}
-
 impl Default for ModelConfig {
     fn default() -> Self {
         Self {
@@ -226,6 +208,8 @@ impl Default for ModelConfig {
             n_encoder_layers: 0,
             norm: NormKind::Layer,
             norm_placement: NormPlacement::Pre,
+            first_norm: true,
+            sublayers: Sublayers::Sequential,
             norm_eps: 1e-5,
             bias: true,
             layer_scale: None,
@@ -245,10 +229,13 @@ impl Default for AttentionConfig {
             n_kv_heads: 0,
             d_head: 0,
             scale: None,
+            soft_cap: None,
             scale_by_layer: false,
             bias: None,
             output_bias: None,
+            qk_norm: false,
             rotary: None,
+            layer_rotary: Vec::new(),
             relative: None,
             rules: Vec::new(),
         }
@@ -296,12 +283,19 @@ impl ModelConfig {
         }
     }
 
+    /// The rotary positions of block number `layer`.
+    pub fn rotary(&self, layer: usize) -> Option<Rotary> {
+        let AttentionConfig { rotary, layer_rotary, .. } = &self.attention;
+        let own = layer_rotary.iter().find(|own| own.layers.contains(&layer));
+        own.map(|own| own.rotary).or(*rotary)
+    }
+
     /// Number of heads, and scale of the scores, of block number `layer`.
     pub fn heads(&self, layer: usize) -> Heads {
-        let AttentionConfig { n_heads, n_kv_heads, scale, scale_by_layer, .. } = self.attention;
+        let AttentionConfig { n_heads, n_kv_heads, scale, scale_by_layer, soft_cap, .. } = self.attention;
         let scale = scale.unwrap_or(1.0 / (self.d_head() as f64).sqrt());
         let scale = if scale_by_layer { scale / (layer + 1) as f64 } else { scale };
         let n_kv_heads = if n_kv_heads == 0 { n_heads } else { n_kv_heads };
-        Heads { n_heads, n_kv_heads, scale: scale as f32 }
+        Heads { n_heads, n_kv_heads, scale: scale as f32, soft_cap: soft_cap.map(|cap| cap as f32) }
     }
 }

@@ -21,6 +21,8 @@ pub struct HeadLayer {
     transform: Option<Transform>,
     /// Factor of the projection's input, for a head of a vocabulary.
     scale: Option<f64>,
+    /// Bound of the output of a head of a vocabulary.
+    soft_cap: Option<f64>,
     /// `None` for a head of width 0.
     projection: Option<Projection>,
     /// The places of its parameters.
@@ -112,8 +114,9 @@ impl HeadLayer {
             }
         };
         let scale = config.head.scale.filter(|_| vocabulary);
+        let soft_cap = config.head.soft_cap.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
-        Ok(Self { head: head.clone(), transform, scale, projection, parameters })
+        Ok(Self { head: head.clone(), transform, scale, soft_cap, projection, parameters })
     }
 
     /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`,
@@ -143,12 +146,15 @@ impl HeadLayer {
         if let Some(factor) = self.scale {
             read = ops::scale(&read, factor)?;
         }
-        let y = match &self.projection {
+        let mut y = match &self.projection {
             Some(Projection::Own(linear)) => linear.forward(&read)?,
             Some(Projection::Custom(layer)) => layer.forward(&read, documents)?,
             Some(Projection::Shared(table, bias)) => ops::linear(&read, table, bias.as_ref())?,
             None => read,
         };
+        if let Some(cap) = self.soft_cap {
+            y = ops::scale(&ops::activation(&ops::scale(&y, 1.0 / cap)?, Activation::Tanh)?, cap)?;
+        }
         self.head.activate(y)
     }
 

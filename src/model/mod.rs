@@ -22,6 +22,7 @@ mod norm;
 mod params;
 mod plan;
 mod residual;
+mod rotary;
 mod saved;
 mod step;
 mod transformer;
@@ -33,7 +34,7 @@ pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
-    NormPlacement, Positions, RelativePositions, Rotary, Stem,
+    NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
@@ -44,8 +45,9 @@ pub use linear::{Linear, init_std};
 pub use mlp::Mlp;
 pub use norm::Norm;
 pub use params::{Params, Scope};
-pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan, RotaryAngles};
+pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan};
 pub use residual::Residual;
+pub use rotary::RotaryAngles;
 pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
 
@@ -56,6 +58,7 @@ use crate::rules::AttentionRules;
 use crate::task::TaskSpec;
 use candle_core::{DType, Device, Tensor};
 use plan::PlanInputs;
+use rotary::LayerRotary;
 use smalti_contract::KindSpec;
 use std::sync::Arc;
 
@@ -67,6 +70,7 @@ pub struct Model {
     layouts: Vec<Layout>,
     /// One table for each layer, or one for all.
     rules: Vec<Arc<AttentionRules>>,
+    rotary: LayerRotary,
     params: Params,
     embedder: Embedder,
     /// The kinds whose tokens are codes.
@@ -155,6 +159,7 @@ impl Model {
             kinds,
             layouts,
             rules,
+            rotary: LayerRotary::new(config),
             params,
             embedder,
             coded,
@@ -288,7 +293,7 @@ impl Model {
             keys: &tokens.meta,
             read_rows: None,
             encoder_output: None,
-            rotary: self.config.attention.rotary.map(|rotary| (self.config.d_head(), rotary)),
+            rotary: &self.rotary,
             dropout: None,
         }
     }

@@ -9,16 +9,16 @@ use candle_core::Result;
 pub enum Norm {
     /// Layer norm.
     Layer {
-        /// `[d_model]`.
+        /// `[d]`.
         weight: Value,
-        /// `[d_model]`.
+        /// `[d]`.
         bias: Option<Value>,
         /// Added to the variance.
         eps: f64,
     },
     /// Root-mean-square norm.
     Rms {
-        /// `[d_model]`.
+        /// `[d]`.
         weight: Value,
         /// Added to the mean square.
         eps: f64,
@@ -30,8 +30,16 @@ impl Norm {
     ///
     /// # Errors
     /// If a parameter's name is taken.
-    pub fn new(mut scope: Scope, config: &ModelConfig) -> Result<Self> {
-        let (d, eps) = (config.d_model, config.norm_eps);
+    pub fn new(scope: Scope, config: &ModelConfig) -> Result<Self> {
+        Self::of_width(scope, config, config.d_model)
+    }
+
+    /// A norm of the configured kind for `d` features.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn of_width(mut scope: Scope, config: &ModelConfig, d: usize) -> Result<Self> {
+        let eps = config.norm_eps;
         let weight = scope.ones("weight", d)?;
         Ok(match config.norm {
             NormKind::Rms => Norm::Rms { weight, eps },
@@ -42,7 +50,7 @@ impl Norm {
         })
     }
 
-    /// `[n, d_model]` → the same shape.
+    /// `[n, d]` → the same shape.
     ///
     /// # Errors
     /// If the width differs.

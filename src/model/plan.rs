@@ -1,8 +1,8 @@
 //! The plan of one forward pass: masks, rotary angles, dropout, and the encoder's output.
 
-use super::config::Rotary;
 use super::dropout::Dropout;
-use crate::ops::{self, Angles, Value};
+use super::rotary::{LayerRotary, RotaryAngles};
+use crate::ops::{self, Value};
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
 use candle_core::Result;
 use std::ops::Range;
@@ -22,20 +22,12 @@ pub struct LayerPlan {
     query_rows: Option<Vec<u32>>,
     /// Masks from those rows to all tokens: one for each layer, or one for all layers.
     masks: Vec<Arc<AttentionMask>>,
-    /// The rotary angles, if the model has rotary positions.
-    pub angles: Option<RotaryAngles>,
+    /// The rotary angles.
+    pub angles: RotaryAngles,
     /// Cross-attention, if there is an encoder.
     pub cross_attention: Option<CrossAttentionPlan>,
     /// The dropout of the rows that the layer computes, in training.
     pub dropout: Option<Dropout>,
-}
-
-/// The rotary angles of the tokens of one layer (Su et al. 2021).
-pub struct RotaryAngles {
-    /// The angles of the rows that the layer computes.
-    pub queries: Arc<Angles>,
-    /// The angles of all tokens.
-    pub keys: Arc<Angles>,
 }
 
 /// The output of the encoder, and the metadata of its tokens.
@@ -71,19 +63,17 @@ pub(super) struct PlanInputs<'a> {
     pub read_rows: Option<&'a [u32]>,
     /// The encoder output that cross-attention attends to.
     pub encoder_output: Option<&'a EncoderOutput>,
-    /// The width of a head and the settings of rotary positions.
-    pub rotary: Option<(usize, Rotary)>,
+    /// The settings of rotary positions.
+    pub rotary: &'a LayerRotary,
     /// The dropout of all tokens, in training.
     pub dropout: Option<&'a Dropout>,
 }
 
 impl ForwardPlan {
     pub(super) fn new(inputs: &PlanInputs) -> Self {
-        let angles = inputs.rotary.map(|(d_head, Rotary { base, scaling })| {
-            Arc::new(Angles::new(&inputs.tokens.order, d_head, base, scaling))
-        });
-        let all = inputs.layer(None, angles.as_ref());
-        let last = inputs.read_rows.map(|rows| Arc::new(inputs.layer(Some(rows), angles.as_ref())));
+        let angles = inputs.rotary.angles(&inputs.tokens.order);
+        let all = inputs.layer(None, &angles);
+        let last = inputs.read_rows.map(|rows| Arc::new(inputs.layer(Some(rows), &angles)));
         Self { all: Arc::new(all), last }
     }
 
@@ -122,17 +112,13 @@ impl CrossAttentionPlan {
 
 impl PlanInputs<'_> {
     /// The plan of a layer that computes `rows`, or all tokens.
-    fn layer(&self, rows: Option<&[u32]>, angles: Option<&Arc<Angles>>) -> LayerPlan {
+    fn layer(&self, rows: Option<&[u32]>, angles: &RotaryAngles) -> LayerPlan {
         let queries = rows.map_or(self.tokens.clone(), |rows| Arc::new(self.tokens.take(rows)));
         let dropout = self.dropout.map(|dropout| rows.map_or(dropout.clone(), |rows| dropout.rows(rows)));
-        let of_rows = |angles: &Arc<Angles>| match rows {
-            Some(rows) => Arc::new(angles.take(rows)),
-            None => angles.clone(),
-        };
         LayerPlan {
             query_rows: rows.map(<[u32]>::to_vec),
             masks: self.masks(&queries, self.keys),
-            angles: angles.map(|keys| RotaryAngles { queries: of_rows(keys), keys: keys.clone() }),
+            angles: rows.map_or_else(|| angles.clone(), |rows| angles.of_rows(rows)),
             cross_attention: self
                 .encoder_output
                 .map(|encoder| self.cross_attention(encoder, &queries, dropout.as_ref())),

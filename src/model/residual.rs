@@ -7,10 +7,14 @@ use super::params::Scope;
 use crate::ops::{self, Value};
 use candle_core::Result;
 
-/// The norm of a sublayer and its sum with the residual stream.
+/// The norms of a sublayer and its sum with the residual stream.
 pub struct Residual {
-    norm: Norm,
-    placement: NormPlacement,
+    /// Of the sublayer's input.
+    input_norm: Option<Norm>,
+    /// Of the sublayer's output.
+    output_norm: Option<Norm>,
+    /// Of the sum.
+    sum_norm: Option<Norm>,
     /// `[d_model]`: a learned scale of the sublayer's output (Touvron et al. 2021).
     layer_scale: Option<Value>,
     /// Number of this sublayer's dropout, unique in the model.
@@ -18,8 +22,8 @@ pub struct Residual {
 }
 
 impl Residual {
-    /// The residual stream around the sublayer `name`, with a norm `NAME_norm`, and `NAME_scale` if `layer_scale` has an
-    /// initial value.
+    /// The residual stream around the sublayer `name`, with a norm `NAME_norm`, a second one `NAME_output_norm` if the placement
+    /// is both, and `NAME_scale` if `layer_scale` has an initial value.
     ///
     /// # Errors
     /// If a parameter's name is taken.
@@ -30,29 +34,50 @@ impl Residual {
         layer_scale: Option<f64>,
         dropout_site: u64,
     ) -> Result<Self> {
-        let norm = Norm::new(scope.at(format!("{name}_norm")), config)?;
+        let mut norm = |name: String| Norm::new(scope.at(name), config).map(Some);
+        let first = norm(format!("{name}_norm"))?;
+        let (input_norm, output_norm, sum_norm) = match config.norm_placement {
+            NormPlacement::Pre => (first, None, None),
+            NormPlacement::Both => (first, norm(format!("{name}_output_norm"))?, None),
+            NormPlacement::Post => (None, None, first),
+        };
+        let plain = Self::without_norm(scope, name, config, layer_scale, dropout_site)?;
+        Ok(Self { input_norm, output_norm, sum_norm, ..plain })
+    }
+
+    /// As [`new`](Self::new), without norms: for a sublayer whose input another one has normalized.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn without_norm(
+        scope: &mut Scope,
+        name: &str,
+        config: &ModelConfig,
+        layer_scale: Option<f64>,
+        dropout_site: u64,
+    ) -> Result<Self> {
         let layer_scale = match layer_scale {
             Some(initial) => {
                 Some(scope.at(format!("{name}_scale")).constant("weight", config.d_model, initial)?)
             }
             None => None,
         };
-        Ok(Self { norm, placement: config.norm_placement, layer_scale, dropout_site })
+        Ok(Self { input_norm: None, output_norm: None, sum_norm: None, layer_scale, dropout_site })
     }
 
-    /// The sublayer's input: norm(x) with pre-norm, else x; `[n, d_model]` → the same shape.
+    /// The sublayer's input: norm(x), or x if the norm is after the sum; `[n, d_model]` → the same shape.
     ///
     /// # Errors
     /// If the width differs.
     pub fn pre_norm(&self, x: &Value) -> Result<Value> {
-        match self.placement {
-            NormPlacement::Pre => self.norm.forward(x),
-            NormPlacement::Post => Ok(x.clone()),
+        match &self.input_norm {
+            Some(norm) => norm.forward(x),
+            None => Ok(x.clone()),
         }
     }
 
-    /// x + y with pre-norm, else norm(x + y); y is the output of the sublayer. `sublayer` returns y, or x + y if its argument
-    /// is x, which saves an addition.
+    /// x + y, x + norm(y) or norm(x + y), as the norms are placed; y is the output of the sublayer. `sublayer` returns y, or
+    /// x + y if its argument is x, which saves an addition.
     ///
     /// # Errors
     /// If shapes differ.
@@ -63,10 +88,13 @@ impl Residual {
         sublayer: impl FnOnce(Option<&Value>) -> Result<Value>,
     ) -> Result<Value> {
         let dropout = dropout.filter(|dropout| dropout.rate > 0.0);
-        let sum = match (&self.layer_scale, dropout) {
-            (None, None) => sublayer(Some(x))?,
-            (layer_scale, dropout) => {
+        let sum = match (&self.output_norm, &self.layer_scale, dropout) {
+            (None, None, None) => sublayer(Some(x))?,
+            (output_norm, layer_scale, dropout) => {
                 let mut y = sublayer(None)?;
+                if let Some(norm) = output_norm {
+                    y = norm.forward(&y)?;
+                }
                 if let Some(layer_scale) = layer_scale {
                     y = ops::scale_columns(&y, layer_scale)?;
                 }
@@ -76,9 +104,9 @@ impl Residual {
                 ops::add(x, &y)?
             }
         };
-        match self.placement {
-            NormPlacement::Pre => Ok(sum),
-            NormPlacement::Post => self.norm.forward(&sum),
+        match &self.sum_norm {
+            Some(norm) => norm.forward(&sum),
+            None => Ok(sum),
         }
     }
 }

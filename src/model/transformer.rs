@@ -72,7 +72,7 @@ impl Transformer {
             })
             .collect::<Result<_>>()?;
         let norm = match config.norm_placement {
-            NormPlacement::Pre => Some(Norm::new(scope.at("norm"), config)?),
+            NormPlacement::Pre | NormPlacement::Both => Some(Norm::new(scope.at("norm"), config)?),
             NormPlacement::Post => None,
         };
         let parameters = first..scope.n_parameters();

@@ -2,57 +2,151 @@
 
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
-use super::{Checkpoint, Description, PretrainedError, text};
+use super::{Checkpoint, Description, PretrainedError, rotary, text};
 use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, Positions,
-    Rotary,
+    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, NormPlacement,
+    Positions,
 };
-use crate::ops::RotaryScaling;
+use crate::ops::Activation;
 use crate::rules::{Condition, Rule};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.ignore(&["attention_dropout", "is_llama_config", "rope_interleaved"]);
-    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
-    let (attention_bias, mlp_bias) =
-        (settings.flag("attention_bias", false)?, settings.flag("mlp_bias", false)?);
-    let tied = text::tied(checkpoint, false)?;
-    let task = text::next_token(checkpoint, vocabulary, context)?;
-    let mut model = ModelConfig {
-        d_model: settings.size("hidden_size")?,
+    let bias = settings.flag("attention_bias", false)?;
+    let mut model = decoder(checkpoint, settings.activation("hidden_act", "silu")?)?;
+    (model.attention.bias, model.attention.output_bias) = (Some(bias), Some(bias));
+    model.mlp.bias = Some(settings.flag("mlp_bias", false)?);
+    let size = if checkpoint.kind() == "mistral" { window_size(settings, 4096)? } else { None };
+    let window = size.map(|size| Window { size, layers: vec![] });
+    described(checkpoint, model, Variant { window, ..Variant::default() })
+}
+
+/// What a kind has otherwise than Llama.
+pub(super) struct Variant {
+    /// Whether the head is tied unless the file says otherwise.
+    pub tied: bool,
+    pub window: Option<Window>,
+    /// Whether queries, keys and values are one tensor, and the gate and the hidden layer another: Phi-3.
+    pub fused: bool,
+    /// The layout of norms.
+    pub norms: Layout,
+}
+
+impl Default for Variant {
+    fn default() -> Self {
+        Self { tied: false, window: None, fused: false, norms: Layout::Same }
+    }
+}
+
+/// A sliding window: each token attends to itself and those before it, `size` in all.
+pub(super) struct Window {
+    pub size: usize,
+    /// The layers that have it; empty for all.
+    pub layers: Vec<usize>,
+}
+
+/// The size of the sliding window: as set, `None` if it is null, else the default.
+pub(super) fn window_size(settings: &Settings, default: usize) -> Result<Option<usize>, PretrainedError> {
+    let is_set = settings.values().contains_key("sliding_window");
+    Ok(if is_set { settings.count("sliding_window")? } else { Some(default) })
+}
+
+/// The layers that `layer_types` says have a window, or without it those that `slides` names.
+pub(super) fn sliding(
+    settings: &Settings,
+    n_layers: usize,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Vec<usize>, PretrainedError> {
+    let slides: Vec<bool> = match settings.get("layer_types") {
+        None => (0..n_layers).map(slides).collect(),
+        Some(types) => {
+            let slides = |kind: &Value| match kind.as_str() {
+                Some("sliding_attention") => Some(true),
+                Some("full_attention") => Some(false),
+                _ => None,
+            };
+            let known = types.as_array().filter(|types| types.len() == n_layers);
+            known.and_then(|types| types.iter().map(slides).collect()).ok_or_else(|| {
+                let expected = "full_attention or sliding_attention for each layer";
+                settings.refuse("layer_types", format!("expected {expected}; found {types}"))
+            })?
+        }
+    };
+    Ok((0..n_layers).filter(|&layer| slides[layer]).collect())
+}
+
+/// The window of `size` in the layers that `layer_types` names, or without it in those that `slides` names; `None` without one.
+pub(super) fn window(
+    settings: &Settings,
+    size: Option<usize>,
+    n_layers: usize,
+    slides: impl Fn(usize) -> bool,
+) -> Result<Option<Window>, PretrainedError> {
+    let layers = sliding(settings, n_layers, |layer| size.is_some() && slides(layer))?;
+    match size {
+        _ if layers.is_empty() => Ok(None),
+        Some(size) if layers.len() == n_layers => Ok(Some(Window { size, layers: vec![] })),
+        Some(size) => Ok(Some(Window { size, layers })),
+        None => Err(settings.refuse("layer_types", "expected a sliding_window for them; found none")),
+    }
+}
+
+/// The settings of the blocks, without biases.
+pub(super) fn decoder(
+    checkpoint: &Checkpoint,
+    activation: Activation,
+) -> Result<ModelConfig, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let (d_model, n_heads) = (settings.size("hidden_size")?, settings.size("num_attention_heads")?);
+    let d_head = settings.count("head_dim")?.unwrap_or(0);
+    let width = if d_head == 0 { d_model / n_heads } else { d_head };
+    Ok(ModelConfig {
+        d_model,
         n_layers: settings.size("num_hidden_layers")?,
         norm: NormKind::Rms,
         norm_eps: settings.number("rms_norm_eps", 1e-6)?,
         bias: false,
         attention: AttentionConfig {
-            n_heads: settings.size("num_attention_heads")?,
+            n_heads,
             n_kv_heads: settings.count("num_key_value_heads")?.unwrap_or(0),
-            d_head: settings.count("head_dim")?.unwrap_or(0),
-            bias: Some(attention_bias),
-            output_bias: Some(attention_bias),
-            rotary: Some(rotary(settings)?),
+            d_head,
+            rotary: Some(rotary::read(settings, width, ("rope_theta", 1e4), ("partial_rotary_factor", 1.0))?),
             ..AttentionConfig::default()
         },
         mlp: MlpConfig {
             d_ff: settings.size("intermediate_size")?,
             gated: true,
-            activation: settings.activation("hidden_act", "silu")?,
-            bias: Some(mlp_bias),
+            activation,
+            ..MlpConfig::default()
         },
         embedding: EmbeddingConfig {
             positions: Positions::None,
             type_embedding: false,
             ..EmbeddingConfig::default()
         },
-        head: HeadConfig { tie_embeddings: tied, bias: Some(false), ..HeadConfig::default() },
+        head: HeadConfig { bias: Some(false), ..HeadConfig::default() },
         ..ModelConfig::default()
-    };
-    if let Some(window) = settings.count("sliding_window")? {
-        let near = Condition::NearOrder((window.max(1) - 1) as u32);
+    })
+}
+
+/// The task and the names of a model with these settings.
+pub(super) fn described(
+    checkpoint: &Checkpoint,
+    mut model: ModelConfig,
+    variant: Variant,
+) -> Result<Description, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
+    model.head.tie_embeddings = text::tied(checkpoint, variant.tied)?;
+    let task = text::next_token(checkpoint, vocabulary, context)?;
+    if let Some(Window { size, layers }) = &variant.window {
+        let near = Condition::NearOrder((*size.max(&1) - 1) as u32);
         let kind = task.kind("text").to_string();
         let rule = Rule::When(vec![Condition::Causal, near]);
-        model.attention.rules.push(LayerRule { query: kind.clone(), key: kind, rule, layers: vec![] });
+        let rule = LayerRule { query: kind.clone(), key: kind, rule, layers: layers.clone() };
+        model.attention.rules.push(rule);
     }
 
     let mut names = NameMap::default();
@@ -61,69 +155,48 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     names.one(&task.embedding("text", "table"), &table);
     for layer in 0..model.n_layers {
         let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}layers.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        names.map(&ours("attention_norm"), &theirs("input_layernorm"), false);
-        names.map(&ours("attention.query"), &theirs("self_attn.q_proj"), attention_bias);
-        names.maps(
-            &[&ours("attention.key_value")],
-            &[&theirs("self_attn.k_proj"), &theirs("self_attn.v_proj")],
-            attention_bias,
-            Layout::Same,
-        );
-        names.map(&ours("attention.output"), &theirs("self_attn.o_proj"), attention_bias);
-        names.map(&ours("mlp_norm"), &theirs("post_attention_layernorm"), false);
-        names.map(&ours("mlp.inner"), &theirs("mlp.gate_proj"), mlp_bias);
-        names.map(&ours("mlp.gated"), &theirs("mlp.up_proj"), mlp_bias);
-        names.map(&ours("mlp.outer"), &theirs("mlp.down_proj"), mlp_bias);
+        block(&mut names, &model, &variant, (&ours, &theirs));
     }
-    names.map("stack.norm", &format!("{prefix}norm"), false);
+    names.rows(&["stack.norm.weight"], &[&format!("{prefix}norm.weight")], variant.norms);
     names.unread(&["rotary_emb.inv_freq"]);
-    text::head(&mut names, "text", tied, &table);
+    text::head(&mut names, "text", model.head.tie_embeddings, &table);
     Ok(Description { model, task, names })
 }
 
-/// The rotary base and scaling: in `rope_parameters`, or in older files in `rope_theta` and `rope_scaling`.
-fn rotary(settings: &Settings) -> Result<Rotary, PretrainedError> {
-    settings.only(&[("partial_rotary_factor", json!(1.0))])?;
-    let base = settings.number("rope_theta", 1e4)?;
-    for key in ["rope_parameters", "rope_scaling"] {
-        let Some(value) = settings.get(key) else { continue };
-        let refuse = |problem: String| settings.refuse(key, problem);
-        let Value::Object(values) = value else {
-            return Err(refuse(format!("expected an object; found {value}")));
-        };
-        let text = |key: &str| values.get(key).and_then(Value::as_str);
-        let number = |key: &str| {
-            let found = values.get(key).and_then(Value::as_f64);
-            found.ok_or_else(|| refuse(format!("expected a number for {key}; found {value}")))
-        };
-        let (mut known, scaling) = match text("rope_type").or(text("type")).unwrap_or("default") {
-            "default" => (vec![], None),
-            "linear" => (vec!["factor"], Some(RotaryScaling::Linear { factor: number("factor")? })),
-            "llama3" => (
-                vec!["factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"],
-                Some(RotaryScaling::Llama3 {
-                    factor: number("factor")?,
-                    low_freq_factor: number("low_freq_factor")?,
-                    high_freq_factor: number("high_freq_factor")?,
-                    original_context: number("original_max_position_embeddings")? as usize,
-                }),
-            ),
-            other => return Err(refuse(format!("expected default, linear or llama3; found {other:?}"))),
-        };
-        known.extend(["rope_type", "type", "rope_theta"]);
-        if values.get("partial_rotary_factor").is_some_and(|share| share.as_f64() != Some(1.0)) {
-            return Err(refuse(format!("expected partial_rotary_factor = 1; found {value}")));
-        }
-        known.push("partial_rotary_factor");
-        if let Some(unknown) = values.keys().find(|key| !known.contains(&key.as_str())) {
-            return Err(refuse(format!("expected {}; found {unknown}", known.join(", "))));
-        }
-        let base = values.get("rope_theta").and_then(Value::as_f64).unwrap_or(base);
-        // The first of the two counts. Read the other too, so that `finish` does not reject it.
-        _ = settings.get("rope_scaling");
-        return Ok(Rotary { base, scaling });
+/// The names of a block, which is called `ours` here and `theirs` in the checkpoint.
+fn block(names: &mut NameMap, model: &ModelConfig, variant: &Variant, (ours, theirs): (&str, &str)) {
+    let ours = |name: &str| format!("{ours}.{name}");
+    let theirs = |name: &str| format!("{theirs}.{name}");
+    let norms: &[(&str, &str)] = match model.norm_placement {
+        NormPlacement::Both => &[
+            ("attention_norm", "input_layernorm"),
+            ("attention_output_norm", "post_attention_layernorm"),
+            ("mlp_norm", "pre_feedforward_layernorm"),
+            ("mlp_output_norm", "post_feedforward_layernorm"),
+        ],
+        _ => &[("attention_norm", "input_layernorm"), ("mlp_norm", "post_attention_layernorm")],
+    };
+    let of_heads = [("attention.query_norm", "self_attn.q_norm"), ("attention.key_norm", "self_attn.k_norm")];
+    let of_heads = of_heads.iter().filter(|_| model.attention.qk_norm);
+    for (norm, published) in norms.iter().chain(of_heads) {
+        let (ours, theirs) = (ours(&format!("{norm}.weight")), theirs(&format!("{published}.weight")));
+        names.rows(&[&ours], &[&theirs], variant.norms);
     }
-    Ok(Rotary { base, scaling: None })
+    let (query, key_value) = (ours("attention.query"), ours("attention.key_value"));
+    let (inner, gated) = (ours("mlp.inner"), ours("mlp.gated"));
+    let [bias, output_bias, mlp_bias] = [model.attention.bias, model.attention.output_bias, model.mlp.bias]
+        .map(|bias| bias.unwrap_or(model.bias));
+    if variant.fused {
+        let (qkv, gate_up) = (theirs("self_attn.qkv_proj"), theirs("mlp.gate_up_proj"));
+        names.maps(&[&query, &key_value], &[&qkv], bias, Layout::Same);
+        names.maps(&[&inner, &gated], &[&gate_up], mlp_bias, Layout::Same);
+    } else {
+        let (key, value) = (theirs("self_attn.k_proj"), theirs("self_attn.v_proj"));
+        names.map(&query, &theirs("self_attn.q_proj"), bias);
+        names.maps(&[&key_value], &[&key, &value], bias, Layout::Same);
+        names.map(&inner, &theirs("mlp.gate_proj"), mlp_bias);
+        names.map(&gated, &theirs("mlp.up_proj"), mlp_bias);
+    }
+    names.map(&ours("attention.output"), &theirs("self_attn.o_proj"), output_bias);
+    names.map(&ours("mlp.outer"), &theirs("mlp.down_proj"), mlp_bias);
 }

@@ -20,15 +20,22 @@ mod decoding;
 mod distilbert;
 mod encoder;
 mod files;
+mod gemma;
 mod generation;
 mod gpt2;
+mod gpt_neox;
 mod hub;
 mod image;
 mod interpolate;
 mod llama;
+mod modernbert;
 mod names;
+mod opt;
+mod phi;
 mod preprocessor;
+mod qwen;
 mod roberta;
+mod rotary;
 mod run;
 mod sentence;
 mod settings;
@@ -224,8 +231,15 @@ impl Checkpoint {
                 "bert" => bert::describe(self),
                 "roberta" | "xlm-roberta" => roberta::describe(self),
                 "distilbert" => distilbert::describe(self),
+                "modernbert" => modernbert::describe(self),
                 "t5" | "mt5" => t5::describe(self),
                 "llama" | "mistral" => llama::describe(self),
+                "qwen2" | "qwen3" => qwen::describe(self),
+                "phi3" => phi::describe_third(self),
+                "phi" => phi::describe(self),
+                "gemma" | "gemma2" | "gemma3_text" => gemma::describe(self),
+                "opt" => opt::describe(self),
+                "gpt_neox" => gpt_neox::describe(self),
                 "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
                 "whisper" => whisper::describe(self),
                 "decision_transformer" => decision_transformer::describe(self),
@@ -249,10 +263,20 @@ pub const KINDS: &[&str] = &[
     "roberta",
     "xlm-roberta",
     "distilbert",
+    "modernbert",
     "t5",
     "mt5",
     "llama",
     "mistral",
+    "qwen2",
+    "qwen3",
+    "phi3",
+    "phi",
+    "gemma",
+    "gemma2",
+    "gemma3_text",
+    "opt",
+    "gpt_neox",
     "vit",
     "deit",
     "dinov2",

@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 /// The kinds of model that sentence encoders have as their transformer.
-pub(super) const KINDS: [&str; 6] = ["bert", "roberta", "xlm-roberta", "distilbert", "t5", "mt5"];
+pub(super) const KINDS: [&str; 7] =
+    ["bert", "roberta", "xlm-roberta", "distilbert", "modernbert", "t5", "mt5"];
 /// The list of the modules.
 const MODULES: &str = "modules.json";
 /// The pooling of a checkpoint without that list.

@@ -192,6 +192,17 @@ impl Settings {
         Ok(self.read(key, "a text", |value| value.as_str().map(String::from))?.unwrap_or(default.into()))
     }
 
+    /// Read a number; `None` if it is null, and the default if it is missing.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] if it is neither.
+    pub fn number_or_null(&self, key: &str, default: f64) -> Result<Option<f64>, PretrainedError> {
+        match self.values.get(key) {
+            Some(Value::Null) => Ok(None),
+            _ => self.number(key, default).map(Some),
+        }
+    }
+
     /// Read an activation by its published name, or take the default.
     ///
     /// # Errors

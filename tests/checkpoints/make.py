@@ -2,7 +2,8 @@
 usual checkpoints do not have, and what transformers says of random inputs.
 
     python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; bert-classes, bert-tags, GPT-2
-                                    with classes, mT5, T5's encoder alone, and RoBERTa, XLM-R and DistilBERT with 4.57.6)
+                                    with classes, mT5, T5's encoder alone, RoBERTa, XLM-R, DistilBERT and those after
+                                    NEIGHBOURS with 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -28,6 +29,13 @@ WHISPER = dict(vocab_size=23, d_model=16, encoder_layers=1, decoder_layers=2, en
                suppress_tokens=None, begin_suppress_tokens=None)
 ROPE3 = dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
              original_max_position_embeddings=16)
+
+SMALL = dict(vocab_size=23, hidden_size=16, num_hidden_layers=2, num_attention_heads=4, max_position_embeddings=32)
+QWEN = dict(**SMALL, intermediate_size=24, num_key_value_heads=2, rope_theta=1000.0)
+GEMMA = dict(**SMALL, intermediate_size=24, num_key_value_heads=2, head_dim=6)
+OPT = dict(vocab_size=23, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, ffn_dim=24, max_position_embeddings=12)
+MODERN = dict(**SMALL, intermediate_size=24, global_attn_every_n_layers=2, local_attention=6, global_rope_theta=1000.0, pad_token_id=0,
+              bos_token_id=1, eos_token_id=2, cls_token_id=1, sep_token_id=2, attn_implementation="eager", reference_compile=False)
 
 # Name: class, config.
 CHECKPOINTS = {
@@ -77,15 +85,43 @@ CHECKPOINTS = {
     "decision-transformer": (tf.DecisionTransformerModel, tf.DecisionTransformerConfig(state_dim=3, act_dim=2,
                              hidden_size=16, n_head=2, n_layer=1, n_positions=40, max_ep_len=20, action_tanh=False,
                              activation_function="gelu_new")),
+    # NEIGHBOURS
+    "qwen2": (tf.Qwen2ForCausalLM, tf.Qwen2Config(**QWEN)),
+    "qwen2-window": (tf.Qwen2ForCausalLM, tf.Qwen2Config(**QWEN, tie_word_embeddings=True, use_sliding_window=True,
+                     sliding_window=4, max_window_layers=1)),
+    "qwen3": (tf.Qwen3ForCausalLM, tf.Qwen3Config(**QWEN, head_dim=6, tie_word_embeddings=True)),
+    "phi3": (tf.Phi3ForCausalLM, tf.Phi3Config(**QWEN, pad_token_id=0, bos_token_id=1, eos_token_id=2, sliding_window=5)),
+    "phi3-partial": (tf.Phi3ForCausalLM, tf.Phi3Config(**QWEN, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+                     partial_rotary_factor=0.5, tie_word_embeddings=True)),
+    "phi": (tf.PhiForCausalLM, tf.PhiConfig(**QWEN, partial_rotary_factor=0.5)),
+    "gemma": (tf.GemmaForCausalLM, tf.GemmaConfig(**GEMMA)),
+    # Both caps are below the largest scores and logits; the window is in the first layer.
+    "gemma2": (tf.Gemma2ForCausalLM, tf.Gemma2Config(**GEMMA, query_pre_attn_scalar=9, sliding_window=4,
+               attn_logit_softcapping=1.5, final_logit_softcapping=2.0, attn_implementation="eager")),
+    "gemma3": (tf.Gemma3ForCausalLM, tf.Gemma3TextConfig(**GEMMA, query_pre_attn_scalar=9, sliding_window=4, rope_theta=1000.0,
+               rope_local_base_freq=50.0, rope_scaling=dict(rope_type="linear", factor=4.0),
+               layer_types=["sliding_attention", "full_attention"])),
+    "modernbert": (tf.ModernBertForMaskedLM, tf.ModernBertConfig(**MODERN)),
+    "modernbert-trunk": (tf.ModernBertModel, tf.ModernBertConfig(**MODERN, norm_bias=True, attention_bias=True, mlp_bias=True,
+                         local_rope_theta=None)),
+    "opt": (tf.OPTForCausalLM, tf.OPTConfig(**OPT)),
+    "opt-post-norm": (tf.OPTForCausalLM, tf.OPTConfig(**OPT, do_layer_norm_before=False, enable_bias=False,
+                      activation_function="gelu", tie_word_embeddings=False)),
+    "gpt-neox": (tf.GPTNeoXForCausalLM, tf.GPTNeoXConfig(**SMALL, intermediate_size=24, rotary_pct=0.5, rotary_emb_base=100)),
+    "gpt-neox-sequential": (tf.GPTNeoXForCausalLM, tf.GPTNeoXConfig(**SMALL, intermediate_size=24, rotary_pct=1.0,
+                            use_parallel_residual=False, attention_bias=False, tie_word_embeddings=True)),
 }
-
+# Kinds of decoders of texts.
+DECODERS = ("gpt2", "llama", "mistral", "qwen2", "qwen3", "phi3", "phi", "gemma", "gemma2", "gemma3_text", "opt", "gpt_neox")
 
 
 def inputs(config):
     ids = lambda *shape: torch.randint(3, 23, shape)
     kind = config.model_type
-    if kind in ("gpt2", "llama", "mistral"):
+    if kind in DECODERS:
         return dict(input_ids=ids(2, 11))
+    if kind == "modernbert":
+        return dict(input_ids=ids(2, 11), attention_mask=torch.tensor([[1] * 11, [1] * 7 + [0] * 4]))
     if kind in ("bert", "roberta", "xlm-roberta", "distilbert"):
         mask = torch.tensor([[1] * 9, [1] * 6 + [0] * 3])
         given = dict(input_ids=ids(2, 9), attention_mask=mask)
@@ -116,6 +152,8 @@ def make(name, folder):
         # Off their initial values, so that one that is dropped or swapped shows.
         for parameter in model.parameters():
             parameter.add_(0.2 * torch.randn_like(parameter))
+            if config.model_type.startswith("gemma"):
+                parameter.copy_(parameter.bfloat16())  # as published: 1 added to a norm's weight and subtracted changes no bit
         given = inputs(config)
         said = model(**given)
     # One in several files, and one as PyTorch pickles it.

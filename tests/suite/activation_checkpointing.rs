@@ -90,13 +90,20 @@ fn shared_parameters_get_the_same_gradients() {
 }
 
 #[test]
+fn each_setting_of_blocks_has_the_same_bits() {
+    for (what, config) in crate::block_settings::configs() {
+        assert_same_bits(what, &ModelConfig { dropout: 0.3, ..config }, &[]);
+    }
+}
+
+#[test]
 fn grouped_query_attention_with_rotary_positions_and_a_gated_mlp_has_the_same_bits() {
     let config = ModelConfig {
         n_layers: 2,
         n_encoder_layers: 1,
         attention: AttentionConfig {
             n_kv_heads: 2,
-            rotary: Some(Rotary { base: 100.0, scaling: None }),
+            rotary: Some(Rotary { base: 100.0, ..Rotary::default() }),
             ..AttentionConfig::of_heads(4)
         },
         mlp: MlpConfig { gated: true, ..MlpConfig::default() },

@@ -152,6 +152,18 @@ fn a_cache_gives_the_outputs_of_the_whole_sequence() {
 }
 
 #[test]
+fn a_cache_gives_the_same_outputs_with_each_setting_of_blocks() {
+    for (what, config) in crate::block_settings::configs() {
+        let model = model(&ModelConfig { n_encoder_layers: 0, ..config }, "causal & near(4)");
+        let ids = ids(12, 7);
+        let batch = collate(model.layouts(), &[sample(0, &ids)]).unwrap();
+        let whole: Vec<Vec<f32>> = model.outputs(&batch).unwrap()[0].to_vec2().unwrap();
+        let pieced = through_cache(&model, &ids, &[5, 1, 6]).unwrap();
+        assert!(apart(&whole, &pieced) <= 1e-5, "{what}: {}", apart(&whole, &pieced));
+    }
+}
+
+#[test]
 fn a_cache_with_rules_that_attend_to_later_tokens_is_an_error() {
     let error = through_cache(&model(&small(), "all"), &ids(4, 7), &[2, 2]).unwrap_err().to_string();
     assert!(error.contains("text.character 0 attends to the later text.character 2"), "{error}");

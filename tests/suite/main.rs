@@ -21,6 +21,7 @@ mod tasks;
 
 mod activation_checkpointing;
 mod bad_input;
+mod block_settings;
 mod bridge;
 mod candle_layers;
 mod cli_check;

@@ -26,7 +26,9 @@ fn with_every_row(model: &Model, batch: &Batch, seed: u64) -> (f32, Gradients) {
 #[test]
 fn losses_gradients_and_outputs_equal_those_of_computing_every_row() {
     for norm_placement in [NormPlacement::Pre, NormPlacement::Post] {
-        for (rotary, n_layers) in [(None, 1), (None, 2), (Some(Rotary { base: 100.0, scaling: None }), 2)] {
+        for (rotary, n_layers) in
+            [(None, 1), (None, 2), (Some(Rotary { base: 100.0, ..Rotary::default() }), 2)]
+        {
             let mut config = ModelConfig {
                 d_model: 16,
                 n_layers,
@@ -44,6 +46,16 @@ fn losses_gradients_and_outputs_equal_those_of_computing_every_row() {
             for samples in batches() {
                 assert_equals_every_row(&model, &collate(model.layouts(), &samples).unwrap());
             }
+        }
+    }
+}
+
+#[test]
+fn the_same_holds_with_each_setting_of_blocks() {
+    for (_, config) in crate::block_settings::configs() {
+        let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
+        for samples in batches() {
+            assert_equals_every_row(&model, &collate(model.layouts(), &samples).unwrap());
         }
     }
 }

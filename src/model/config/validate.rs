@@ -1,6 +1,6 @@
 //! Checks of the settings of a model.
 
-use super::{AttentionConfig, ModelConfig, Positions, RelativePositions, Rotary};
+use super::{AttentionConfig, ModelConfig, NormPlacement, Positions, RelativePositions, Rotary, Sublayers};
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -36,6 +36,21 @@ impl ModelConfig {
                 return refuse(setting, format!("expected a number other than 0; found {found}"));
             }
         }
+        let caps = [("attention.soft_cap", self.attention.soft_cap), ("head.soft_cap", self.head.soft_cap)];
+        for (setting, cap) in caps {
+            if let Some(found) = cap.filter(|cap| !(*cap > 0.0 && cap.is_finite())) {
+                return refuse(setting, format!("expected a positive number; found {found}"));
+            }
+        }
+        if self.sublayers != Sublayers::Sequential && self.norm_placement != NormPlacement::Pre {
+            let problem = "expected sequential, or norm_placement = pre; found sublayers in parallel";
+            return refuse("sublayers", problem.into());
+        }
+        let usual = self.norm_placement == NormPlacement::Pre && self.sublayers == Sublayers::Sequential;
+        if !self.first_norm && !usual {
+            let problem = "expected true, or norm_placement = pre and sublayers = sequential; found false";
+            return refuse("first_norm", problem.into());
+        }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", format!("expected 0 or more and less than 1; found {}", self.dropout));
         }
@@ -51,7 +66,16 @@ impl ModelConfig {
 
     fn validate_attention(&self) -> Result<(), ConfigError> {
         let refuse = |setting, problem| Err(ConfigError { setting, problem });
-        let AttentionConfig { n_heads, n_kv_heads, d_head, rotary, relative, ref rules, .. } = self.attention;
+        let AttentionConfig {
+            n_heads,
+            n_kv_heads,
+            d_head,
+            rotary,
+            relative,
+            ref rules,
+            ref layer_rotary,
+            ..
+        } = self.attention;
         if n_heads == 0 || (d_head == 0 && !self.d_model.is_multiple_of(n_heads)) {
             let problem = format!("expected a divisor of d_model {}; found {n_heads}", self.d_model);
             return refuse("attention.n_heads", problem);
@@ -72,21 +96,32 @@ impl ModelConfig {
             );
             return refuse("attention.relative", problem);
         }
-        if let Some(Rotary { base, .. }) = rotary {
-            if !(base > 1.0 && base.is_finite()) {
-                return refuse("attention.rotary.base", format!("expected a number above 1; found {base}"));
-            }
-            let d_head = self.d_head();
-            if !d_head.is_multiple_of(2) {
-                return refuse(
-                    "attention.rotary",
-                    format!("expected heads of an even width; found {d_head}"),
-                );
-            }
-        }
+        rotary
+            .iter()
+            .chain(layer_rotary.iter().map(|own| &own.rotary))
+            .try_for_each(|rotary| self.validate_rotary(rotary))?;
         let most = self.n_layers.max(self.n_encoder_layers);
         if let Some(layer) = rules.iter().flat_map(|rule| &rule.layers).find(|&&layer| layer >= most) {
             return refuse("attention.rules", format!("expected layers below {most}; found {layer}"));
+        }
+        if let Some(layer) = layer_rotary.iter().flat_map(|own| &own.layers).find(|&&layer| layer >= most) {
+            return refuse("attention.layer_rotary", format!("expected layers below {most}; found {layer}"));
+        }
+        Ok(())
+    }
+
+    fn validate_rotary(&self, rotary: &Rotary) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        let (Rotary { base, width, .. }, d_head) = (*rotary, self.d_head());
+        if !(base > 1.0 && base.is_finite()) {
+            return refuse("attention.rotary.base", format!("expected a number above 1; found {base}"));
+        }
+        if width == 0 && !d_head.is_multiple_of(2) {
+            return refuse("attention.rotary", format!("expected heads of an even width; found {d_head}"));
+        }
+        if width > d_head || !width.is_multiple_of(2) {
+            let problem = format!("expected an even number of at most {d_head} features; found {width}");
+            return refuse("attention.rotary.width", problem);
         }
         Ok(())
     }

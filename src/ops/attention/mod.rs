@@ -30,12 +30,14 @@ pub struct Heads {
     pub n_kv_heads: usize,
     /// The factor of q·k.
     pub scale: f32,
+    /// Scores s become c·tanh(s/c), which is between −c and c (Bello et al. 2017, Gemma 2).
+    pub soft_cap: Option<f32>,
 }
 
 impl Heads {
     /// `n` heads in `d` columns, each with keys and values of its own; scores are q·k/√(d/n).
     pub fn even(n: usize, d: usize) -> Self {
-        Self { n_heads: n, n_kv_heads: n, scale: 1.0 / ((d / n.max(1)) as f32).sqrt() }
+        Self { n_heads: n, n_kv_heads: n, scale: 1.0 / ((d / n.max(1)) as f32).sqrt(), soft_cap: None }
     }
 
     /// Query heads for each key-value head.
@@ -47,7 +49,8 @@ impl Heads {
 /// softmax(scale·q·kᵀ + bias)·v over the keys that each query attends to; 0 for a query without keys.
 ///
 /// `query` is `[n, n_heads·d_head]`, `key_value` `[m, 2·n_kv_heads·d_head]` with keys left and values right; the
-/// result has the queries' shape. Self-attention and cross-attention differ only in `mask`.
+/// result has the queries' shape. Self-attention and cross-attention differ only in `mask`. Only the reference has soft caps:
+/// they cost time and memory for the scores of a whole document.
 ///
 /// # Errors
 /// If the shapes do not fit each other, the heads, the mask or the bias.
@@ -77,8 +80,8 @@ pub fn attention(
     let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.map(|bias| bias.table)).collect();
     let buckets = bias.map(|bias| bias.buckets);
     dispatch!(query.tensor();
-    cuda => cuda::attention(query, key_value, bias, heads, mask),
-    cpu => cpu::attention(&inputs, buckets.cloned(), heads, mask),
+    cuda if heads.soft_cap.is_none() => cuda::attention(query, key_value, bias, heads, mask),
+    cpu if heads.soft_cap.is_none() => cpu::attention(&inputs, buckets.cloned(), heads, mask),
     reference => from_candle(&inputs, |t| {
         reference::attention(t, buckets.map(|buckets| &**buckets), heads, mask)
     }))

@@ -42,6 +42,9 @@ pub(crate) fn attention(
             let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
             scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
         }
+        if let Some(cap) = heads.soft_cap.map(f64::from) {
+            scores = ((scores / cap)?.tanh()? * cap)?;
+        }
         // Masked scores must not decide the maximum; the product with `allowed` makes their weights exactly 0.
         let masked = scores.broadcast_add(&((&allowed - 1.0)? * 1e4)?)?;
         let highest = masked.detach().max_keepdim(2)?;

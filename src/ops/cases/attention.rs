@@ -12,7 +12,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     cases.extend(with_biases()?);
     let one = Arc::new(TokenMeta::document(&[0; 197]));
     for (rule, n_kv_heads) in [("causal", 4), ("causal & near(70, order)", 2), ("all", 1)] {
-        let heads = Heads { n_heads: 4, n_kv_heads, scale: 0.125 };
+        let heads = Heads { n_heads: 4, n_kv_heads, scale: 0.125, soft_cap: None };
         cases.push(case(rule, &one, &one, heads, 64, None)?);
     }
     // Queries and keys of two lists.
@@ -25,6 +25,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         64,
         None,
     )?);
+    // Caps below the largest scores, of few and of many tokens.
+    for (lengths, small) in [(&[4, 1, 5][..], true), (&[90, 33], false)] {
+        let (meta, heads) = (documents(lengths), Heads { soft_cap: Some(1.5), ..Heads::even(2, 8) });
+        cases.push(Case { small, ..case("causal", &meta, &meta, heads, 4, None)? });
+    }
     Ok(cases)
 }
 
@@ -72,7 +77,7 @@ fn with_biases() -> Result<Vec<Case>> {
     for (rule, both_ways) in [("all", true), ("causal", false), ("mixed", true)] {
         for lengths in [&[5, 3][..], &[70, 0, 40]] {
             let (meta, buckets) = (documents(lengths), Buckets::new(8, 20, both_ways));
-            let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7 };
+            let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7, soft_cap: None };
             let case = case(rule, &meta, &meta, heads, 3, Some(buckets))?;
             cases.push(Case { small: meta.len() < 20, ..case });
         }
@@ -81,7 +86,7 @@ fn with_biases() -> Result<Vec<Case>> {
     for (rule, both_ways, n_kv_heads, d_head, buckets) in
         [("all", true, 4, 64, 32), ("causal", false, 2, 32, 32), ("mixed", true, 1, 24, 40)]
     {
-        let heads = Heads { n_heads: 4, n_kv_heads, scale: 1.0 / (d_head as f32).sqrt() };
+        let heads = Heads { n_heads: 4, n_kv_heads, scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None };
         cases.push(case(rule, &meta, &meta, heads, d_head, Some(Buckets::new(buckets, 128, both_ways)))?);
     }
     Ok(cases)
@@ -99,9 +104,10 @@ fn case(
     let Heads { n_heads, n_kv_heads, .. } = heads;
     let (n, m) = mask.shape();
     let biases = if buckets.is_some() { " with biases" } else { "" };
+    let capped = if heads.soft_cap.is_some() { " with a soft cap" } else { "" };
     let table = buckets.as_ref().map(|buckets| matrix(buckets.len(), n_heads, 3)).transpose()?;
     let case = Case::new(
-        format!("attention {rule}{biases}, {n} to {m}, {n_heads} and {n_kv_heads} heads of {d_head}"),
+        format!("attention {rule}{biases}{capped}, {n} to {m}, {n_heads} and {n_kv_heads} heads of {d_head}"),
         [matrix(n, n_heads * d_head, 1)?, matrix(m, 2 * n_kv_heads * d_head, 2)?],
         (mask, buckets.map(Arc::new)),
         move |(mask, buckets), x| {

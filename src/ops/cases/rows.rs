@@ -66,12 +66,14 @@ fn dropped() -> Result<Vec<Case>> {
 }
 
 fn rotated() -> Result<Vec<Case>> {
-    let small = [(0, 4, 1, 0), (1, 2, 3, 0), (3, 4, 2, 4), (5, 16, 2, 32)];
-    each(&small, &[(100, 32, 3, 40), (300, 32, 4, 128)], |(n, d_head, heads, rest)| {
+    let small = [(0, 4, 4, 1, 0), (1, 2, 2, 3, 0), (3, 4, 4, 2, 4), (5, 16, 16, 2, 32), (3, 4, 7, 2, 5)];
+    let others = [(100, 32, 32, 3, 40), (300, 32, 32, 4, 128), (200, 24, 32, 4, 128)];
+    each(&small, &others, |(n, rotated, d_head, heads, rest)| {
         let places: Vec<u32> = (0..n).map(|i| i * 7 % 90).collect();
-        let (angles, columns) = (Arc::new(Angles::new(&places, d_head, 1e4, None)), heads * d_head);
+        let angles = Angles::new(&places, rotated, 1e4, None).in_heads_of(d_head);
+        let (angles, columns) = (Arc::new(angles), heads * d_head);
         Ok(vec![Case::new(
-            format!("rotary {n}, {heads} heads of {d_head}, {rest} other columns"),
+            format!("rotary {n}, {rotated} features of {heads} heads of {d_head}, {rest} other columns"),
             [matrix(n as usize, columns + rest, 1)?],
             (columns, angles),
             |(columns, angles), x| rotary(&x[0], *columns, angles),

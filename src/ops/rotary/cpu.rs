@@ -20,8 +20,8 @@ pub(super) fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<
 
 /// The rotated rows. `sign` is 1 forward, and −1 backward, which rotates by the negative angles.
 fn rotate(x: &[f32], width: usize, columns: usize, angles: &Angles, sign: f32) -> Vec<f32> {
-    let Angles { cos, sin, n, half, .. } = angles;
-    let half = *half;
+    let Angles { cos, sin, n, .. } = angles;
+    let (half, d_head) = (angles.half, angles.d_head);
     let block = rows_in_block(*n, width);
     let mut y = x.to_vec();
     let numbers = cos.par_chunks(block * half).zip(sin.par_chunks(block * half));
@@ -31,8 +31,8 @@ fn rotate(x: &[f32], width: usize, columns: usize, angles: &Angles, sign: f32) -
             #[inline(always)]
             || {
                 for (row, (cos, sin)) in rows.chunks_exact_mut(width).zip(angles) {
-                    for head in row[..columns].chunks_exact_mut(2 * half) {
-                        let (a, b) = head.split_at_mut(half);
+                    for head in row[..columns].chunks_exact_mut(d_head) {
+                        let (a, b) = head[..2 * half].split_at_mut(half);
                         for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
                             let sin = sign * sin;
                             (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);

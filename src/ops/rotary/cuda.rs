@@ -10,10 +10,10 @@ pub(in crate::ops) const SOURCE: Source = Source { name: "rotary.cu", text: incl
 
 /// Rotates the first `columns` columns of `x` `[n, width]`, head by head.
 pub(super) fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
-    let ((cosines, sines), half) = (angles.uploaded(x.tensor())?, angles.half);
-    let y = rotate(x.tensor(), &cosines, &sines, 1.0, columns, half)?;
+    let ((cosines, sines), heads) = (angles.uploaded(x.tensor())?, (angles.half, angles.d_head));
+    let y = rotate(x.tensor(), &cosines, &sines, 1.0, columns, heads)?;
     Ok(with_rule(y, &[x], move |dy| {
-        Ok(vec![Some(Gradient::own(rotate(dy, &cosines, &sines, -1.0, columns, half)?))])
+        Ok(vec![Some(Gradient::own(rotate(dy, &cosines, &sines, -1.0, columns, heads)?))])
     }))
 }
 
@@ -34,13 +34,13 @@ fn rotate(
     sines: &Tensor,
     sign: f32,
     columns: usize,
-    half: usize,
+    (half, d_head): (usize, usize),
 ) -> Result<Tensor> {
     let x = whole(x)?;
     let (n, width) = x.dims2()?;
     let y = empty(&x, (n, width), x.dtype())?;
     let launch = Launch::of(&x, &SOURCE, "rotate", &[element(x.dtype())])?;
     let launch = launch.grid((n, width.div_ceil(256), 1), 256).tensor(&y)?.tensor(&x)?.tensor(cosines)?;
-    launch.tensor(sines)?.float(sign).int(width)?.int(columns)?.int(half)?.run()?;
+    launch.tensor(sines)?.float(sign).int(width)?.int(columns)?.int(half)?.int(d_head)?.run()?;
     Ok(y)
 }

@@ -18,11 +18,12 @@ use std::sync::Arc;
 /// The rotary angles of a list of tokens.
 #[derive(Debug)]
 pub struct Angles {
-    /// `[n, d_head/2]`.
+    /// `[n, half]`: for the pairs among the first `2·half` features of a head of `d_head`.
     cos: Vec<f32>,
     sin: Vec<f32>,
     n: usize,
     half: usize,
+    d_head: usize,
     /// Cosines and sines on the device, after the first use.
     #[cfg(feature = "cuda")]
     on_device: std::sync::OnceLock<(candle_core::Tensor, candle_core::Tensor)>,
@@ -69,7 +70,7 @@ impl RotaryScaling {
 }
 
 impl Angles {
-    /// Angles place·base^(−i/half) for pair i of the `half` pairs of a head, with scaled frequencies.
+    /// Angles place·base^(−i/half) for pair i of the `half` pairs of a head of `d_head`, with scaled frequencies.
     pub fn new(places: &[u32], d_head: usize, base: f64, scaling: Option<RotaryScaling>) -> Self {
         let half = d_head / 2;
         let frequency = |i: usize| libm::pow(base, -(i as f64) / half as f64);
@@ -78,7 +79,13 @@ impl Angles {
         let angles = || places.iter().flat_map(|&p| frequencies.iter().map(move |f| f64::from(p) * f));
         let cos = angles().map(|angle| libm::cos(angle) as f32).collect();
         let sin = angles().map(|angle| libm::sin(angle) as f32).collect();
-        Self::of(cos, sin, places.len(), half)
+        Self::of(cos, sin, places.len(), half, d_head)
+    }
+
+    /// The same angles for the first features of wider heads of `d_head`, whose other features do not change.
+    #[must_use]
+    pub fn in_heads_of(self, d_head: usize) -> Self {
+        Self { d_head, ..self }
     }
 
     /// The angles of these rows.
@@ -86,38 +93,39 @@ impl Angles {
         let of = |numbers: &[f32]| {
             rows.iter().flat_map(|&row| &numbers[row as usize * self.half..][..self.half]).copied().collect()
         };
-        Self::of(of(&self.cos), of(&self.sin), rows.len(), self.half)
+        Self::of(of(&self.cos), of(&self.sin), rows.len(), self.half, self.d_head)
     }
 
-    fn of(cos: Vec<f32>, sin: Vec<f32>, n: usize, half: usize) -> Self {
+    fn of(cos: Vec<f32>, sin: Vec<f32>, n: usize, half: usize, d_head: usize) -> Self {
         Self {
             cos,
             sin,
             n,
             half,
+            d_head,
             #[cfg(feature = "cuda")]
             on_device: Default::default(),
         }
-    }
-
-    fn d_head(&self) -> usize {
-        2 * self.half
     }
 }
 
 /// Rotates the first `columns` columns of `x` `[n, width]`, head by head; the others do not change.
 ///
-/// Feature i of a head and feature i + d_head/2 are a pair (GPT-NeoX's and Llama's order).
+/// Feature i of a head and feature i + half are a pair (GPT-NeoX's and Llama's order), where half is half the number of
+/// features with angles.
 ///
 /// # Errors
-/// If `x` has another number of rows than the angles, or `columns` are not whole heads.
+/// If `x` has another number of rows than the angles, `columns` are not whole heads, or a head has fewer features than the
+/// angles.
 pub fn rotary(x: &Value, columns: usize, angles: &Arc<Angles>) -> Result<Value> {
     let (n, width) = x.dims2()?;
-    if n != angles.n || columns > width || angles.half == 0 || !columns.is_multiple_of(angles.d_head()) {
+    let Angles { half, d_head, .. } = **angles;
+    let fits = half > 0 && 2 * half <= d_head && columns <= width && columns.is_multiple_of(d_head);
+    if n != angles.n || !fits {
         bail!(
-            "rotary: expected {} rows and whole heads of {}; found {columns} columns of x {:?}",
+            "rotary: expected {} rows and whole heads of {d_head}, at least {}; found {columns} columns of x {:?}",
             angles.n,
-            angles.d_head(),
+            2 * half,
             x.dims()
         )
     }
@@ -153,6 +161,21 @@ mod tests {
         assert!(rotary(&input(&random(&[2, 8], 1)?), 6, &angles).is_err());
         assert!(rotary(&input(&random(&[2, 8], 1)?), 12, &angles).is_err());
         assert!(rotary(&input(&random(&[3, 8], 1)?), 8, &angles).is_err());
+        let narrow = Arc::new(Angles::new(&[0, 1], 4, 1e4, None).in_heads_of(2));
+        assert!(rotary(&input(&random(&[2, 8], 1)?), 8, &narrow).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn the_last_features_of_wider_heads_do_not_change() -> Result<()> {
+        let (x, angles) = (random(&[3, 12], 1)?, Angles::new(&[2, 5, 9], 4, 100.0, None));
+        let y = rotary(&input(&x), 12, &Arc::new(angles.in_heads_of(6)))?.into_tensor();
+        let whole = Arc::new(Angles::new(&[2, 5, 9], 4, 100.0, None));
+        for head in [0, 6] {
+            let rotated = rotary(&input(&x.narrow(1, head, 4)?.contiguous()?), 4, &whole)?;
+            assert_close("rotated", &y.narrow(1, head, 4)?, rotated.tensor(), 1e-9)?;
+            assert_close("others", &y.narrow(1, head + 4, 2)?, &x.narrow(1, head + 4, 2)?, 1e-9)?;
+        }
         Ok(())
     }
 }

@@ -23,6 +23,13 @@ pub enum Layout {
         /// Height and width of a patch.
         patch: [usize; 2],
     },
+    /// Weights of which 1 is subtracted: Gemma's norms.
+    MinusOne,
+    /// Rows of queries, keys and values by head, `[heads, 3, d_head]`, for `[3, heads, d_head]`: GPT-NeoX.
+    ByHead {
+        /// Number of heads.
+        heads: usize,
+    },
     /// `[n, d]`, of which only the first row is read, as `[d]`.
     FirstRow,
     /// `[of, d]`, of which only `n` rows are read.
@@ -51,6 +58,8 @@ impl Layout {
         match (self, x.rank()) {
             (Layout::Same, _) => Ok(x.clone()),
             (Layout::Transposed, 2) => x.t()?.contiguous(),
+            (Layout::MinusOne, _) => x + 1.0,
+            (Layout::ByHead { heads }, 1 | 2) => swapped(x, heads, 3),
             (Layout::Conv1d { .. }, 3) => {
                 let (outputs, channels, width) = x.dims3()?;
                 x.transpose(1, 2)?.contiguous()?.reshape((outputs, width * channels))
@@ -82,6 +91,8 @@ impl Layout {
             Layout::Same | Layout::Rows { .. } => Ok(x.clone()),
             Layout::FirstRow => x.unsqueeze(0),
             Layout::Transposed => x.t()?.contiguous(),
+            Layout::MinusOne => x - 1.0,
+            Layout::ByHead { heads } => swapped(x, 3, heads),
             Layout::Conv1d { width } => {
                 let (outputs, inputs) = x.dims2()?;
                 x.reshape((outputs, width, inputs / width))?.transpose(1, 2)?.contiguous()
@@ -122,4 +133,10 @@ impl Layout {
             _ => ours.to_vec(),
         }
     }
+}
+
+/// Rows `[outer, inner, n]` as `[inner, outer, n]`.
+fn swapped(x: &Tensor, outer: usize, inner: usize) -> Result<Tensor> {
+    let rest = x.elem_count() / (outer * inner).max(1);
+    x.reshape((outer, inner, rest))?.transpose(0, 1)?.contiguous()?.reshape(x.dims())
 }

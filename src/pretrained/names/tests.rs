@@ -20,6 +20,8 @@ fn map() -> NameMap {
     map.rows(&["first.weight"], &["conv1.weight"], Layout::Conv1d { width: 3 });
     map.rows(&["class", "grid"], &["positions"], Layout::Boxed { dims: 3 });
     map.rows(&["index"], &["table"], Layout::Rows { from: 1, n: 2, of: 5 });
+    map.rows(&["norm"], &["ln"], Layout::MinusOne);
+    map.rows(&["q", "kv"], &["qkv"], Layout::ByHead { heads: 2 });
     map.repeats("lm_head.weight", "conv1.weight");
     map.unread(&["pooler.weight"]);
     map
@@ -35,6 +37,8 @@ fn published() -> Tensors {
         ("conv1.weight", vec![4, 2, 3]),
         ("positions", vec![1, 5, 2]),
         ("table", vec![5, 3]),
+        ("ln", vec![2]),
+        ("qkv", vec![6, 1]),
         ("lm_head.weight", vec![4, 2, 3]),
         ("old.pooler.weight", vec![1]),
     ]
@@ -53,6 +57,9 @@ fn expected() -> BTreeMap<String, Vec<usize>> {
         ("class", vec![1, 2]),
         ("grid", vec![4, 2]),
         ("index", vec![2, 3]),
+        ("norm", vec![2]),
+        ("q", vec![2, 1]),
+        ("kv", vec![4, 1]),
     ]
     .map(|(name, shape)| (name.to_string(), shape))
     .into()
@@ -68,6 +75,8 @@ fn export_inverts_import() {
     assert_eq!(values(&ours["first.weight"])[..4], [0.0, 3.0, 1.0, 4.0]);
     assert_eq!(values(&ours["class"]), [0.0, 1.0]);
     assert_eq!(values(&ours["index"]), [3.0, 4.0, 5.0, 6.0, 7.0, 8.0]);
+    assert_eq!(values(&ours["norm"]), [1.0, 2.0]);
+    assert_eq!((values(&ours["q"]), values(&ours["kv"])), (vec![0.0, 3.0], vec![1.0, 4.0, 2.0, 5.0]));
     assert_eq!(report.unread, ["old.pooler.weight", "table"]);
     assert_eq!(report.repeated, [("lm_head.weight".to_string(), "conv1.weight".to_string())]);
     assert_eq!(unread.len(), 2);
@@ -77,7 +86,7 @@ fn export_inverts_import() {
     {
         assert_eq!((back[name].dims(), values(&back[name])), (tensor.dims(), values(tensor)), "{name}");
     }
-    assert_eq!(back.len(), 9);
+    assert_eq!(back.len(), 11);
 }
 
 #[test]

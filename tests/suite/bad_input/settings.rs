@@ -7,7 +7,7 @@ use crate::support;
 #[test]
 fn invalid_settings_are_named() {
     let place = text_place();
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 20] = [
         ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce` in `data`: did you mean data.source?"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
@@ -24,6 +24,16 @@ fn invalid_settings_are_named() {
             "model.attention.n_heads=3",
             &["model.attention.n_heads", "expected a divisor of d_model 16; found 3"],
         ),
+        (
+            "model.attention.soft_cap=0.0",
+            &["model.attention.soft_cap", "expected a positive number; found 0"],
+        ),
+        ("model.head.soft_cap=-2.0", &["model.head.soft_cap", "expected a positive number; found -2"]),
+        (
+            "model.attention.rotary.width=3",
+            &["model.attention.rotary.width", "expected an even number of at most", "found 3"],
+        ),
+        ("model.sublayers=across", &["across", "sequential", "one_norm"]),
         ("model.d_model=0", &["model.d_model", "expected 1 or more; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
         ("outputs.text.context=0", &["context is 0; it must be at least 1"]),

@@ -63,6 +63,26 @@ fn unsupported_settings_are_errors() {
         ("mt5", "is_encoder_decoder", serde_json::json!(false), "not supported"),
         ("llama-tied", "num_key_value_heads", serde_json::json!(3), "expected a divisor of n_heads"),
         ("llama-tied", "rope_parameters", serde_json::json!({"rope_type": "yarn"}), "\"yarn\""),
+        ("llama-tied", "sliding_window", serde_json::json!(4), "--ignore-setting sliding_window"),
+        ("qwen2", "layer_types", serde_json::json!(["full_attention"]), "for each layer"),
+        ("qwen2-window", "sliding_window", serde_json::json!(null), "expected a sliding_window"),
+        (
+            "phi3",
+            "rope_scaling",
+            serde_json::json!({"type": "longrope", "long_factor": [1.0]}),
+            "\"longrope\"",
+        ),
+        ("phi3", "partial_rotary_factor", serde_json::json!(0.0), "more than 0"),
+        ("phi3", "lm_head_bias", serde_json::json!(true), "not supported"),
+        ("phi", "qk_layernorm", serde_json::json!(true), "not supported"),
+        ("gemma", "hidden_activation", serde_json::json!("relu"), "same activation"),
+        ("gemma2", "attn_logit_softcapping", serde_json::json!(-1.0), "a positive number"),
+        ("gemma3", "use_bidirectional_attention", serde_json::json!(true), "not supported"),
+        ("modernbert", "classifier_bias", serde_json::json!(true), "as norm_bias"),
+        ("modernbert", "classifier_activation", serde_json::json!("relu"), "hidden_activation"),
+        ("modernbert", "global_attn_every_n_layers", serde_json::json!(0), "global_attn_every_n_layers"),
+        ("opt", "word_embed_proj_dim", serde_json::json!(8), "not supported"),
+        ("opt", "_remove_final_layer_norm", serde_json::json!(true), "not supported"),
         ("bert-relu", "is_decoder", serde_json::json!(true), "not supported"),
         ("whisper", "encoder_ffn_dim", serde_json::json!(20), "decoder_ffn_dim"),
         ("dinov2", "patch_size", serde_json::json!([4, 2]), "square"),
@@ -155,6 +175,13 @@ fn inert_settings_of_old_configurations_are_ignored() {
         ("bert-relu", "directionality", serde_json::json!("bidi")),
         ("bert-relu", "pooler_num_fc_layers", serde_json::json!(3)),
         ("llama-tied", "top_k", serde_json::json!(50)),
+        ("qwen2", "sliding_window", serde_json::json!(7)),
+        ("qwen2", "use_mrope", serde_json::json!(false)),
+        ("phi3", "auto_map", serde_json::json!({"AutoConfig": "configuration_phi3.Phi3Config"})),
+        ("gemma2", "cache_implementation", serde_json::json!("hybrid")),
+        ("modernbert", "position_embedding_type", serde_json::json!("absolute")),
+        ("opt", "activation_dropout", serde_json::json!(0.1)),
+        ("gpt-neox", "rope_theta", serde_json::json!(10000)),
     ] {
         let place = copied(name);
         let mut config: serde_json::Value =
@@ -162,6 +189,31 @@ fn inert_settings_of_old_configurations_are_ignored() {
         config[setting] = value;
         std::fs::write(place.path().join("config.json"), config.to_string()).unwrap();
         assert_eq!(parameters(place.path()), parameters(&folders[name]), "{name}: {setting}");
+    }
+}
+
+/// transformers 5 writes rotary positions by the type of layers.
+#[test]
+fn rotary_positions_by_type_of_layers_are_read() {
+    let older = [
+        ("gemma3", vec!["rope_theta", "rope_scaling", "rope_local_base_freq"], 50.0),
+        ("modernbert", vec!["global_rope_theta", "local_rope_theta"], 1e4),
+    ];
+    for (name, keys, local) in older {
+        let (place, expected) = (copied(name), pretrained::open(&shipped()[name]).unwrap().config);
+        let file = place.path().join("config.json");
+        let mut config: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+        let mut global = serde_json::json!({"rope_type": "default", "rope_theta": 1000.0});
+        if let Some(scaling) = config.get("rope_scaling").filter(|scaling| scaling.is_object()) {
+            (global["rope_type"], global["factor"]) = ("linear".into(), scaling["factor"].clone());
+        }
+        config["rope_parameters"] = serde_json::json!({
+            "full_attention": global,
+            "sliding_attention": {"rope_type": "default", "rope_theta": local},
+        });
+        keys.iter().for_each(|key| _ = config.as_object_mut().unwrap().remove(*key));
+        std::fs::write(&file, config.to_string()).unwrap();
+        assert_eq!(pretrained::open(place.path()).unwrap().config, expected, "{name}");
     }
 }
 

@@ -1,0 +1,116 @@
+//! Blocks with norms of queries and keys, rotary positions of a part of each head and by layer, soft caps, norms on both sides
+//! of a sublayer, and sublayers in parallel: gradients are finite differences.
+
+use crate::tasks;
+
+use candle_core::{Device, Tensor, Var};
+use smalti::data::{Batch, collate};
+use smalti::model::{
+    AttentionConfig, HeadConfig, Model, ModelConfig, NormKind, NormPlacement, Rotary, RotaryOfLayers,
+    Sublayers,
+};
+use smalti::ops::backward;
+use tasks::{batches, image, speech};
+
+/// A model's settings with each of the settings under test.
+pub fn configs() -> Vec<(&'static str, ModelConfig)> {
+    let base = ModelConfig {
+        d_model: 16,
+        n_layers: 2,
+        n_encoder_layers: 1,
+        attention: AttentionConfig { n_kv_heads: 1, ..AttentionConfig::of_heads(2) },
+        ..ModelConfig::default()
+    };
+    let rotary = Some(Rotary { base: 100.0, width: 4, scaling: None });
+    let heads = AttentionConfig { qk_norm: true, rotary, ..base.attention.clone() };
+    let capped = AttentionConfig { soft_cap: Some(0.5), ..base.attention.clone() };
+    vec![
+        ("norms of heads", ModelConfig { attention: heads, norm: NormKind::Rms, ..base.clone() }),
+        (
+            "soft caps",
+            ModelConfig {
+                attention: capped,
+                head: HeadConfig { soft_cap: Some(0.5), ..HeadConfig::default() },
+                ..base.clone()
+            },
+        ),
+        ("both norms", ModelConfig { norm_placement: NormPlacement::Both, ..base.clone() }),
+        ("parallel", ModelConfig { sublayers: Sublayers::Parallel, ..base.clone() }),
+        (
+            "rotary by layer",
+            ModelConfig {
+                attention: AttentionConfig {
+                    rotary,
+                    layer_rotary: vec![RotaryOfLayers { rotary: Rotary::default(), layers: vec![1] }],
+                    ..base.attention.clone()
+                },
+                first_norm: false,
+                ..base.clone()
+            },
+        ),
+        ("one norm", ModelConfig { sublayers: Sublayers::OneNorm, layer_scale: Some(0.5), ..base }),
+    ]
+}
+
+fn loss(model: &Model, batch: &Batch) -> f64 {
+    let heads = model.loss(batch, None, 0.0).unwrap();
+    heads.iter().map(|head| f64::from(head.sum.tensor().to_scalar::<f32>().unwrap())).sum()
+}
+
+/// The slope of the loss along `direction`, by central differences.
+fn slope(model: &Model, batch: &Batch, parameter: &Var, direction: &Tensor) -> f64 {
+    const STEP: f64 = 5e-3;
+    let start = parameter.as_tensor().copy().unwrap();
+    let at = |step: f64| {
+        parameter.set(&(&start + (direction * step).unwrap()).unwrap()).unwrap();
+        loss(model, batch)
+    };
+    let slope = (at(STEP) - at(-STEP)) / (2.0 * STEP);
+    parameter.set(&start).unwrap();
+    slope
+}
+
+#[test]
+fn gradients_are_finite_differences() {
+    for (what, config) in configs() {
+        let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
+        let mut reached = 0;
+        for samples in batches() {
+            let batch = collate(model.layouts(), &samples).unwrap();
+            let heads = model.loss(&batch, None, 0.0).unwrap();
+            let gradients = backward(heads.into_iter().map(|head| (head.sum, 1.0)).collect()).unwrap();
+            for (place, (name, parameter)) in model.params().iter().enumerate() {
+                let Some(gradient) = gradients.get(place) else { continue };
+                let norm = gradient.sqr().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap().sqrt();
+                if norm < 5e-2 {
+                    continue; // rounding would decide
+                }
+                reached += 1;
+                let found = slope(&model, &batch, parameter, &(gradient / f64::from(norm)).unwrap());
+                let apart = (found - f64::from(norm)).abs();
+                assert!(apart <= 0.02 * f64::from(norm) + 2e-3, "{what}, {name}: {found} is not {norm}");
+            }
+        }
+        assert!(reached > 20, "{what}: {reached} gradients");
+    }
+}
+
+/// The scale of queries and keys before their norm changes nothing.
+#[test]
+fn norms_of_heads_take_away_the_scale_of_queries_and_keys() {
+    let (_, config) = configs().remove(0);
+    let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
+    let batch = collate(model.layouts(), &batches()[0]).unwrap();
+    let before = loss(&model, &batch);
+    let set = |end: &str, factor: f64| {
+        let parameters = model.params().iter().filter(|(name, _)| name.ends_with(end));
+        parameters.for_each(|(_, x)| x.set(&(x.as_tensor() * factor).unwrap()).unwrap());
+    };
+    set("attention.query.weight", 3.0);
+    set("attention.query.bias", 3.0);
+    let scaled = loss(&model, &batch);
+    assert!((before - scaled).abs() <= 1e-3 * before.abs(), "{before} and {scaled}");
+    set("query_norm.weight", 3.0);
+    let other = loss(&model, &batch);
+    assert!((before - other).abs() > 1e-6 * before.abs(), "{before} and {other}");
+}
