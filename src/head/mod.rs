@@ -36,7 +36,7 @@ pub use regress::{Regress, RegressSettings};
 pub use represent::{Dense, Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
 
-use crate::data::{HeadBatch, Target};
+use crate::data::{HeadBatch, Pooling, Target};
 use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -254,8 +254,8 @@ pub struct HeadSpec {
     pub name: String,
     /// The kind of token that the head reads, of the main stream.
     pub reads: String,
-    /// Whether the head reads the mean of a document's tokens: one output row for each document.
-    pub pool: bool,
+    /// How the head reads the tokens of a document.
+    pub pool: Pooling,
     /// Weight of the head's mean loss in the sum over heads. A head of weight 0 predicts and is not trained.
     pub weight: f64,
     /// The head.
@@ -265,7 +265,7 @@ pub struct HeadSpec {
 impl HeadSpec {
     /// A head of weight 1 that reads each token of a kind separately.
     pub fn new(name: &str, reads: &str, head: impl Head + 'static) -> Self {
-        Self { name: name.into(), reads: reads.into(), pool: false, weight: 1.0, head: Arc::new(head) }
+        Self { name: name.into(), reads: reads.into(), pool: Pooling::None, weight: 1.0, head: Arc::new(head) }
     }
 
     /// Whether the head has a loss, and a weight above 0.

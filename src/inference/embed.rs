@@ -132,21 +132,19 @@ impl<'a> Pooler<'a> {
     fn new(task: &'a Composition, part: usize, embedding: &Embedding) -> Result<Self, PredictError> {
         let output = task.outputs().iter().position(|output| output.head.is_representation());
         let of_output = output.map(|output| match task.outputs()[output].site {
-            ReadSite::ClassToken { .. } => Pool::ClassToken,
             ReadSite::FirstToken => Pool::First,
-            ReadSite::Mean
-            | ReadSite::InputTokens { .. }
-            | ReadSite::OwnTokens { .. }
-            | ReadSite::Codes { .. } => Pool::Mean,
+            site if site.class_token().is_some() => Pool::ClassToken,
+            _ => Pool::Mean,
         });
         let own = output.map(|output| &task.outputs()[output]);
         let mut classes = own.into_iter().chain(task.outputs()).map(|output| output.site);
-        let class = classes.find_map(|site| match site {
-            ReadSite::ClassToken { kind } => Some(kind),
-            _ => None,
-        });
+        let class = classes.find_map(ReadSite::class_token);
         let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
+        if matches!(pool, Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters) {
+            let problem = "expected class_token, mean or first, one vector; found two".into();
+            return Err(PredictError::Option { option: "pool", problem });
+        }
         if pool == Pool::ClassToken && class.is_none() {
             let problem = "the model has no class token; choose mean or first".into();
             return Err(PredictError::Option { option: "pool", problem });
@@ -206,7 +204,7 @@ impl<'a> Pooler<'a> {
         let orders = groups.skip(first).take(part.kinds.len()).flat_map(|group| group.order.iter().copied());
         match self.pool {
             Pool::First => orders.min().into_iter().collect(),
-            Pool::Mean | Pool::ClassToken => orders.collect(),
+            _ => orders.collect(),
         }
     }
 

@@ -6,8 +6,8 @@ use super::layer::{CustomLayers, Layer};
 use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Params, Scope};
-use crate::data::Layout;
-use crate::head::Head;
+use crate::data::{Layout, Pooling};
+use crate::head::{Head, HeadSpec};
 use crate::ops::{self, Activation, Value};
 use crate::task::{TaskSpec, joined};
 use candle_core::{Result, bail};
@@ -17,6 +17,7 @@ use std::sync::Arc;
 /// A head with its parameters.
 pub struct HeadLayer {
     head: Arc<dyn Head>,
+    pool: Pooling,
     /// Before the projection, for a head of a vocabulary.
     transform: Option<Transform>,
     /// Factor of the projection's input, for a head of a vocabulary.
@@ -29,7 +30,7 @@ pub struct HeadLayer {
 
 enum Projection {
     Own(Linear),
-    /// A layer of yours, [rows, d_model] → [rows, width].
+    /// A layer of yours, `[rows, d_model]`, or `[rows, 2·d_model]` of a head that reads two vectors, → `[rows, width]`.
     Custom(Box<dyn Layer>),
     /// The embedding of the kind that the head reads, `[vocabulary, d_model]`, and a separate bias.
     Shared(Value, Option<Value>),
@@ -56,7 +57,7 @@ pub(super) fn heads(
         let table = config.head.tie_embeddings.then(|| embedder.table(reads)).flatten();
         let mut root = params.root();
         let scope = root.at(joined(&["head", &task.name, &spec.name]));
-        HeadLayer::new(scope, (&task.output_name(number), &spec.head), config, table, layers)
+        HeadLayer::new(scope, (&task.output_name(number), spec), config, table, layers)
     };
     let of_task = |(task, layout): (&TaskSpec, &Layout)| {
         layout.heads.iter().enumerate().map(|(number, read)| head(task, number, read.reads)).collect()
@@ -72,13 +73,15 @@ impl HeadLayer {
     /// If the table's number of rows is not the head's width, or a parameter's name is taken.
     pub fn new(
         mut scope: Scope,
-        (output, head): (&str, &Arc<dyn Head>),
+        (output, spec): (&str, &HeadSpec),
         config: &ModelConfig,
         table: Option<&Value>,
         layers: &CustomLayers,
     ) -> Result<Self> {
         let first = scope.n_parameters();
+        let HeadSpec { head, pool, .. } = spec;
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
+        let d_read = pool.n_vectors() * d_model;
         let transform = match config.head.transform && vocabulary {
             true => Some(Transform {
                 map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
@@ -88,7 +91,7 @@ impl HeadLayer {
             false => None,
         };
         let projection = match (layers.head_of(output), table.filter(|_| vocabulary)) {
-            (Some(build), _) => Some(Projection::Custom(build(scope.borrowed(), d_model, width)?)),
+            (Some(build), _) => Some(Projection::Custom(build(scope.borrowed(), d_read, width)?)),
             (None, Some(table)) => {
                 if table.dims()[0] != width {
                     bail!(
@@ -103,16 +106,16 @@ impl HeadLayer {
             (None, None) if width == 0 => None,
             (None, None) => {
                 let bias = config.head.bias.unwrap_or(true);
-                Some(Projection::Own(Linear::new(scope.borrowed(), d_model, width, bias, 0.02)?))
+                Some(Projection::Own(Linear::new(scope.borrowed(), d_read, width, bias, 0.02)?))
             }
         };
         let scale = config.head.scale.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
-        Ok(Self { head: head.clone(), transform, scale, projection, parameters })
+        Ok(Self { head: head.clone(), pool: *pool, transform, scale, projection, parameters })
     }
 
-    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`,
-    /// `[pools, width]`. `documents` are the ranges of output rows of the documents.
+    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`, or of
+    /// each two, concatenated, `[pools, width]`. `documents` are the ranges of output rows of the documents.
     ///
     /// # Errors
     /// If a row or a range is out of bounds.
@@ -128,6 +131,10 @@ impl HeadLayer {
         let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
         if let Some(pools) = pools {
             read = ops::mean_rows(&read, pools)?;
+            let (n, n_vectors) = (pools.len(), self.pool.n_vectors());
+            if n_vectors > 1 {
+                read = ops::reshape(&read, &[n / n_vectors, n_vectors * hidden.dims()[1]])?;
+            }
         }
         if let Some(Transform { map, activation, norm }) = &self.transform {
             read = norm.forward(&ops::activation(&map.forward(&read)?, *activation)?)?;

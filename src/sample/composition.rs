@@ -2,7 +2,7 @@
 
 use super::part::{Part, Role, SpecialIds};
 use super::{Decoding, named};
-use crate::data::Stream;
+use crate::data::{Pooling, Stream};
 use crate::head::Head;
 use crate::table::Derivation;
 use crate::task::{SavedTask, Task, TaskSpec};
@@ -61,6 +61,16 @@ pub enum ReadSite {
         /// The number of the class token's kind in the main stream.
         kind: usize,
     },
+    /// A class token of the output, and the mean of all inputs' tokens.
+    ClassTokenAndMean {
+        /// The number of the class token's kind in the main stream.
+        kind: usize,
+    },
+    /// A class token of the output, and the mean of its registers.
+    ClassTokenAndRegisters {
+        /// The number of the class token's kind in the main stream.
+        kind: usize,
+    },
     /// The mean of all inputs' tokens.
     Mean,
     /// The first token of the inputs.
@@ -82,6 +92,34 @@ pub enum ReadSite {
         /// The number of the codes' kind in the main stream.
         kind: usize,
     },
+}
+
+impl ReadSite {
+    /// The number of the class token's kind in the main stream; `None` for a site without a class token.
+    pub fn class_token(self) -> Option<usize> {
+        match self {
+            ReadSite::ClassToken { kind }
+            | ReadSite::ClassTokenAndMean { kind }
+            | ReadSite::ClassTokenAndRegisters { kind } => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether the site is one of the whole sample, with one output row.
+    pub fn is_whole(self) -> bool {
+        self.class_token().is_some() || matches!(self, ReadSite::Mean | ReadSite::FirstToken)
+    }
+
+    /// How a head reads the site's tokens.
+    pub(super) fn pooling(self) -> Pooling {
+        match self {
+            ReadSite::Mean => Pooling::Mean,
+            ReadSite::ClassTokenAndMean { .. } | ReadSite::ClassTokenAndRegisters { .. } => {
+                Pooling::FirstAndMean
+            }
+            _ => Pooling::None,
+        }
+    }
 }
 
 impl Composition {

@@ -215,6 +215,10 @@ pub struct OutputSettings {
 pub enum Pool {
     /// A class token of the output.
     ClassToken,
+    /// A class token, and the mean of the tokens of all inputs, concatenated: the classifier of DINOv2.
+    ClassTokenAndMean,
+    /// A class token, and the mean of the registers, concatenated: DeiT's two classifiers, of which one reads the register.
+    ClassTokenAndRegisters,
     /// The mean of the tokens of all inputs.
     Mean,
     /// The first token of the inputs: BERT's `[CLS]`.

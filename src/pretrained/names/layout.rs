@@ -33,6 +33,17 @@ pub enum Layout {
     },
     /// `[1, n, d]`, a table of positions that is interpolated to another grid. It is written as interpolated.
     Grid(Grid),
+    /// `[n, d]`, such a table of positions.
+    FlatGrid(Grid),
+    /// `[outputs, of]` for `[outputs, n]`: its columns after the first `n` are 0 in an export, and are not read.
+    FirstColumns {
+        /// Columns of the parameter.
+        n: usize,
+        /// Columns of the published tensor.
+        of: usize,
+    },
+    /// `[d]` for `[1, d]`.
+    Vector,
     /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
     Boxed {
         /// Number of dimensions of the published tensor.
@@ -57,6 +68,9 @@ impl Layout {
             (Layout::FirstRow, 2) => x.get(0),
             (Layout::FirstRows { n, of }, 2) if x.dim(0)? == of => x.narrow(0, 0, n),
             (Layout::Grid(grid), 3) => grid.resize(&x.flatten_to(1)?),
+            (Layout::FlatGrid(grid), 2) => grid.resize(x),
+            (Layout::FirstColumns { n, of }, 2) if x.dim(1)? == of => x.narrow(1, 0, n)?.contiguous(),
+            (Layout::Vector, 1) => x.unsqueeze(0),
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
             }
@@ -67,7 +81,9 @@ impl Layout {
     /// A parameter in the layout of the published tensor.
     pub(super) fn to_theirs(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Layout::Same | Layout::FirstRows { .. } => Ok(x.clone()),
+            Layout::Same | Layout::FirstRows { .. } | Layout::FlatGrid(_) => Ok(x.clone()),
+            Layout::FirstColumns { n, of } => x.pad_with_zeros(1, 0, of - n),
+            Layout::Vector => x.squeeze(0),
             Layout::FirstRow => x.unsqueeze(0),
             Layout::Transposed => x.t()?.contiguous(),
             Layout::Conv1d { width } => {
@@ -104,6 +120,9 @@ impl Layout {
             }
             (Layout::Boxed { dims }, [n, d]) => [vec![1; dims - 2], vec![*n, *d]].concat(),
             (Layout::Grid(grid), [_, d]) => vec![1, grid.before + grid.from.iter().product::<usize>(), *d],
+            (Layout::FlatGrid(grid), [_, d]) => vec![grid.before + grid.from.iter().product::<usize>(), *d],
+            (Layout::FirstColumns { of, .. }, [outputs, _]) => vec![*outputs, of],
+            (Layout::Vector, [_, d]) => vec![*d],
             (Layout::FirstRows { of, .. }, [_, d]) => vec![of, *d],
             _ => ours.to_vec(),
         }

@@ -18,6 +18,15 @@ impl SampleBuilder<'_> {
         let output = &self.composition.outputs[number];
         let places = match output.site {
             ReadSite::ClassToken { .. } => self.class_tokens[number].into_iter().collect(),
+            ReadSite::ClassTokenAndMean { .. } => {
+                self.class_tokens[number].into_iter().chain(self.input_orders()).collect()
+            }
+            // The registers follow the class token.
+            ReadSite::ClassTokenAndRegisters { .. } => {
+                self.class_tokens[number].map_or(vec![], |class| {
+                    (class..=class + output.registers as u32).collect()
+                })
+            }
             ReadSite::Mean => self.input_orders(),
             ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),
             ReadSite::InputTokens { part } => self.orders[part].clone(),

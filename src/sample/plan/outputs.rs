@@ -6,7 +6,7 @@ use crate::head::{HeadError, HeadInput};
 use crate::registry::Modalities;
 use crate::sample::OpenError;
 use crate::sample::part::Role;
-use crate::sample::settings::OutputSettings;
+use crate::sample::settings::{OutputSettings, Pool};
 use serde_json::{Map, Value};
 
 /// The default modality of a predicted series.
@@ -172,6 +172,19 @@ fn check(
         let problem =
             format!("expected a generated or masked output; head {head} has no tokens to cut into windows");
         return refuse(".windows", problem);
+    }
+    match output.pool {
+        Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters)
+            if head_input == HeadInput::PooledState =>
+        {
+            let problem = format!("expected class_token, mean or first, of which head {head} reads one vector");
+            return refuse(".pool", problem);
+        }
+        Some(Pool::ClassTokenAndRegisters) if output.register_tokens == 0 => {
+            let problem = "expected 1 or more for pool = class_token_and_registers; found 0".into();
+            return refuse(".register_tokens", problem);
+        }
+        _ => {}
     }
     let unused = [
         (".field", output.field.is_some()),
