@@ -63,6 +63,8 @@ enum PoolChoice {
     Mean,
     /// First token: BERT's [CLS].
     First,
+    /// Last token: the end of CLIP's texts.
+    Last,
     /// Class token that an output reads: ViT's.
     ClassToken,
 }
@@ -72,6 +74,7 @@ impl From<PoolChoice> for Pool {
         match choice {
             PoolChoice::Mean => Pool::Mean,
             PoolChoice::First => Pool::First,
+            PoolChoice::Last => Pool::Last,
             PoolChoice::ClassToken => Pool::ClassToken,
         }
     }

@@ -265,7 +265,13 @@ pub struct HeadSpec {
 impl HeadSpec {
     /// A head of weight 1 that reads each token of a kind separately.
     pub fn new(name: &str, reads: &str, head: impl Head + 'static) -> Self {
-        Self { name: name.into(), reads: reads.into(), pool: Pooling::None, weight: 1.0, head: Arc::new(head) }
+        Self {
+            name: name.into(),
+            reads: reads.into(),
+            pool: Pooling::None,
+            weight: 1.0,
+            head: Arc::new(head),
+        }
     }
 
     /// Whether the head has a loss, and a weight above 0.

@@ -133,6 +133,7 @@ impl<'a> Pooler<'a> {
         let output = task.outputs().iter().position(|output| output.head.is_representation());
         let of_output = output.map(|output| match task.outputs()[output].site {
             ReadSite::FirstToken => Pool::First,
+            ReadSite::LastToken => Pool::Last,
             site if site.class_token().is_some() => Pool::ClassToken,
             _ => Pool::Mean,
         });
@@ -142,11 +143,11 @@ impl<'a> Pooler<'a> {
         let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
         if matches!(pool, Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters) {
-            let problem = "expected class_token, mean or first, one vector; found two".into();
+            let problem = "expected class_token, mean, first or last, one vector; found two".into();
             return Err(PredictError::Option { option: "pool", problem });
         }
         if pool == Pool::ClassToken && class.is_none() {
-            let problem = "the model has no class token; choose mean or first".into();
+            let problem = "the model has no class token; choose mean, first or last".into();
             return Err(PredictError::Option { option: "pool", problem });
         }
         let whole = class.is_some() && of_output != Some(Pool::Mean);
@@ -201,8 +202,13 @@ impl<'a> Pooler<'a> {
             return groups.flat_map(|group| group.order.iter().copied()).collect();
         }
         let first = self.task.first_kind(part);
-        let orders = groups.skip(first).take(part.kinds.len()).flat_map(|group| group.order.iter().copied());
+        let own = groups.skip(first).take(part.kinds.len());
+        let orders = own.clone().flat_map(|group| group.order.iter().copied());
         match self.pool {
+            Pool::Last => match self.output {
+                Some(output) => self.task.outputs()[output].last(own).into_iter().collect(),
+                None => orders.max().into_iter().collect(),
+            },
             Pool::First => orders.min().into_iter().collect(),
             _ => orders.collect(),
         }

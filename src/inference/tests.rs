@@ -176,7 +176,7 @@ fn a_task_without_inputs_embeds_its_generated_text() {
     assert!(embedded.vectors[0].iter().any(|x| *x != 0.0));
     let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
     let refused = embed(of, part, vec![text("mosaic")], &class, 1).unwrap_err().to_string();
-    assert_eq!(refused, "--pool: the model has no class token; choose mean or first");
+    assert_eq!(refused, "--pool: the model has no class token; choose mean, first or last");
     let empty = embed(of, part, vec![text("")], &Embedding::default(), 1).unwrap_err().to_string();
     assert_eq!(empty, "value 1: expected at least one token; found 0");
 }

@@ -96,6 +96,9 @@ pub struct EmbeddingConfig {
     /// Convolutions over one kind of token before the first block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem: Option<Stem>,
+    /// Whether the linear map of a kind of features has a bias; `model.bias` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<bool>,
     /// Whether each kind of token has a learned type embedding.
     pub type_embedding: bool,
     /// Whether all kinds share one table of time embeddings.
@@ -273,6 +276,7 @@ impl Default for EmbeddingConfig {
         Self {
             positions: Positions::Learned,
             stem: None,
+            bias: None,
             type_embedding: true,
             shared_time: false,
             scale: None,

@@ -48,8 +48,7 @@ pub(super) fn read(
     };
     let names: BTreeSet<String> = tensors.keys().cloned().collect();
     let ignored = ignored.iter().cloned().collect();
-    let mut checkpoint =
-        Checkpoint { folder, settings, tensors: names, classes: None, ignored, found: RefCell::default() };
+    let mut checkpoint = Checkpoint::new(folder, settings, names, ignored);
     checkpoint.settings = checkpoint.without_ignored(checkpoint.settings.clone());
     Ok((checkpoint, tensors, name))
 }

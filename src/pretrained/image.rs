@@ -1,13 +1,17 @@
 //! The task of an image checkpoint: the preparation of images, and the classes.
 
+use super::interpolate::Grid;
 use super::settings::Settings;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, preprocessor};
-use crate::head::{Classify, Represent};
+use crate::head::{Classify, Dense, Represent};
 use crate::modalities::image::{ImageConfig, ImageTokenizer, Resize};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
+
+/// The most positions to which published ones are interpolated: those of 4096×4096 pixels in patches of 16.
+const MOST_POSITIONS: usize = 1 << 16;
 
 /// Register tokens (Darcet et al. 2024).
 #[derive(Clone, Copy)]
@@ -18,8 +22,15 @@ pub(super) struct Registers {
     pub positions: bool,
 }
 
-/// The class of an image, or without a classifier, the embedding of its class token.
-pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<ImportedTask, PretrainedError> {
+/// The classifier of DeiT's class token, and that of its distillation token: the class is predicted by their mean.
+pub(super) const TEACHER: [&str; 2] = ["cls_classifier", "distillation_classifier"];
+
+/// The class of an image, or without a classifier, the embedding of its class token, mapped by `dense` if there is one.
+pub(super) fn task(
+    checkpoint: &Checkpoint,
+    registers: Registers,
+    dense: Option<Dense>,
+) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
     let image = image_config(checkpoint)?;
     let input = json!({
@@ -39,14 +50,29 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
     });
     let tokenizer = ImageTokenizer::new(image).map_err(|e| settings.refuse("image_size", e.to_string()))?;
     let builder = TaskBuilder::new("builtin:digits").input("image", input, &tokenizer)?;
-    if checkpoint.has("classifier.weight") {
+    let pool = class_pool(checkpoint);
+    if let Some(pool) = pool {
+        output["pool"] = json!(pool);
         output["field"] = "label".into();
         let name = checkpoint.classes.as_deref().unwrap_or("class");
         builder.output(name, output, &Classify::new(classes(settings)?), None)?.finish()
     } else {
         output["pool"] = json!(Pool::ClassToken);
-        builder.output("embedding", output, &Represent::default(), None)?.finish()
+        if let Some(dense) = dense {
+            output["dense"] = json!(dense);
+        }
+        builder.output("embedding", output, &Represent::new(false, dense), None)?.finish()
     }
+}
+
+/// What the classifier reads; `None` without a classifier.
+fn class_pool(checkpoint: &Checkpoint) -> Option<Pool> {
+    let has = |layer: &str| checkpoint.has(&format!("{layer}.weight"));
+    if TEACHER.into_iter().all(has) {
+        return Some(Pool::ClassTokenAndRegisters);
+    }
+    let mean = checkpoint.kind().starts_with("dinov2") && !checkpoint.class_token_only;
+    has("classifier").then_some(if mean { Pool::ClassTokenAndMean } else { Pool::ClassToken })
 }
 
 /// Each number in f64 with the same decimal digits.
@@ -58,12 +84,17 @@ fn decimal(numbers: &[f32]) -> Vec<f64> {
 fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     let size = settings.sides("image_size", 224)?;
-    let [patch, other] = settings.sides("patch_size", 16)?;
+    let clip = checkpoint.kind().starts_with("clip");
+    let [patch, other] = settings.sides("patch_size", if clip { 32 } else { 16 })?;
     if patch != other {
         return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
-    Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(ImageConfig::vit(channels, patch, size)))
+    let usual = match (clip, size) {
+        (true, [height, width]) if height == width => ImageConfig::clip(patch, height),
+        _ => ImageConfig::vit(channels, patch, size),
+    };
+    Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(usual))
 }
 
 /// The names of the classes, by number.
@@ -78,6 +109,30 @@ fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
     let names = value.as_object().ok_or_else(|| refuse(value))?;
     let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(String::from);
     (0..names.len()).map(|i| name(i).ok_or_else(|| refuse(value))).collect()
+}
+
+/// The published grid of positions, after `before` positions of learned tokens, and that of images as they are prepared, to
+/// which transformers interpolates it.
+pub(super) fn positions(
+    checkpoint: &Checkpoint,
+    task: &ImportedTask,
+    before: usize,
+    antialias: bool,
+) -> Result<Grid, PretrainedError> {
+    let published = checkpoint.settings.sides("image_size", 224)?;
+    let image = preparation(&task.task);
+    let patch = image.as_ref().map_or(1, |image| image.patch_size.max(1));
+    let prepared = image.and_then(|image| image.image_size).unwrap_or(published);
+    let [from, to] = [published, prepared].map(|sides| sides.map(|side| side / patch));
+    if from != to && to.iter().product::<usize>() > MOST_POSITIONS {
+        let problem = format!("expected at most {MOST_POSITIONS} patches; found {}×{}", to[0], to[1]);
+        return Err(PretrainedError::Setting {
+            file: preprocessor::FILE.into(),
+            setting: "size".into(),
+            problem,
+        });
+    }
+    Ok(Grid { before, from, to, antialias })
 }
 
 /// A task's preparation of images; `None` for a task without images.
@@ -100,7 +155,11 @@ pub(super) fn adapt(
     preprocessor: Option<&mut Map<String, Value>>,
 ) {
     let Some([height, width]) = image.image_size else { return };
-    config.insert("image_size".into(), if height == width { json!(height) } else { json!([height, width]) });
+    let size = if height == width { json!(height) } else { json!([height, width]) };
+    match config.get_mut("vision_config").and_then(Value::as_object_mut) {
+        Some(of_images) => _ = of_images.insert("image_size".into(), size),
+        None => _ = config.insert("image_size".into(), size),
+    }
     if !classes.is_empty() {
         let numbered = || classes.iter().enumerate();
         config.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());

@@ -14,6 +14,7 @@
 
 mod audio;
 mod bert;
+mod clip;
 mod decision_transformer;
 mod decoding;
 mod files;
@@ -36,8 +37,9 @@ mod trajectory;
 mod vit;
 mod whisper;
 
+pub use clip::Tower;
 pub use names::{Report, Tensors};
-pub use run::{export, import, import_ignoring};
+pub use run::{export, import, import_ignoring, import_with};
 pub use trajectory::Scales;
 
 use crate::data::DataError;
@@ -144,7 +146,19 @@ pub struct Pretrained {
     checkpoint: Checkpoint,
 }
 
+/// The choices of an import.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The scales of a trajectory checkpoint.
+    pub scales: Option<&'a Scales>,
+    /// The settings that are read as if they were in no file.
+    pub ignored: &'a [String],
+    /// Which of the two models of a CLIP checkpoint is read.
+    pub tower: Option<Tower>,
+}
+
 /// A checkpoint's settings and the names of its tensors.
+#[derive(Clone)]
 struct Checkpoint {
     folder: PathBuf,
     settings: Settings,
@@ -152,6 +166,12 @@ struct Checkpoint {
     /// The run's name of the output of classes, if it is not `class`. A run imported without a classifier may have learned one
     /// under the name `embedding`.
     classes: Option<String>,
+    /// Whether the classifier reads the class token alone, as that of a run may, where published ones also read the mean.
+    class_token_only: bool,
+    /// Which of two models is read.
+    tower: Option<Tower>,
+    /// The settings of both models, if `settings` are those of one.
+    both: Option<Settings>,
     /// The settings that are read as if they were not there.
     ignored: BTreeSet<String>,
     /// Those that are in a file.
@@ -166,6 +186,25 @@ struct Description {
 }
 
 impl Checkpoint {
+    fn new(
+        folder: PathBuf,
+        settings: Settings,
+        tensors: BTreeSet<String>,
+        ignored: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            folder,
+            settings,
+            tensors,
+            classes: None,
+            class_token_only: false,
+            tower: None,
+            both: None,
+            ignored,
+            found: RefCell::default(),
+        }
+    }
+
     /// The kind of model: `model_type`.
     fn kind(&self) -> &str {
         self.settings.values().get("model_type").and_then(|kind| kind.as_str()).unwrap_or_default()
@@ -209,6 +248,11 @@ impl Checkpoint {
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
+        if self.tower.is_some() && self.kind() != "clip" {
+            let problem =
+                format!("expected a checkpoint of two models for --tower, clip; found {}", self.kind());
+            return Err(self.refuse("model_type", problem));
+        }
         if self.kind() != "bert" {
             sentence::refuse(self)?;
         }
@@ -219,6 +263,9 @@ impl Checkpoint {
                 "t5" => t5::describe(self),
                 "llama" | "mistral" => llama::describe(self),
                 "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
+                "clip" => clip::describe(self),
+                "clip_vision_model" => clip::tower(self, Tower::Image),
+                "clip_text_model" => clip::tower(self, Tower::Text),
                 "whisper" => whisper::describe(self),
                 "decision_transformer" => decision_transformer::describe(self),
                 other => Err(self
@@ -245,6 +292,9 @@ pub const KINDS: &[&str] = &[
     "deit",
     "dinov2",
     "dinov2_with_registers",
+    "clip",
+    "clip_vision_model",
+    "clip_text_model",
     "whisper",
     "decision_transformer",
 ];
@@ -264,7 +314,16 @@ pub fn open(path: &Path) -> Result<Pretrained, PretrainedError> {
 /// # Errors
 /// As of [`open`], and if no file has one of these settings.
 pub fn open_ignoring(path: &Path, ignored: &[String]) -> Result<Pretrained, PretrainedError> {
-    let (mut checkpoint, mut tensors, file) = files::read(path, ignored)?;
+    open_with(path, &Options { ignored, ..Options::default() })
+}
+
+/// [`open`] with these choices; scales are those of an import.
+///
+/// # Errors
+/// As of [`open`], and if no file has one of the ignored settings, or the checkpoint does not hold two models.
+pub fn open_with(path: &Path, options: &Options) -> Result<Pretrained, PretrainedError> {
+    let (mut checkpoint, mut tensors, file) = files::read(path, options.ignored)?;
+    checkpoint.tower = options.tower;
     tensors.extend(sentence::tensors(&checkpoint)?);
     checkpoint.tensors = tensors.keys().cloned().collect();
     let Description { model: config, task: ImportedTask { settings, task }, names } =

@@ -143,7 +143,9 @@ impl NameMap {
                 Err(found) => problems.extend(found),
             }
             used.extend(mean.published());
-            unread.extend(mean.biases().filter_map(|name| published.get(&name).map(|bias| (name, bias.clone()))));
+            unread.extend(
+                mean.biases().filter_map(|name| published.get(&name).map(|bias| (name, bias.clone()))),
+            );
         }
         let mut report = Report::default();
         for (name, other) in &self.repeats {
@@ -250,9 +252,7 @@ impl Rule {
     }
 
     fn export(&self, ours: &Tensors, published: &mut Tensors) -> Result<(), PretrainedError> {
-        let parts = self.ours.iter().map(|name| {
-            ours.get(name).cloned().ok_or_else(|| missing(name))
-        });
+        let parts = self.ours.iter().map(|name| ours.get(name).cloned().ok_or_else(|| missing(name)));
         let all = Tensor::cat(&parts.collect::<Result<Vec<_>, _>>()?, 0)?;
         let rows = all.dim(0)? / self.theirs.len();
         for (i, name) in self.theirs.iter().enumerate() {

@@ -6,18 +6,18 @@ use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
 use super::{
-    Checkpoint, Description, PretrainedError, Scales, open_ignoring, preprocessor, sentence, trajectory,
+    Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, preprocessor, sentence,
+    trajectory,
 };
 use crate::config::{RunConfig, VERSION};
 use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
-use crate::sample::TaskSettings;
+use crate::sample::{ReadSite, TaskSettings};
 use crate::task::Task;
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::{Device, Tensor};
 use serde::Serialize;
 use serde_json::Value;
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -69,10 +69,24 @@ pub fn import_ignoring(
     scales: Option<&Scales>,
     ignored: &[String],
 ) -> Result<Report, PretrainedError> {
+    import_with(path, run, storage, &Options { scales, ignored, tower: None })
+}
+
+/// [`import`], with these choices.
+///
+/// # Errors
+/// As of [`import_ignoring`], and if the checkpoint does not hold two models and one is chosen, or the other way round.
+pub fn import_with(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    options: &Options,
+) -> Result<Report, PretrainedError> {
+    let Options { scales, ignored, .. } = *options;
     if run.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(run.into()));
     }
-    let mut pretrained = open_ignoring(path, ignored)?;
+    let mut pretrained = open_with(path, options)?;
     if let Some(scales) = scales {
         let ImportedTask { settings, task } = trajectory::scaled(&pretrained.checkpoint, scales)?;
         (pretrained.settings, pretrained.task) = (settings, task);
@@ -170,7 +184,16 @@ fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
         true => names(IGNORED, read(IGNORED)?)?,
         false => BTreeSet::new(),
     };
-    Ok(Checkpoint { folder, settings, tensors, classes: None, ignored, found: RefCell::default() })
+    Ok(Checkpoint::new(folder, settings, tensors, ignored))
+}
+
+impl Checkpoint {
+    /// Choose one of two models, if there are two.
+    fn choose(&mut self, tower: Tower) {
+        if self.kind() == "clip" {
+            self.tower = Some(tower);
+        }
+    }
 }
 
 /// Check that a run's parameters have the shapes of the published checkpoint.
@@ -217,7 +240,11 @@ fn update_settings(
     }
     for named in tasks {
         let task = &named.task;
-        let Some(preparation) = image::preparation(task) else { continue };
+        let Some(preparation) = image::preparation(task) else {
+            published.choose(Tower::Text);
+            continue;
+        };
+        published.choose(Tower::Image);
         let file = published.file(preprocessor::FILE)?;
         let parse = |bytes: Vec<u8>| Settings::parse(preprocessor::FILE, &bytes);
         let mut preprocessor = file.map(parse).transpose()?.map(|settings| settings.values().clone());
@@ -225,7 +252,11 @@ fn update_settings(
         image::adapt(&preparation, classes.unwrap_or_default(), &mut config, preprocessor.as_mut());
         if let Some(name) = name {
             published.classes = Some(name.into());
-            published.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
+            let site = task.outputs().iter().find(|output| output.name == name).map(|output| output.site);
+            published.class_token_only = matches!(site, Some(ReadSite::ClassToken { .. }));
+            if !matches!(site, Some(ReadSite::ClassTokenAndRegisters { .. })) {
+                published.tensors.extend(["classifier.weight".to_string(), "classifier.bias".to_string()]);
+            }
         }
         if let Some(preprocessor) = preprocessor {
             write_json(&folder.join(preprocessor::FILE), &preprocessor)?;

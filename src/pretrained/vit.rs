@@ -6,13 +6,9 @@ use super::task::ImportedTask;
 use super::{
     Checkpoint, Description, PretrainedError,
     image::{self, Registers},
-    preprocessor,
 };
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
 use crate::ops::Activation;
-
-/// The most positions to which published ones are interpolated: those of 4096×4096 pixels in patches of 16.
-const MOST_POSITIONS: usize = 1 << 16;
 
 /// The differences between the model families.
 struct Family {
@@ -73,8 +69,11 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ..ModelConfig::default()
     };
     _ = settings.get("hidden_act");
-    let task = image::task(checkpoint, family.registers)?;
-    let positions = positions(checkpoint, &family, &task)?;
+    let task = image::task(checkpoint, family.registers, None)?;
+    let Registers { tokens, positions } = family.registers;
+    let before = 1 + if positions { tokens } else { 0 };
+    let antialias = checkpoint.kind() == "dinov2_with_registers";
+    let positions = image::positions(checkpoint, &task, before, antialias)?;
     let names = names((checkpoint, &family), &model, &task, qkv_bias, positions);
     Ok(Description { model, task, names })
 }
@@ -109,30 +108,6 @@ fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
     if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
 }
 
-/// The published grid of positions, and that of images as they are prepared, to which transformers interpolates it.
-fn positions(checkpoint: &Checkpoint, family: &Family, task: &ImportedTask) -> Result<Grid, PretrainedError> {
-    let published = checkpoint.settings.sides("image_size", 224)?;
-    let image = image::preparation(&task.task);
-    let patch = image.as_ref().map_or(1, |image| image.patch_size.max(1));
-    let prepared = image.and_then(|image| image.image_size).unwrap_or(published);
-    let Registers { tokens, positions } = family.registers;
-    let [from, to] = [published, prepared].map(|sides| sides.map(|side| side / patch));
-    if from != to && to.iter().product::<usize>() > MOST_POSITIONS {
-        let problem = format!("expected at most {MOST_POSITIONS} patches; found {}×{}", to[0], to[1]);
-        return Err(PretrainedError::Setting {
-            file: preprocessor::FILE.into(),
-            setting: "size".into(),
-            problem,
-        });
-    }
-    Ok(Grid {
-        before: 1 + if positions { tokens } else { 0 },
-        from,
-        to,
-        antialias: checkpoint.kind() == "dinov2_with_registers",
-    })
-}
-
 fn names(
     (checkpoint, family): (&Checkpoint, &Family),
     model: &ModelConfig,
@@ -165,8 +140,17 @@ fn names(
         block(&mut names, family, model, layer, qkv_bias);
     }
     names.map("stack.norm", &theirs("layernorm"), true);
-    if checkpoint.has("classifier.weight") {
-        names.map(&format!("head.{output}"), "classifier", true);
+    let head = format!("head.{output}");
+    if image::TEACHER.iter().all(|layer| checkpoint.has(&format!("{layer}.weight"))) {
+        names.mean_of_maps(&head, &image::TEACHER);
+    } else if checkpoint.has("classifier.weight") {
+        // A class token's own classifier is one of class token and mean that ignores the mean.
+        let d = model.d_model;
+        let layout = match checkpoint.kind().starts_with("dinov2") && checkpoint.class_token_only {
+            true => Layout::FirstColumns { n: d, of: 2 * d },
+            false => Layout::Same,
+        };
+        names.maps(&[&head], &["classifier"], true, layout);
     }
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"]);
     names

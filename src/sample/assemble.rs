@@ -87,6 +87,7 @@ impl Composition {
                 required: output.required,
                 feedback: output.feedback,
                 registers: output.register_tokens,
+                end: output.end.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
                 decoding: output.decoding.clone(),
             });
         }
@@ -128,6 +129,7 @@ impl Composition {
             }
             (_, Pool::Mean) => ReadSite::Mean,
             (_, Pool::First) => ReadSite::FirstToken,
+            (_, Pool::Last) => ReadSite::LastToken,
             (_, Pool::ClassToken | Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters) => {
                 let class = learned_kind(&format!("{name}.class"), 1, output.class_token_position);
                 self.main.push(class);

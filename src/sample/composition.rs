@@ -45,6 +45,8 @@ pub struct OutputPart {
     pub required: bool,
     /// Whether a predicted series is an input of its later steps.
     pub feedback: bool,
+    /// The ids of the token that the head reads, if it reads the last one.
+    pub end: Vec<u32>,
     /// Share of the tokens that are masked.
     pub mask: f64,
     /// Number of register tokens: learned tokens that no head reads (Darcet et al. 2024).
@@ -75,6 +77,8 @@ pub enum ReadSite {
     Mean,
     /// The first token of the inputs.
     FirstToken,
+    /// The first token of the inputs with an id of the output's `end`, else the last token.
+    LastToken,
     /// Every token of one input.
     InputTokens {
         /// The input's number among the parts.
@@ -107,7 +111,8 @@ impl ReadSite {
 
     /// Whether the site is one of the whole sample, with one output row.
     pub fn is_whole(self) -> bool {
-        self.class_token().is_some() || matches!(self, ReadSite::Mean | ReadSite::FirstToken)
+        self.class_token().is_some()
+            || matches!(self, ReadSite::Mean | ReadSite::FirstToken | ReadSite::LastToken)
     }
 
     /// How a head reads the site's tokens.
@@ -254,6 +259,18 @@ impl Composition {
         let dim = self.outputs[output].head.width();
         let group = Group { content: Content::Features { values, dim }, ..main.groups[kind].clone() };
         self.parts[part].tokenizer.decode_value(&Tokens::new(vec![group]))
+    }
+}
+
+impl OutputPart {
+    /// The `order` of the token among `groups` that a head reads that reads the last one; `None` without tokens.
+    pub(crate) fn last<'a>(&self, groups: impl Iterator<Item = &'a Group> + Clone) -> Option<u32> {
+        let ended = groups.clone().flat_map(|group| {
+            let ids = group.content.ids().unwrap_or_default();
+            let with_order = ids.iter().zip(&group.order);
+            with_order.filter(|(id, _)| self.end.contains(id)).map(|(_, order)| *order)
+        });
+        ended.min().or_else(|| groups.flat_map(|group| group.order.iter().copied()).max())
     }
 }
 

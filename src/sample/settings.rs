@@ -183,7 +183,8 @@ pub struct OutputSettings {
     /// ids before a prompt that is continued (Llama's `<s>`). Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<OneOrMany<u32>>,
-    /// The id of the modality after a generated value, or several ids, each of which ends it. Default: a new id.
+    /// The id of the modality after a generated value, or several ids, each of which ends it. Default: a new id. With `pool =
+    /// "last"`, the ids of the token that is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<OneOrMany<u32>>,
     /// The id of the modality for a masked token: BERT's `[MASK]`. Default: a new id.
@@ -223,6 +224,8 @@ pub enum Pool {
     Mean,
     /// The first token of the inputs: BERT's `[CLS]`.
     First,
+    /// The first token of the inputs whose id is one of the output's `end`, or the last token if there is none: CLIP's texts.
+    Last,
 }
 
 /// One value or a list of them.

@@ -163,7 +163,10 @@ fn task() -> TaskSpec {
         name: String::new(),
         inputs: vec![(Stream::Main, vec![slice])],
         rules: vec![("slice".into(), "slice".into(), Rule::ALL)],
-        heads: vec![HeadSpec { pool: Pooling::Mean, ..HeadSpec::new("class", "slice", Classify::numbered(3)) }],
+        heads: vec![HeadSpec {
+            pool: Pooling::Mean,
+            ..HeadSpec::new("class", "slice", Classify::numbered(3))
+        }],
         loss_weight: 1.0,
         shares: vec![],
     }

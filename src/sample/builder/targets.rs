@@ -6,7 +6,7 @@ use crate::head::TargetContext;
 use crate::sample::compose::{GetField, Purpose};
 use crate::sample::composition::ReadSite;
 use crate::sample::part::{Part, Role, ids};
-use smalti_contract::{Content, TokenizeError, Value};
+use smalti_contract::{Content, Group, TokenizeError, Value};
 
 impl SampleBuilder<'_> {
     /// Adds the target of an output that reads a class token, pooled inputs, the tokens of an input or codes.
@@ -22,13 +22,11 @@ impl SampleBuilder<'_> {
                 self.class_tokens[number].into_iter().chain(self.input_orders()).collect()
             }
             // The registers follow the class token.
-            ReadSite::ClassTokenAndRegisters { .. } => {
-                self.class_tokens[number].map_or(vec![], |class| {
-                    (class..=class + output.registers as u32).collect()
-                })
-            }
+            ReadSite::ClassTokenAndRegisters { .. } => self.class_tokens[number]
+                .map_or(vec![], |class| (class..=class + output.registers as u32).collect()),
             ReadSite::Mean => self.input_orders(),
             ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),
+            ReadSite::LastToken => output.last(self.input_groups()).into_iter().collect(),
             ReadSite::InputTokens { part } => self.orders[part].clone(),
             ReadSite::OwnTokens { .. } => return Ok(()),
             ReadSite::Codes { part, .. } => {
@@ -94,6 +92,15 @@ impl SampleBuilder<'_> {
         };
         self.outputs.push(Output { head: number, places: None, target });
         Ok(())
+    }
+
+    /// The tokens of all inputs in the main stream.
+    fn input_groups(&self) -> impl Iterator<Item = &Group> + Clone {
+        let parts = self.composition.parts.iter().zip(&self.composition.first_kinds);
+        let read = parts.filter(|(part, _)| part.role == Role::Input && part.stream == Stream::Main);
+        read.flat_map(move |(part, &first)| {
+            (first..first + part.kinds.len()).map(move |kind| self.main.group(kind))
+        })
     }
 
     /// The places of all inputs' tokens in the main stream.

@@ -177,7 +177,8 @@ fn check(
         Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters)
             if head_input == HeadInput::PooledState =>
         {
-            let problem = format!("expected class_token, mean or first, of which head {head} reads one vector");
+            let problem =
+                format!("expected class_token, mean, first or last, of which head {head} reads one vector");
             return refuse(".pool", problem);
         }
         Some(Pool::ClassTokenAndRegisters) if output.register_tokens == 0 => {
