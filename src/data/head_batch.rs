@@ -197,3 +197,29 @@ impl HeadBatch {
         self.pools.as_ref().map_or(rows, |pools| pools.len() / pool.n_vectors())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools(pool: Pooling, target: Target) -> (Option<Vec<Range<usize>>>, Vec<Range<usize>>) {
+        let output = Output { head: 0, places: None, target };
+        let mut batch = HeadBatch::new(0, pool, &output);
+        batch.push(0, ([7, 4, 5].into_iter(), pool), &output.target, "its head").unwrap();
+        batch.push(1, ([9, 8].into_iter(), pool), &output.target, "its head").unwrap();
+        (batch.pools, batch.documents)
+    }
+
+    #[test]
+    fn the_first_token_and_the_mean_of_the_others_are_two_ranges_of_an_output_row() {
+        let unknown = || Target::Unknown;
+        assert_eq!(pools(Pooling::Mean, unknown()), (Some(vec![0..3, 3..5]), vec![0..1, 1..2]));
+        let both = Some(vec![0..1, 1..3, 3..4, 4..5]);
+        assert_eq!(pools(Pooling::FirstAndMean, unknown()), (both, vec![0..1, 1..2]));
+        // Classes that share an image are output rows of their own.
+        let shared = Target::Shared(vec![(0, 0.25), (1, 0.75)]);
+        let (pools, documents) = pools(Pooling::FirstAndMean, shared);
+        assert_eq!(pools.unwrap(), [0..1, 1..3, 0..1, 1..3, 3..4, 4..5, 3..4, 4..5]);
+        assert_eq!(documents, [0..2, 2..4]);
+    }
+}

@@ -1,6 +1,5 @@
 //! CLIP (Radford et al. 2021): its tower of images and its tower of texts, each a model of its own.
 
-use super::interpolate::Grid;
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, image, text};
@@ -136,6 +135,11 @@ fn projection(checkpoint: &Checkpoint, tower: Tower) -> Result<Option<Dense>, Pr
 
 fn images(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
+    if checkpoint.has("classifier.weight") {
+        // transformers' CLIPForImageClassification reads the patches before the last norm.
+        let problem = "expected a tower that embeds images; found one with a classifier";
+        return Err(checkpoint.refuse("architectures", problem));
+    }
     let mut model = model(settings, [768, 3072, 12])?;
     model.embedding.positions = Positions::Grid;
     model.embedding.norm = true;

@@ -1,6 +1,7 @@
 //! Published checkpoints: outputs, generation, import and export.
 
 mod beside;
+mod clip;
 mod errors;
 mod export;
 mod generation;

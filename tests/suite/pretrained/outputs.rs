@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 const TOLERANCE: f32 = 1e-4;
+/// The vectors of CLIP, with and without a projection.
+const VECTORS: [&str; 3] = ["out.image_embeds", "out.text_embeds", "out.pooler_output"];
 
 /// A checkpoint's reference inputs and outputs.
 struct Reference(HashMap<String, Tensor>);
@@ -99,6 +101,14 @@ fn texts(name: &str, model: &Pretrained, io: &Reference) {
     let text = part(model, "text").unwrap();
     let (ids, kept) = (io.ids("in.input_ids"), io.kept("in.input_ids"));
     let segments = if io.has("in.token_type_ids") { io.ids("in.token_type_ids") } else { ids.clone() };
+    // Vectors of CLIP's texts.
+    for key in VECTORS.into_iter().filter(|key| io.has(key)) {
+        let text = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        let samples = ids.iter().enumerate();
+        let samples = samples.map(|(id, ids)| sample(model, id, &[("text", Value::Text(text(ids)))]));
+        let vectors = model.model.outputs(&batch(model, samples.collect())).unwrap().remove(0);
+        compare(&format!("{name} {key}"), &vectors, &flat(&io.rows(key), &vec![vec![0]; ids.len()]));
+    }
     let documents = ids.iter().zip(&segments).zip(&kept).enumerate();
     let documents = documents.map(|(id, ((ids, segments), kept))| {
         document(id, vec![(Stream::Main, tokens_in(text, &pick(ids, kept), &pick(segments, kept)))])
@@ -155,6 +165,10 @@ fn images(name: &str, model: &Pretrained, io: &Reference) {
     if io.has("out.logits") {
         let logits = model.model.outputs(&batch).unwrap().remove(0);
         compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &vec![vec![0]; n]));
+    }
+    for key in VECTORS.into_iter().filter(|key| io.has(key)) {
+        let vectors = model.model.outputs(&batch).unwrap().remove(0);
+        compare(&format!("{name} {key}"), &vectors, &flat(&io.rows(key), &vec![vec![0]; n]));
     }
     if io.has("out.last_hidden_state") {
         // Published: the class token, registers, patches; here patches come first.
