@@ -7,7 +7,7 @@ use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Params, Scope};
 use crate::data::{Layout, Pooling};
-use crate::head::{Head, HeadSpec};
+use crate::head::{Dense, Head, HeadSpec};
 use crate::ops::{self, Activation, Value};
 use crate::task::{TaskSpec, joined};
 use candle_core::{Result, bail};
@@ -18,6 +18,10 @@ use std::sync::Arc;
 pub struct HeadLayer {
     head: Arc<dyn Head>,
     pool: Pooling,
+    /// Of the input, for a head that predicts classes, labels or numbers.
+    norm: Option<Norm>,
+    /// After that norm, and an activation.
+    dense: Option<(Linear, Option<Activation>)>,
     /// Before the projection, for a head of a vocabulary.
     transform: Option<Transform>,
     /// Factor of the projection's input, for a head of a vocabulary.
@@ -81,7 +85,19 @@ impl HeadLayer {
         let first = scope.n_parameters();
         let HeadSpec { head, pool, .. } = spec;
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
-        let d_read = pool.n_vectors() * d_model;
+        let d_pooled = pool.n_vectors() * d_model;
+        let predicts = !vocabulary && !head.is_representation();
+        let norm = match config.head.norm && predicts {
+            true => Some(Norm::of_width(scope.at("norm"), config, d_pooled)?),
+            false => None,
+        };
+        let (dense, d_read) = match config.head.dense.filter(|_| predicts) {
+            Some(Dense { width, activation }) => {
+                let map = Linear::new(scope.at("dense"), d_pooled, width, config.bias, 0.02)?;
+                (Some((map, activation)), width)
+            }
+            None => (None, d_pooled),
+        };
         let transform = match config.head.transform && vocabulary {
             true => Some(Transform {
                 map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
@@ -111,7 +127,7 @@ impl HeadLayer {
         };
         let scale = config.head.scale.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
-        Ok(Self { head: head.clone(), pool: *pool, transform, scale, projection, parameters })
+        Ok(Self { head: head.clone(), pool: *pool, norm, dense, transform, scale, projection, parameters })
     }
 
     /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`, or of
@@ -134,6 +150,15 @@ impl HeadLayer {
             let (n, n_vectors) = (pools.len(), self.pool.n_vectors());
             if n_vectors > 1 {
                 read = ops::reshape(&read, &[n / n_vectors, n_vectors * hidden.dims()[1]])?;
+            }
+        }
+        if let Some(norm) = &self.norm {
+            read = norm.forward(&read)?;
+        }
+        if let Some((map, activation)) = &self.dense {
+            read = map.forward(&read)?;
+            if let Some(activation) = activation {
+                read = ops::activation(&read, *activation)?;
             }
         }
         if let Some(Transform { map, activation, norm }) = &self.transform {

@@ -30,8 +30,16 @@ impl Norm {
     ///
     /// # Errors
     /// If a parameter's name is taken.
-    pub fn new(mut scope: Scope, config: &ModelConfig) -> Result<Self> {
-        let (d, eps) = (config.d_model, config.norm_eps);
+    pub fn new(scope: Scope, config: &ModelConfig) -> Result<Self> {
+        Self::of_width(scope, config, config.d_model)
+    }
+
+    /// A norm of `d` features of the configured kind.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn of_width(mut scope: Scope, config: &ModelConfig, d: usize) -> Result<Self> {
+        let eps = config.norm_eps;
         let weight = scope.ones("weight", d)?;
         Ok(match config.norm {
             NormKind::Rms => Norm::Rms { weight, eps },

@@ -98,7 +98,7 @@ fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError>
 }
 
 /// The names of the classes, by number.
-fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
+pub(super) fn classes(settings: &Settings) -> Result<Vec<String>, PretrainedError> {
     let refuse =
         |found: &Value| settings.refuse("id2label", format!("expected names for 0, 1, …; found {found}"));
     let Some(value) = settings.get("id2label") else {
@@ -147,6 +147,16 @@ pub(super) fn predicted_classes(task: &Composition) -> Option<(&str, &[String])>
     Some((&output.name, output.head.labels()))
 }
 
+/// Update the published settings to the classes of a run, if it predicts some.
+pub(super) fn set_classes(classes: &[String], config: &mut Map<String, Value>) {
+    if !classes.is_empty() {
+        let numbered = || classes.iter().enumerate();
+        config.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
+        config.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
+        config.remove("num_labels");
+    }
+}
+
 /// Update the published settings to the classes and the image size of a run.
 pub(super) fn adapt(
     image: &ImageConfig,
@@ -160,12 +170,7 @@ pub(super) fn adapt(
         Some(of_images) => _ = of_images.insert("image_size".into(), size),
         None => _ = config.insert("image_size".into(), size),
     }
-    if !classes.is_empty() {
-        let numbered = || classes.iter().enumerate();
-        config.insert("id2label".into(), numbered().map(|(i, c)| (i.to_string(), json!(c))).collect());
-        config.insert("label2id".into(), numbered().map(|(i, c)| (c.clone(), json!(i))).collect());
-        config.remove("num_labels");
-    }
+    set_classes(classes, config);
     if let Some(preprocessor) = preprocessor {
         let sides = |[height, width]: [usize; 2]| json!({ "height": height, "width": width });
         let mut set = |key: &str, value: Value| _ = preprocessor.insert(key.into(), value);

@@ -242,6 +242,10 @@ fn update_settings(
         let task = &named.task;
         let Some(preparation) = image::preparation(task) else {
             published.choose(Tower::Text);
+            if let Some((name, classes)) = image::predicted_classes(task) {
+                image::set_classes(classes, &mut config);
+                published.classes = Some(name.into());
+            }
             continue;
         };
         published.choose(Tower::Image);

@@ -58,6 +58,7 @@ CHECKPOINTS = {
                   projection_dim=6, eos_token_id=20, bos_token_id=21)),
     "clip-text-trunk": (tf.CLIPTextModel, tf.CLIPTextConfig(**CLIP, vocab_size=23, max_position_embeddings=12, eos_token_id=2)),
     "whisper": (tf.WhisperForConditionalGeneration, tf.WhisperConfig(**WHISPER, activation_function="relu")),
+    "whisper-classes": (tf.WhisperForAudioClassification, tf.WhisperConfig(**WHISPER, num_labels=3, classifier_proj_size=6)),
     "decision-transformer": (tf.DecisionTransformerModel, tf.DecisionTransformerConfig(state_dim=3, act_dim=2,
                              hidden_size=16, n_head=2, n_layer=1, n_positions=40, max_ep_len=20, action_tanh=False,
                              activation_function="gelu_new")),
@@ -82,7 +83,8 @@ def inputs(config):
         mask = torch.tensor([[1] * 15, [1] * 7 + [0] * 8])
         return dict(input_ids=ids(2, 15), attention_mask=mask, decoder_input_ids=ids(2, 13))
     if kind == "whisper":
-        return dict(input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions), decoder_input_ids=ids(2, 6))
+        return dict(input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions), decoder_input_ids=ids(2, 6)) if config.num_labels != 3 else dict(
+            input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions))
     if kind == "decision_transformer":
         mask = torch.tensor([[1] * 5, [0] * 2 + [1] * 3])
         real = lambda width: torch.randn(2, 5, width)
