@@ -4,7 +4,6 @@ mod validate;
 
 pub use validate::ConfigError;
 
-use crate::head::Dense;
 use crate::ops::{Activation, Heads, RotaryScaling};
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
@@ -125,10 +124,6 @@ pub struct HeadConfig {
     /// Whether a head that predicts classes, labels or numbers normalizes its input: AST's.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub norm: bool,
-    /// A linear layer before the matrix of such a head, `{ width = 256 }`, with `activation = "tanh"` if it has one: Whisper's
-    /// projector, BERT's pooler.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dense: Option<Dense>,
     /// Whether a head that generates or unmasks tokens has a linear map, the activation and a norm before its matrix (BERT).
     pub transform: bool,
     /// Factor of the input of a head that generates or unmasks tokens.

@@ -20,8 +20,8 @@ pub struct HeadLayer {
     pool: Pooling,
     /// Of the input, for a head that predicts classes, labels or numbers.
     norm: Option<Norm>,
-    /// After that norm, and an activation.
-    dense: Option<(Linear, Option<Activation>)>,
+    /// The hidden layer after that norm.
+    hidden: Option<(Linear, Option<Activation>)>,
     /// Before the projection, for a head of a vocabulary.
     transform: Option<Transform>,
     /// Factor of the projection's input, for a head of a vocabulary.
@@ -91,9 +91,9 @@ impl HeadLayer {
             true => Some(Norm::of_width(scope.at("norm"), config, d_pooled)?),
             false => None,
         };
-        let (dense, d_read) = match config.head.dense.filter(|_| predicts) {
+        let (hidden, d_read) = match spec.hidden.filter(|_| predicts) {
             Some(Dense { width, activation }) => {
-                let map = Linear::new(scope.at("dense"), d_pooled, width, config.bias, 0.02)?;
+                let map = Linear::new(scope.at("hidden"), d_pooled, width, config.bias, 0.02)?;
                 (Some((map, activation)), width)
             }
             None => (None, d_pooled),
@@ -127,7 +127,7 @@ impl HeadLayer {
         };
         let scale = config.head.scale.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
-        Ok(Self { head: head.clone(), pool: *pool, norm, dense, transform, scale, projection, parameters })
+        Ok(Self { head: head.clone(), pool: *pool, norm, hidden, transform, scale, projection, parameters })
     }
 
     /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`, or of
@@ -155,7 +155,7 @@ impl HeadLayer {
         if let Some(norm) = &self.norm {
             read = norm.forward(&read)?;
         }
-        if let Some((map, activation)) = &self.dense {
+        if let Some((map, activation)) = &self.hidden {
             read = map.forward(&read)?;
             if let Some(activation) = activation {
                 read = ops::activation(&read, *activation)?;

@@ -36,9 +36,6 @@ impl ModelConfig {
                 return refuse(setting, format!("expected a number other than 0; found {found}"));
             }
         }
-        if self.head.dense.is_some_and(|dense| dense.width == 0) {
-            return refuse("head.dense.width", "expected 1 or more; found 0".into());
-        }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", format!("expected 0 or more and less than 1; found {}", self.dropout));
         }
