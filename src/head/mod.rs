@@ -256,6 +256,8 @@ pub struct HeadSpec {
     pub reads: String,
     /// How the head reads the tokens of a document.
     pub pool: Pooling,
+    /// A layer between what the head reads and its linear map, for a head of classes, labels or numbers; `None` without one.
+    pub hidden: Option<Dense>,
     /// Weight of the head's mean loss in the sum over heads. A head of weight 0 predicts and is not trained.
     pub weight: f64,
     /// The head.
@@ -269,6 +271,7 @@ impl HeadSpec {
             name: name.into(),
             reads: reads.into(),
             pool: Pooling::None,
+            hidden: None,
             weight: 1.0,
             head: Arc::new(head),
         }

@@ -18,11 +18,11 @@ pub struct Represent {
     dense: Option<Dense>,
 }
 
-/// A linear layer after the pooling, as the sentence encoder LaBSE has it (Feng et al. 2022).
+/// A linear layer after the pooling, as the sentence encoder LaBSE has it (Feng et al. 2022), or before a head of classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dense {
-    /// Width of the vector.
+    /// Width of its output.
     pub width: usize,
     /// The activation after the linear map; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use super::task::{ImportedTask, TaskBuilder};
 use super::text::Text;
 use super::{Checkpoint, PretrainedError, decoding, image, preprocessor};
-use crate::head::{Classify, Generate};
+use crate::head::{Classify, Dense, Generate};
 use crate::modalities::audio::{AudioConfig, AudioTokenizer};
 use crate::sample::Pool;
 use serde_json::json;
@@ -46,7 +46,8 @@ fn of_clips(checkpoint: &Checkpoint) -> Result<TaskBuilder, PretrainedError> {
 pub(super) fn classified(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
     let name = checkpoint.classes.as_deref().unwrap_or("class");
     let head = Classify::new(image::classes(&checkpoint.settings)?);
-    let output = json!({ "field": "label", "pool": Pool::Mean });
+    let width = checkpoint.settings.count("classifier_proj_size")?.unwrap_or(256);
+    let output = json!({ "field": "label", "pool": Pool::Mean, "hidden": Dense { width, activation: None } });
     of_clips(checkpoint)?.output(name, output, &head, None)?.finish()
 }
 

@@ -2,7 +2,6 @@
 
 use super::names::{Layout, NameMap};
 use super::{Checkpoint, Description, PretrainedError, audio};
-use crate::head::Dense;
 use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Stem};
 use serde_json::json;
 
@@ -39,10 +38,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         (layers, false) => (layers, settings.size("decoder_layers")?),
     };
     let head = match classifies {
-        true => {
-            let width = settings.count("classifier_proj_size")?.unwrap_or(256);
-            HeadConfig { dense: Some(Dense { width, activation: None }), ..HeadConfig::default() }
-        }
+        true => HeadConfig::default(),
         false => HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
     };
     let model = ModelConfig {
@@ -77,7 +73,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     if classifies {
         stack(&mut names, "stack", &theirs("encoder"), model.n_layers, false);
         let output = task.task.outputs().first().map_or("", |output| &output.name);
-        names.map(&format!("head.{output}.dense"), "projector", true);
+        names.map(&format!("head.{output}.hidden"), "projector", true);
         names.map(&format!("head.{output}"), "classifier", true);
     } else {
         let table = theirs("decoder.embed_tokens.weight");

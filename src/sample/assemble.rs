@@ -73,6 +73,7 @@ impl Composition {
                 name: name.clone(),
                 reads: self.kind_read_at(site),
                 pool: site.pooling(),
+                hidden: output.hidden,
                 weight: output.weight,
                 head: head.clone(),
             });

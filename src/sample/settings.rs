@@ -2,6 +2,7 @@
 
 use super::decoding::Decoding;
 use crate::data::OnCorruptSample;
+use crate::head::Dense;
 use crate::table::{Derivation, Source};
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
@@ -166,6 +167,10 @@ pub struct OutputSettings {
     /// The pooling of an output of the whole sample. Default: `class_token`; for `represent`, `mean`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
+    /// A layer between what the head reads and its classes, labels or numbers, `{ width = 256, activation = "tanh" }`: BERT's
+    /// pooler, and without an activation Whisper's projector. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hidden: Option<Dense>,
     /// Whether the class token has a learned position, as in ViT.
     #[serde(default, skip_serializing_if = "is_default")]
     pub class_token_position: bool,

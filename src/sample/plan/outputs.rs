@@ -173,6 +173,15 @@ fn check(
             format!("expected a generated or masked output; head {head} has no tokens to cut into windows");
         return refuse(".windows", problem);
     }
+    if let Some(hidden) = output.hidden {
+        if !matches!(head_input, HeadInput::ClassToken | HeadInput::InputTokens) {
+            let problem = format!("expected a head of classes or numbers; head {head} has no hidden layer");
+            return refuse(".hidden", problem);
+        }
+        if hidden.width == 0 {
+            return refuse(".hidden.width", "expected 1 or more; found 0".into());
+        }
+    }
     match output.pool {
         Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters)
             if head_input == HeadInput::PooledState =>
