@@ -142,8 +142,8 @@ impl<'a> Pooler<'a> {
         let class = classes.find_map(ReadSite::class_token);
         let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
-        if matches!(pool, Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters) {
-            let problem = "expected class_token, mean, first or last, one vector; found two".into();
+        if matches!(pool, Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean) {
+            let problem = "expected class_token, mean, first or last".into();
             return Err(PredictError::Option { option: "pool", problem });
         }
         if pool == Pool::ClassToken && class.is_none() {

@@ -40,6 +40,37 @@ enum Projection {
     Shared(Value, Option<Value>),
 }
 
+impl Projection {
+    /// The projection of the `d_read` features that a head of this output and width reads.
+    fn of(
+        (scope, d_read): (&mut Scope, usize),
+        (output, width): (&str, usize),
+        config: &ModelConfig,
+        table: Option<&Value>,
+        layers: &CustomLayers,
+    ) -> Result<Option<Self>> {
+        Ok(match (layers.head_of(output), table) {
+            (Some(build), _) => Some(Self::Custom(build(scope.borrowed(), d_read, width)?)),
+            (None, Some(table)) => {
+                if table.dims()[0] != width {
+                    bail!(
+                        "expected a shared embedding of {width} rows, one for each id of the head; found {}",
+                        table.dims()[0]
+                    );
+                }
+                let bias = config.head.bias.unwrap_or(false);
+                let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
+                Some(Self::Shared(table.clone(), bias))
+            }
+            (None, None) if width == 0 => None,
+            (None, None) => {
+                let bias = config.head.bias.unwrap_or(true);
+                Some(Self::Own(Linear::new(scope.borrowed(), d_read, width, bias, 0.02)?))
+            }
+        })
+    }
+}
+
 /// A linear map, an activation and a norm.
 struct Transform {
     map: Linear,
@@ -106,25 +137,8 @@ impl HeadLayer {
             }),
             false => None,
         };
-        let projection = match (layers.head_of(output), table.filter(|_| vocabulary)) {
-            (Some(build), _) => Some(Projection::Custom(build(scope.borrowed(), d_read, width)?)),
-            (None, Some(table)) => {
-                if table.dims()[0] != width {
-                    bail!(
-                        "expected a shared embedding of {width} rows, one for each id of the head; found {}",
-                        table.dims()[0]
-                    );
-                }
-                let bias = config.head.bias.unwrap_or(false);
-                let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
-                Some(Projection::Shared(table.clone(), bias))
-            }
-            (None, None) if width == 0 => None,
-            (None, None) => {
-                let bias = config.head.bias.unwrap_or(true);
-                Some(Projection::Own(Linear::new(scope.borrowed(), d_read, width, bias, 0.02)?))
-            }
-        };
+        let table = table.filter(|_| vocabulary);
+        let projection = Projection::of((&mut scope, d_read), (output, width), config, table, layers)?;
         let scale = config.head.scale.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
         Ok(Self { head: head.clone(), pool: *pool, norm, hidden, transform, scale, projection, parameters })

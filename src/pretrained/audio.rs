@@ -15,7 +15,7 @@ const HOP_LENGTH: f32 = 160.0;
 const SAMPLING_RATE: f32 = 16_000.0;
 
 /// The source of clips, unless a user sets another.
-const SOURCE: &str = "builtin:touchtone.tar";
+pub(super) const SOURCE: &str = "builtin:touchtone.tar";
 
 /// A task with clips as input, in slices of two frames.
 fn of_clips(checkpoint: &Checkpoint) -> Result<TaskBuilder, PretrainedError> {

@@ -12,6 +12,7 @@
 //! # Ok::<(), pretrained::PretrainedError>(())
 //! ```
 
+mod ast;
 mod audio;
 mod bert;
 mod clip;
@@ -266,6 +267,7 @@ impl Checkpoint {
                 "clip" => clip::describe(self),
                 "clip_vision_model" => clip::tower(self, Tower::Image),
                 "clip_text_model" => clip::tower(self, Tower::Text),
+                ast::KIND => ast::describe(self),
                 "whisper" => whisper::describe(self),
                 "decision_transformer" => decision_transformer::describe(self),
                 other => Err(self
@@ -295,6 +297,7 @@ pub const KINDS: &[&str] = &[
     "clip",
     "clip_vision_model",
     "clip_text_model",
+    ast::KIND,
     "whisper",
     "decision_transformer",
 ];

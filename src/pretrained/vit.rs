@@ -11,8 +11,8 @@ use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, Nor
 use crate::ops::Activation;
 
 /// The differences between the model families.
-struct Family {
-    prefix: String,
+pub(super) struct Family {
+    pub prefix: String,
     /// The names of a block's norms.
     norms: [&'static str; 2],
     /// The names of the linear layers of its MLP.
@@ -78,6 +78,19 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     Ok(Description { model, task, names })
 }
 
+impl Family {
+    /// ViT, and with a distillation token, which is a register, DeiT.
+    pub fn of_vit(prefix: String, registers: usize) -> Self {
+        Self {
+            prefix,
+            norms: ["layernorm_before", "layernorm_after"],
+            mlp: ["intermediate.dense", "output.dense"],
+            registers: Registers { tokens: registers, positions: true },
+            register_token: "embeddings.distillation_token",
+        }
+    }
+}
+
 fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
     let settings = &checkpoint.settings;
     let dino = |registers| Family {
@@ -87,13 +100,7 @@ fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
         registers: Registers { tokens: registers, positions: false },
         register_token: "embeddings.register_tokens",
     };
-    let vit = |prefix, registers| Family {
-        prefix: checkpoint.prefix(prefix),
-        norms: ["layernorm_before", "layernorm_after"],
-        mlp: ["intermediate.dense", "output.dense"],
-        registers: Registers { tokens: registers, positions: true },
-        register_token: "embeddings.distillation_token",
-    };
+    let vit = |prefix, registers| Family::of_vit(checkpoint.prefix(prefix), registers);
     Ok(match checkpoint.kind() {
         "deit" => vit("deit.", 1),
         "dinov2" => dino(0),
@@ -156,7 +163,8 @@ fn names(
     names
 }
 
-fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize, qkv_bias: bool) {
+/// Map a block.
+pub(super) fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize, qkv_bias: bool) {
     let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{}encoder.layer.{layer}", family.prefix));
     let ours = |name: &str| format!("{ours}.{name}");
     let theirs = |name: &str| format!("{theirs}.{name}");

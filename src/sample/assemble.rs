@@ -131,7 +131,10 @@ impl Composition {
             (_, Pool::Mean) => ReadSite::Mean,
             (_, Pool::First) => ReadSite::FirstToken,
             (_, Pool::Last) => ReadSite::LastToken,
-            (_, Pool::ClassToken | Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters) => {
+            (
+                _,
+                Pool::ClassToken | Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean,
+            ) => {
                 let class = learned_kind(&format!("{name}.class"), 1, output.class_token_position);
                 self.main.push(class);
                 if output.register_tokens > 0 {
@@ -139,6 +142,7 @@ impl Composition {
                     self.main.push(learned_kind(&format!("{name}.register"), n, positions));
                 }
                 match pool {
+                    Pool::LearnedMean => ReadSite::LearnedMean { kind },
                     Pool::ClassTokenAndMean => ReadSite::ClassTokenAndMean { kind },
                     Pool::ClassTokenAndRegisters => ReadSite::ClassTokenAndRegisters { kind },
                     _ => ReadSite::ClassToken { kind },

@@ -73,6 +73,11 @@ pub enum ReadSite {
         /// The number of the class token's kind in the main stream.
         kind: usize,
     },
+    /// The mean of a class token of the output and its registers.
+    LearnedMean {
+        /// The number of the class token's kind in the main stream.
+        kind: usize,
+    },
     /// The mean of all inputs' tokens.
     Mean,
     /// The first token of the inputs.
@@ -104,7 +109,8 @@ impl ReadSite {
         match self {
             ReadSite::ClassToken { kind }
             | ReadSite::ClassTokenAndMean { kind }
-            | ReadSite::ClassTokenAndRegisters { kind } => Some(kind),
+            | ReadSite::ClassTokenAndRegisters { kind }
+            | ReadSite::LearnedMean { kind } => Some(kind),
             _ => None,
         }
     }
@@ -118,7 +124,7 @@ impl ReadSite {
     /// How a head reads the site's tokens.
     pub(super) fn pooling(self) -> Pooling {
         match self {
-            ReadSite::Mean => Pooling::Mean,
+            ReadSite::Mean | ReadSite::LearnedMean { .. } => Pooling::Mean,
             ReadSite::ClassTokenAndMean { .. } | ReadSite::ClassTokenAndRegisters { .. } => {
                 Pooling::FirstAndMean
             }

@@ -227,6 +227,8 @@ pub enum Pool {
     ClassTokenAndRegisters,
     /// The mean of the tokens of all inputs.
     Mean,
+    /// The mean of a class token and the registers: AST's.
+    LearnedMean,
     /// The first token of the inputs: BERT's `[CLS]`.
     First,
     /// The first token of the inputs whose id is one of the output's `end`, or the last token if there is none: CLIP's texts.

@@ -59,6 +59,8 @@ CHECKPOINTS = {
     "clip-text-trunk": (tf.CLIPTextModel, tf.CLIPTextConfig(**CLIP, vocab_size=23, max_position_embeddings=12, eos_token_id=2)),
     "whisper": (tf.WhisperForConditionalGeneration, tf.WhisperConfig(**WHISPER, activation_function="relu")),
     "whisper-classes": (tf.WhisperForAudioClassification, tf.WhisperConfig(**WHISPER, num_labels=3, classifier_proj_size=6)),
+    "ast": (tf.ASTForAudioClassification, tf.ASTConfig(hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+            num_attention_heads=2, patch_size=4, frequency_stride=3, time_stride=2, max_length=11, num_mel_bins=12, num_labels=3)),
     "decision-transformer": (tf.DecisionTransformerModel, tf.DecisionTransformerConfig(state_dim=3, act_dim=2,
                              hidden_size=16, n_head=2, n_layer=1, n_positions=40, max_ep_len=20, action_tanh=False,
                              activation_function="gelu_new")),
@@ -71,6 +73,8 @@ def inputs(config):
     kind = config.model_type
     if kind in ("gpt2", "llama", "mistral"):
         return dict(input_ids=ids(2, 11))
+    if kind == "audio-spectrogram-transformer":
+        return dict(input_values=torch.randn(2, config.max_length, config.num_mel_bins))
     if kind == "clip_text_model":
         given = ids(2, 9)
         # The token that is read: of eos_token_id, or, if that is 2, of the highest id. One text has another after it.

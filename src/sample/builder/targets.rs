@@ -22,7 +22,8 @@ impl SampleBuilder<'_> {
                 self.class_tokens[number].into_iter().chain(self.input_orders()).collect()
             }
             // The registers follow the class token.
-            ReadSite::ClassTokenAndRegisters { .. } => self.class_tokens[number]
+            ReadSite::ClassTokenAndRegisters { .. } | ReadSite::LearnedMean { .. } => self.class_tokens
+                [number]
                 .map_or(vec![], |class| (class..=class + output.registers as u32).collect()),
             ReadSite::Mean => self.input_orders(),
             ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),

@@ -183,11 +183,11 @@ fn check(
         }
     }
     match output.pool {
-        Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters)
+        Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean)
             if head_input == HeadInput::PooledState =>
         {
             let problem =
-                format!("expected class_token, mean, first or last, of which head {head} reads one vector");
+                format!("expected class_token, mean, first or last, one of which head {head} reads");
             return refuse(".pool", problem);
         }
         Some(Pool::ClassTokenAndRegisters) if output.register_tokens == 0 => {

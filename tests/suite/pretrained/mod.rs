@@ -2,6 +2,7 @@
 
 mod beside;
 mod clip;
+mod clips;
 mod errors;
 mod export;
 mod generation;

@@ -80,6 +80,7 @@ fn check(name: &str, folder: &Path) {
     let has = |name: &str| part(&model, name).is_some();
     match () {
         () if has("image") => images(name, &model, &io),
+        () if has("audio") && io.has("in.input_values") => spectrograms(name, &model, &io),
         () if has("audio") => clips(name, &model, &io),
         () if has("observations") => trajectories(name, &model, &io),
         () if has("source") => answers(name, &model, &io),
@@ -211,6 +212,31 @@ fn clips(name: &str, model: &Pretrained, io: &Reference) {
     let encoded = model.model.encoded(&batch).unwrap().unwrap();
     let expected = flat(&io.rows("out.encoder_last_hidden_state"), &all(length / 2));
     compare(&format!("{name} encoder"), &encoded, &expected);
+}
+
+/// Spectrograms in patches, whose positions the sample of a clip has.
+fn spectrograms(name: &str, model: &Pretrained, io: &Reference) {
+    let like = sample(model, 0, &[("path", super::clips::clip(2000))]);
+    let [patch, rows, columns] = [4, 3, 2]; // patch_size, frequency_stride, time_stride
+    let group = &like.inputs[0].1.groups[0];
+    let corners: Vec<[usize; 2]> = (0..group.len())
+        .map(|i| [rows * group.positions[2 * i] as usize, columns * group.positions[2 * i + 1] as usize])
+        .collect();
+    assert_eq!(corners.len(), 12, "3 patches of bands and 4 of frames");
+    let samples = io.rows("in.input_values").into_iter().map(|frames| {
+        let of = |[band, frame]: [usize; 2]| {
+            let frames = &frames[frame..frame + patch];
+            (band..band + patch).flat_map(move |band| frames.iter().map(move |frame| frame[band]))
+        };
+        let values = corners.iter().flat_map(|&corner| of(corner)).collect();
+        let mut sample = like.clone();
+        sample.inputs[0].1.groups[0].content = Content::Features { values, dim: patch * patch };
+        sample
+    });
+    let batch = batch(model, samples.collect());
+    let logits = model.model.outputs(&batch).unwrap().remove(0);
+    let expected = io.rows("out.logits");
+    compare(&format!("{name} logits"), &logits, &flat(&expected, &vec![vec![0]; expected.len()]));
 }
 
 fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
