@@ -1,6 +1,7 @@
 //! Whisper (Radford et al. 2022), and its encoder as a classifier of clips.
 
 use super::names::{Layout, NameMap};
+use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, audio};
 use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Stem};
 use serde_json::json;
@@ -20,47 +21,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         settings.ignore(&["decoder_attention_heads", "decoder_ffn_dim", "decoder_layers"]);
         settings.ignore(&["max_target_positions", "vocab_size"]);
     }
-    let shared = |encoder: &str, decoder: &str| {
-        let of_encoder = settings.size(encoder)?;
-        if classifies {
-            return Ok(of_encoder);
-        }
-        match settings.size(decoder)? {
-            same if same == of_encoder => Ok(same),
-            other => {
-                let problem = format!("expected the same size as {decoder} = {other}; found {of_encoder}");
-                Err(settings.refuse(encoder, problem))
-            }
-        }
-    };
-    let (n_encoder_layers, n_layers) = match (settings.size("encoder_layers")?, classifies) {
-        (layers, true) => (0, layers),
-        (layers, false) => (layers, settings.size("decoder_layers")?),
-    };
-    let head = match classifies {
-        true => HeadConfig::default(),
-        false => HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
-    };
-    let model = ModelConfig {
-        d_model: settings.size("d_model")?,
-        n_encoder_layers,
-        n_layers,
-        norm: NormKind::Layer,
-        norm_eps: 1e-5,
-        attention: AttentionConfig::of_heads(shared("encoder_attention_heads", "decoder_attention_heads")?),
-        mlp: MlpConfig {
-            d_ff: shared("encoder_ffn_dim", "decoder_ffn_dim")?,
-            activation: settings.activation("activation_function", "gelu")?,
-            ..MlpConfig::default()
-        },
-        embedding: EmbeddingConfig {
-            stem: Some(Stem { kind: "audio.slice".into() }),
-            type_embedding: false,
-            ..EmbeddingConfig::default()
-        },
-        head,
-        ..ModelConfig::default()
-    };
+    let model = model(settings, classifies)?;
     let task = if classifies { audio::classified(checkpoint)? } else { audio::task(checkpoint)? };
 
     let mut names = NameMap::default();
@@ -84,6 +45,50 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         stack(&mut names, "stack", &theirs("decoder"), model.n_layers, true);
     }
     Ok(Description { model, task, names })
+}
+
+fn model(settings: &Settings, classifies: bool) -> Result<ModelConfig, PretrainedError> {
+    let shared = |encoder: &str, decoder: &str| {
+        let of_encoder = settings.size(encoder)?;
+        if classifies {
+            return Ok(of_encoder);
+        }
+        match settings.size(decoder)? {
+            same if same == of_encoder => Ok(same),
+            other => {
+                let problem = format!("expected the same size as {decoder} = {other}; found {of_encoder}");
+                Err(settings.refuse(encoder, problem))
+            }
+        }
+    };
+    let (n_encoder_layers, n_layers) = match (settings.size("encoder_layers")?, classifies) {
+        (layers, true) => (0, layers),
+        (layers, false) => (layers, settings.size("decoder_layers")?),
+    };
+    let head = match classifies {
+        true => HeadConfig::default(),
+        false => HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
+    };
+    Ok(ModelConfig {
+        d_model: settings.size("d_model")?,
+        n_encoder_layers,
+        n_layers,
+        norm: NormKind::Layer,
+        norm_eps: 1e-5,
+        attention: AttentionConfig::of_heads(shared("encoder_attention_heads", "decoder_attention_heads")?),
+        mlp: MlpConfig {
+            d_ff: shared("encoder_ffn_dim", "decoder_ffn_dim")?,
+            activation: settings.activation("activation_function", "gelu")?,
+            ..MlpConfig::default()
+        },
+        embedding: EmbeddingConfig {
+            stem: Some(Stem { kind: "audio.slice".into() }),
+            type_embedding: false,
+            ..EmbeddingConfig::default()
+        },
+        head,
+        ..ModelConfig::default()
+    })
 }
 
 /// Map a transformer, with cross-attention if `cross`.
