@@ -5,7 +5,7 @@ use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
 use crate::registry::Modalities;
-use crate::sample::{Composition, OutputPart, Part, ReadSite, Role};
+use crate::sample::{Composition, OutputPart, Part, Role};
 use crate::table::Modality;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -139,11 +139,7 @@ fn only_input(task: &Composition) -> Option<usize> {
 
 /// Whether an output predicts a class or labels of the whole sample.
 fn has_classes(output: &OutputPart) -> bool {
-    let whole = matches!(
-        output.site,
-        ReadSite::ClassToken { .. } | ReadSite::Mean | ReadSite::FirstToken | ReadSite::LastToken
-    );
-    whole && !output.head.labels().is_empty()
+    output.site.is_whole() && !output.head.labels().is_empty()
 }
 
 /// The outputs that have classes, each with its most likely classes.

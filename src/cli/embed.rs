@@ -63,7 +63,7 @@ enum PoolChoice {
     Mean,
     /// First token: BERT's [CLS].
     First,
-    /// Last token, which attends to all others in a causal model.
+    /// Last token, which attends to all others in a causal model, or the end of CLIP's texts.
     Last,
     /// Class token that an output reads: ViT's.
     ClassToken,

@@ -33,6 +33,9 @@ pub struct ImportArgs {
     /// ignored settings.
     #[arg(long, value_name = "KEY")]
     ignore_setting: Vec<String>,
+    /// CLIP: which of its two models to import. Both are two runs.
+    #[arg(long, value_enum)]
+    tower: Option<Tower>,
     /// Print one JSON object: loaded, numbers, repeated, unread, ignored, ids_as_text.
     #[arg(long)]
     json: bool,
@@ -49,6 +52,15 @@ pub struct ExportArgs {
     /// Data type of the stored weights.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
+}
+
+/// One of the two models of CLIP.
+#[derive(Clone, Copy, ValueEnum)]
+enum Tower {
+    /// The model that embeds images.
+    Image,
+    /// The model that embeds texts.
+    Text,
 }
 
 /// Data type of a stored weight.
@@ -78,8 +90,13 @@ pub fn import(args: ImportArgs) -> Result<()> {
     let scaled = args.log.is_some() || args.return_scale.is_some();
     let scales = pretrained::Scales { log: args.log, return_scale: args.return_scale };
     let storage = args.dtype.into();
-    let (scales, ignored) = (scaled.then_some(&scales), &args.ignore_setting);
-    let report = pretrained::import_ignoring(&args.checkpoint, &args.out, storage, scales, ignored)?;
+    let tower = args.tower.map(|tower| match tower {
+        Tower::Image => pretrained::Tower::Image,
+        Tower::Text => pretrained::Tower::Text,
+    });
+    let options =
+        pretrained::Options { scales: scaled.then_some(&scales), ignored: &args.ignore_setting, tower };
+    let report = pretrained::import_with(&args.checkpoint, &args.out, storage, &options)?;
     if args.json {
         return print::json(&serde_json::to_value(&report)?);
     }

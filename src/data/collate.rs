@@ -1,6 +1,6 @@
 //! Collates samples into one packed list of tokens for each stream: documents back to back, without padding.
 
-use super::{DataError, HeadBatch, OnDevice, Output, Sample, Stream};
+use super::{DataError, HeadBatch, OnDevice, Output, Pooling, Sample, Stream};
 use crate::random::mix;
 use crate::rules::{MAX_AXES, TokenMeta};
 use smalti_contract::{Content, KindSpec, Tokens};
@@ -24,8 +24,8 @@ pub struct HeadLayout {
     pub name: String,
     /// The number of the kind that it reads, in the main stream.
     pub reads: usize,
-    /// Whether it reads the mean of a document's tokens.
-    pub pool: bool,
+    /// How it reads the tokens of a document.
+    pub pool: Pooling,
 }
 
 impl HeadLayout {
@@ -202,7 +202,7 @@ impl Document {
             let rows = main.rows_read(self.rows.clone(), read, output)?;
             let head = heads.entry((self.task, output.head));
             let head = head.or_insert_with(|| HeadBatch::new(self.task, read.pool, output));
-            head.push(self.place, rows.into_iter(), &output.target, &read.called())?;
+            head.push(self.place, (rows.into_iter(), read.pool), &output.target, &read.called())?;
         }
         Ok(())
     }

@@ -3,6 +3,25 @@
 use super::{Output, Target};
 use std::ops::Range;
 
+/// How a head reads the tokens of a document.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pooling {
+    /// Each token by itself: one output row for each.
+    #[default]
+    None,
+    /// The mean of all: one output row for each document.
+    Mean,
+    /// The first token and the mean of the others, concatenated: one output row for each document.
+    FirstAndMean,
+}
+
+impl Pooling {
+    /// The number of vectors of width `d_model` in an output row's input.
+    pub fn n_vectors(self) -> usize {
+        if self == Pooling::FirstAndMean { 2 } else { 1 }
+    }
+}
+
 /// The rows that one head reads in a batch, and its targets.
 #[derive(Clone, Debug)]
 pub struct HeadBatch {
@@ -12,8 +31,8 @@ pub struct HeadBatch {
     pub head: usize,
     /// The rows of the main stream that it reads; a row is repeated for each of several classes that share it.
     pub rows: Vec<u32>,
-    /// For each output row of a head that pools, the range of `rows` whose mean it reads; `None` for a head that reads
-    /// each row by itself.
+    /// For each output row of a head that pools, the ranges of `rows` whose means it reads, one or more, concatenated; `None`
+    /// for a head that reads each row by itself.
     pub pools: Option<Vec<Range<usize>>>,
     /// For each document that has the output, its range of output rows.
     pub documents: Vec<Range<usize>>,
@@ -119,33 +138,33 @@ impl Targets {
 
 impl HeadBatch {
     /// An empty batch, for targets of the sort of `output`.
-    pub(super) fn new(task: usize, pool: bool, output: &Output) -> Self {
+    pub(super) fn new(task: usize, pool: Pooling, output: &Output) -> Self {
         Self {
             task,
             head: output.head,
             rows: vec![],
-            pools: pool.then(Vec::new),
+            pools: (pool != Pooling::None).then(Vec::new),
             documents: vec![],
             places: vec![],
             targets: Targets::like(&output.target),
         }
     }
 
-    /// Appends the document at `place`, whose `rows` the head reads; `head` names the head in messages.
+    /// Appends the document at `place`, whose `rows` the head reads by `pool`; `head` names the head in messages.
     ///
     /// # Errors
     /// If the target does not match the rows.
     pub(super) fn push(
         &mut self,
         place: usize,
-        rows: impl Iterator<Item = u32>,
+        (rows, pool): (impl Iterator<Item = u32>, Pooling),
         target: &Target,
         head: &str,
     ) -> Result<(), String> {
         let first = self.rows.len();
         self.rows.extend(rows);
         let read = first..self.rows.len();
-        let start = self.n_outputs_before(first);
+        let start = self.n_outputs_before(first, pool);
         let mut n = if self.pools.is_some() { 1 } else { read.len() };
         // The head reads its token once for each class: the classes are targets of their own, weighted by their shares.
         if let Target::Shared(shares) = target {
@@ -159,7 +178,14 @@ impl HeadBatch {
             }
         }
         if let Some(pools) = &mut self.pools {
-            pools.extend(std::iter::repeat_n(read, n));
+            let ranges = match pool {
+                Pooling::FirstAndMean => {
+                    let second = read.end.min(first + 1);
+                    vec![first..second, second..read.end]
+                }
+                Pooling::None | Pooling::Mean => vec![read],
+            };
+            pools.extend(std::iter::repeat_n(ranges, n).flatten());
         }
         self.places.push(place);
         self.documents.push(start..start + n);
@@ -167,7 +193,33 @@ impl HeadBatch {
     }
 
     /// Output rows of the documents so far, which have `rows` rows.
-    fn n_outputs_before(&self, rows: usize) -> usize {
-        self.pools.as_ref().map_or(rows, Vec::len)
+    fn n_outputs_before(&self, rows: usize, pool: Pooling) -> usize {
+        self.pools.as_ref().map_or(rows, |pools| pools.len() / pool.n_vectors())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pools(pool: Pooling, target: Target) -> (Option<Vec<Range<usize>>>, Vec<Range<usize>>) {
+        let output = Output { head: 0, places: None, target };
+        let mut batch = HeadBatch::new(0, pool, &output);
+        batch.push(0, ([7, 4, 5].into_iter(), pool), &output.target, "its head").unwrap();
+        batch.push(1, ([9, 8].into_iter(), pool), &output.target, "its head").unwrap();
+        (batch.pools, batch.documents)
+    }
+
+    #[test]
+    fn the_first_token_and_the_mean_of_the_others_are_two_ranges_of_an_output_row() {
+        let unknown = || Target::Unknown;
+        assert_eq!(pools(Pooling::Mean, unknown()), (Some(vec![0..3, 3..5]), vec![0..1, 1..2]));
+        let both = Some(vec![0..1, 1..3, 3..4, 4..5]);
+        assert_eq!(pools(Pooling::FirstAndMean, unknown()), (both, vec![0..1, 1..2]));
+        // Classes that share an image are output rows of their own.
+        let shared = Target::Shared(vec![(0, 0.25), (1, 0.75)]);
+        let (pools, documents) = pools(Pooling::FirstAndMean, shared);
+        assert_eq!(pools.unwrap(), [0..1, 1..3, 0..1, 1..3, 3..4, 4..5, 3..4, 4..5]);
+        assert_eq!(documents, [0..2, 2..4]);
     }
 }

@@ -23,7 +23,7 @@ pub use collate::{Batch, HeadLayout, KindBatch, Layout, ReadRows, TokenBatch, co
 pub use corrupt::{CorruptSamples, OnCorruptSample, first};
 pub use error::DataError;
 pub use files::{Files, glob, open_text, read, read_if_found, read_text};
-pub use head_batch::{HeadBatch, Targets};
+pub use head_batch::{HeadBatch, Pooling, Targets};
 pub use loader::{Loader, Plan, Prepared};
 pub(crate) use notice::notify;
 pub use notice::{Notice, on_notice};

@@ -34,11 +34,11 @@ pub use multilabel::{Multilabel, MultilabelSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
 pub use regress::{Regress, RegressSettings};
-pub use represent::{Dense, Represent, RepresentSettings};
+pub use represent::{Dense, Hidden, Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
 
-use crate::data::{HeadBatch, Target};
-use crate::ops::{self, Activation};
+use crate::data::{HeadBatch, Pooling, Target};
+use crate::ops;
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smalti_contract::{Content, TokenizeError, Value, Values};
@@ -255,10 +255,10 @@ pub struct HeadSpec {
     pub name: String,
     /// The kind of token that the head reads, of the main stream.
     pub reads: String,
-    /// Whether the head reads the mean of a document's tokens: one output row for each document.
-    pub pool: bool,
-    /// The activation of a hidden layer before the head's linear map; `None` without one.
-    pub hidden: Option<Activation>,
+    /// How the head reads the tokens of a document.
+    pub pool: Pooling,
+    /// A layer between what the head reads and its linear map, for a head of classes, labels or numbers; `None` without one.
+    pub hidden: Option<Hidden>,
     /// Weight of the head's mean loss in the sum over heads. A head of weight 0 predicts and is not trained.
     pub weight: f64,
     /// The head.
@@ -268,8 +268,14 @@ pub struct HeadSpec {
 impl HeadSpec {
     /// A head of weight 1 that reads each token of a kind separately.
     pub fn new(name: &str, reads: &str, head: impl Head + 'static) -> Self {
-        let (name, reads, head) = (name.into(), reads.into(), Arc::new(head));
-        Self { name, reads, pool: false, hidden: None, weight: 1.0, head }
+        Self {
+            name: name.into(),
+            reads: reads.into(),
+            pool: Pooling::None,
+            hidden: None,
+            weight: 1.0,
+            head: Arc::new(head),
+        }
     }
 
     /// Whether the head has a loss, and a weight above 0.

@@ -6,7 +6,7 @@ use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext};
 use crate::data::{HeadBatch, Target};
 use crate::ops::{self, Activation};
 use candle_core::{DType, Result, Tensor};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
@@ -18,15 +18,47 @@ pub struct Represent {
     dense: Option<Dense>,
 }
 
-/// A linear layer after the pooling, as the sentence encoder LaBSE has it (Feng et al. 2022).
+/// A linear layer after the pooling, as the sentence encoder LaBSE has it (Feng et al. 2022), or before a head of classes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Dense {
-    /// Width of the vector.
+    /// Width of its output.
     pub width: usize,
     /// The activation after the linear map; none if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activation: Option<Activation>,
+}
+
+/// The hidden layer of a head: its activation, for a layer as wide as the model, or its width and activation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(untagged)]
+pub enum Hidden {
+    /// A layer of width `d_model` with this activation.
+    Activation(Activation),
+    /// A layer of this width.
+    Layer(Dense),
+}
+
+impl Hidden {
+    /// The layer in a model of this width.
+    pub fn dense(self, d_model: usize) -> Dense {
+        match self {
+            Hidden::Activation(activation) => Dense { width: d_model, activation: Some(activation) },
+            Hidden::Layer(dense) => dense,
+        }
+    }
+}
+
+/// Not derived: the error of an untagged enum would not name the invalid value.
+impl<'de> Deserialize<'de> for Hidden {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let value = serde_json::Value::deserialize(deserializer)?;
+        let read = match value.is_string() {
+            true => serde_json::from_value(value).map(Hidden::Activation),
+            false => serde_json::from_value(value).map(Hidden::Layer),
+        };
+        read.map_err(D::Error::custom)
+    }
 }
 
 /// Settings of [`Represent`].

@@ -132,22 +132,20 @@ impl<'a> Pooler<'a> {
     fn new(task: &'a Composition, part: usize, embedding: &Embedding) -> Result<Self, PredictError> {
         let output = task.outputs().iter().position(|output| output.head.is_representation());
         let of_output = output.map(|output| match task.outputs()[output].site {
-            ReadSite::ClassToken { .. } => Pool::ClassToken,
             ReadSite::FirstToken => Pool::First,
             ReadSite::LastToken => Pool::Last,
-            ReadSite::Mean
-            | ReadSite::InputTokens { .. }
-            | ReadSite::OwnTokens { .. }
-            | ReadSite::Codes { .. } => Pool::Mean,
+            site if site.class_token().is_some() => Pool::ClassToken,
+            _ => Pool::Mean,
         });
         let own = output.map(|output| &task.outputs()[output]);
         let mut classes = own.into_iter().chain(task.outputs()).map(|output| output.site);
-        let class = classes.find_map(|site| match site {
-            ReadSite::ClassToken { kind } => Some(kind),
-            _ => None,
-        });
+        let class = classes.find_map(ReadSite::class_token);
         let by_default = if class.is_some() { Pool::ClassToken } else { Pool::Mean };
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
+        if matches!(pool, Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean) {
+            let problem = "expected class_token, mean, first or last".into();
+            return Err(PredictError::Option { option: "pool", problem });
+        }
         if pool == Pool::ClassToken && class.is_none() {
             let problem = "the model has no class token; choose mean, first or last".into();
             return Err(PredictError::Option { option: "pool", problem });
@@ -204,11 +202,15 @@ impl<'a> Pooler<'a> {
             return groups.flat_map(|group| group.order.iter().copied()).collect();
         }
         let first = self.task.first_kind(part);
-        let orders = groups.skip(first).take(part.kinds.len()).flat_map(|group| group.order.iter().copied());
+        let own = groups.skip(first).take(part.kinds.len());
+        let orders = own.clone().flat_map(|group| group.order.iter().copied());
         match self.pool {
+            Pool::Last => match self.output {
+                Some(output) => self.task.outputs()[output].last(own).into_iter().collect(),
+                None => orders.max().into_iter().collect(),
+            },
             Pool::First => orders.min().into_iter().collect(),
-            Pool::Last => orders.max().into_iter().collect(),
-            Pool::Mean | Pool::ClassToken => orders.collect(),
+            _ => orders.collect(),
         }
     }
 

@@ -110,6 +110,9 @@ pub struct EmbeddingConfig {
     /// Convolutions over one kind of token before the first block.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stem: Option<Stem>,
+    /// Whether the linear map of a kind of features has a bias; `model.bias` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bias: Option<bool>,
     /// Whether each kind of token has a learned type embedding.
     pub type_embedding: bool,
     /// Whether all kinds share one table of time embeddings.
@@ -132,6 +135,9 @@ pub struct HeadConfig {
     /// Whether heads have a bias; if left out, those that share no matrix.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<bool>,
+    /// Whether a head that predicts classes, labels or numbers normalizes its input: AST's.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub norm: bool,
     /// Whether a head that generates or unmasks tokens has a linear map, the activation and a norm before its matrix (BERT).
     pub transform: bool,
     /// Factor of the input of a head that generates or unmasks tokens.
@@ -260,6 +266,7 @@ impl Default for EmbeddingConfig {
         Self {
             positions: Positions::Learned,
             stem: None,
+            bias: None,
             type_embedding: true,
             shared_time: false,
             scale: None,

@@ -6,8 +6,8 @@ use super::layer::{CustomLayers, Layer};
 use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Params, Scope};
-use crate::data::Layout;
-use crate::head::{Head, HeadSpec};
+use crate::data::{Layout, Pooling};
+use crate::head::{Dense, Head, HeadSpec};
 use crate::ops::{self, Activation, Value};
 use crate::task::{TaskSpec, joined};
 use candle_core::{Result, bail};
@@ -17,7 +17,12 @@ use std::sync::Arc;
 /// A head with its parameters.
 pub struct HeadLayer {
     head: Arc<dyn Head>,
-    /// Before the projection: that of a head of a vocabulary, or the hidden layer of another head.
+    pool: Pooling,
+    /// Of the input, for a head that predicts classes, labels or numbers.
+    norm: Option<Norm>,
+    /// The hidden layer after that norm.
+    hidden: Option<(Linear, Option<Activation>)>,
+    /// Before the projection, for a head of a vocabulary.
     transform: Option<Transform>,
     /// Factor of the projection's input, for a head of a vocabulary.
     scale: Option<f64>,
@@ -31,17 +36,48 @@ pub struct HeadLayer {
 
 enum Projection {
     Own(Linear),
-    /// A layer of yours, [rows, d_model] → [rows, width].
+    /// A layer of yours, `[rows, d_model]`, or `[rows, 2·d_model]` of a head that reads two vectors, → `[rows, width]`.
     Custom(Box<dyn Layer>),
     /// The embedding of the kind that the head reads, `[vocabulary, d_model]`, and a separate bias.
     Shared(Value, Option<Value>),
 }
 
-/// A linear map, an activation, and for a head of a vocabulary a norm.
+impl Projection {
+    /// The projection of the `d_read` features that a head of this output and width reads.
+    fn of(
+        (scope, d_read): (&mut Scope, usize),
+        (output, width): (&str, usize),
+        config: &ModelConfig,
+        table: Option<&Value>,
+        layers: &CustomLayers,
+    ) -> Result<Option<Self>> {
+        Ok(match (layers.head_of(output), table) {
+            (Some(build), _) => Some(Self::Custom(build(scope.borrowed(), d_read, width)?)),
+            (None, Some(table)) => {
+                if table.dims()[0] != width {
+                    bail!(
+                        "expected a shared embedding of {width} rows, one for each id of the head; found {}",
+                        table.dims()[0]
+                    );
+                }
+                let bias = config.head.bias.unwrap_or(false);
+                let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
+                Some(Self::Shared(table.clone(), bias))
+            }
+            (None, None) if width == 0 => None,
+            (None, None) => {
+                let bias = config.head.bias.unwrap_or(true);
+                Some(Self::Own(Linear::new(scope.borrowed(), d_read, width, bias, 0.02)?))
+            }
+        })
+    }
+}
+
+/// A linear map, an activation and a norm.
 struct Transform {
     map: Linear,
     activation: Activation,
-    norm: Option<Norm>,
+    norm: Norm,
 }
 
 /// The heads of all tasks, by number.
@@ -80,47 +116,40 @@ impl HeadLayer {
         layers: &CustomLayers,
     ) -> Result<Self> {
         let first = scope.n_parameters();
-        let head = &spec.head;
+        let HeadSpec { head, pool, .. } = spec;
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
-        let transform = match (config.head.transform && vocabulary, spec.hidden) {
-            (true, _) => Some(Transform {
+        let d_pooled = pool.n_vectors() * d_model;
+        let predicts = !vocabulary && !head.is_representation();
+        let norm = match config.head.norm && predicts {
+            true => Some(Norm::of_width(scope.at("norm"), config, d_pooled)?),
+            false => None,
+        };
+        let (hidden, d_read) = match spec.hidden.filter(|_| predicts).map(|hidden| hidden.dense(d_model)) {
+            Some(Dense { width, activation }) => {
+                let map = Linear::new(scope.at("hidden"), d_pooled, width, config.bias, 0.02)?;
+                (Some((map, activation)), width)
+            }
+            None => (None, d_pooled),
+        };
+        let transform = match config.head.transform && vocabulary {
+            true => Some(Transform {
                 map: Linear::new(scope.at("transform"), d_model, d_model, config.bias, 0.02)?,
                 activation: config.mlp.activation,
-                norm: Some(Norm::new(scope.at("transform_norm"), config)?),
+                norm: Norm::new(scope.at("transform_norm"), config)?,
             }),
-            (false, Some(activation)) => {
-                let map = Linear::new(scope.at("hidden"), d_model, d_model, config.bias, 0.02)?;
-                Some(Transform { map, activation, norm: None })
-            }
-            (false, None) => None,
+            false => None,
         };
-        let projection = match (layers.head_of(output), table.filter(|_| vocabulary)) {
-            (Some(build), _) => Some(Projection::Custom(build(scope.borrowed(), d_model, width)?)),
-            (None, Some(table)) => {
-                if table.dims()[0] != width {
-                    bail!(
-                        "expected a shared embedding of {width} rows, one for each id of the head; found {}",
-                        table.dims()[0]
-                    );
-                }
-                let bias = config.head.bias.unwrap_or(false);
-                let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
-                Some(Projection::Shared(table.clone(), bias))
-            }
-            (None, None) if width == 0 => None,
-            (None, None) => {
-                let bias = config.head.bias.unwrap_or(true);
-                Some(Projection::Own(Linear::new(scope.borrowed(), d_model, width, bias, 0.02)?))
-            }
-        };
+        let table = table.filter(|_| vocabulary);
+        let projection = Projection::of((&mut scope, d_read), (output, width), config, table, layers)?;
         let scale = config.head.scale.filter(|_| vocabulary);
         let soft_cap = config.head.soft_cap.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
-        Ok(Self { head: head.clone(), transform, scale, soft_cap, projection, parameters })
+        let (head, pool) = (head.clone(), *pool);
+        Ok(Self { head, pool, norm, hidden, transform, scale, soft_cap, projection, parameters })
     }
 
-    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`,
-    /// `[pools, width]`. `documents` are the ranges of output rows of the documents.
+    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`, or of
+    /// each two, concatenated, `[pools, width]`. `documents` are the ranges of output rows of the documents.
     ///
     /// # Errors
     /// If a row or a range is out of bounds.
@@ -136,12 +165,22 @@ impl HeadLayer {
         let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
         if let Some(pools) = pools {
             read = ops::mean_rows(&read, pools)?;
+            let (n, n_vectors) = (pools.len(), self.pool.n_vectors());
+            if n_vectors > 1 {
+                read = ops::reshape(&read, &[n / n_vectors, n_vectors * hidden.dims()[1]])?;
+            }
+        }
+        if let Some(norm) = &self.norm {
+            read = norm.forward(&read)?;
+        }
+        if let Some((map, activation)) = &self.hidden {
+            read = map.forward(&read)?;
+            if let Some(activation) = activation {
+                read = ops::activation(&read, *activation)?;
+            }
         }
         if let Some(Transform { map, activation, norm }) = &self.transform {
-            read = ops::activation(&map.forward(&read)?, *activation)?;
-            if let Some(norm) = norm {
-                read = norm.forward(&read)?;
-            }
+            read = norm.forward(&ops::activation(&map.forward(&read)?, *activation)?)?;
         }
         if let Some(factor) = self.scale {
             read = ops::scale(&read, factor)?;

@@ -1,5 +1,6 @@
 //! The task of an audio checkpoint: its spectrogram, vocabulary and decoding settings.
 
+use super::classifier::Classifier;
 use super::task::{ImportedTask, TaskBuilder};
 use super::text::Text;
 use super::{Checkpoint, PretrainedError, decoding, preprocessor};
@@ -13,11 +14,13 @@ const HOP_LENGTH: f32 = 160.0;
 /// Samples per second.
 const SAMPLING_RATE: f32 = 16_000.0;
 
-/// Generated text from audio, in slices of two frames.
-pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
+/// The source of clips, unless a user sets another.
+pub(super) const SOURCE: &str = "builtin:touchtone.tar";
+
+/// A task with clips as input, in slices of two frames.
+fn of_clips(checkpoint: &Checkpoint) -> Result<TaskBuilder, PretrainedError> {
     let settings = &checkpoint.settings;
     let (slices, n_mels) = (settings.size("max_source_positions")?, settings.size("num_mel_bins")?);
-    let (context, vocabulary) = (settings.size("max_target_positions")?, settings.size("vocab_size")?);
     check_preprocessor(checkpoint, n_mels)?;
     let clip_seconds = slices as f32 * 2.0 * HOP_LENGTH / SAMPLING_RATE;
     let front_end = AudioConfig {
@@ -27,8 +30,6 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         ..AudioConfig::whisper(n_mels)
     };
     let front_end = AudioTokenizer::new(front_end).map_err(|e| checkpoint.refuse("num_mel_bins", e))?;
-    let text = Text::read(checkpoint, vocabulary, context, 0)?;
-    let generation = decoding::read(checkpoint)?;
     let audio = json!({
         "modality": "audio",
         "field": "path",
@@ -38,6 +39,20 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         "max_slices": slices,
         "clip_seconds": clip_seconds,
     });
+    TaskBuilder::new(SOURCE).input("audio", audio, &front_end)
+}
+
+/// The class of a clip, from the mean of its tokens.
+pub(super) fn classified(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
+    Classifier::read(checkpoint)?.add(of_clips(checkpoint)?, json!({}))
+}
+
+/// Generated text from audio.
+pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let (context, vocabulary) = (settings.size("max_target_positions")?, settings.size("vocab_size")?);
+    let text = Text::read(checkpoint, vocabulary, context, 0)?;
+    let generation = decoding::read(checkpoint)?;
     let output = json!({
         "modality": "text",
         "cross_attention": true,
@@ -47,10 +62,7 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
         "end": generation.end,
         "decoding": generation.decoding,
     });
-    TaskBuilder::new("builtin:touchtone.tar")
-        .input("audio", audio, &front_end)?
-        .output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?
-        .finish()
+    of_clips(checkpoint)?.output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?.finish()
 }
 
 /// Check that the published preparation of clips is that of Whisper, the only one here.

@@ -3,8 +3,8 @@
 use super::names::{Layout, NameMap, Tensors};
 use super::sentence::SentenceEncoder;
 use super::task::{ImportedTask, TaskBuilder};
-use super::{Checkpoint, PretrainedError};
-use crate::head::{Classify, HeadKind, Multilabel, Regress, SavedHead, Tag};
+use super::{Checkpoint, PretrainedError, ast};
+use crate::head::{Classify, Dense, HeadKind, Hidden, Multilabel, Regress, SavedHead, Tag};
 use crate::ops::Activation;
 use crate::sample::{Composition, Pool, ReadSite};
 use crate::task::Task;
@@ -21,8 +21,8 @@ pub(super) struct Classifier {
     pub names: Vec<String>,
     /// What the head reads; `None` for every token.
     pub reads: Option<Pool>,
-    /// The activation of the hidden layer.
-    pub hidden: Option<Activation>,
+    /// The hidden layer.
+    pub hidden: Option<Hidden>,
     /// The most tokens of a text of the sentence encoder that the head was added to.
     pub most_tokens: Option<usize>,
     /// The mean and the deviation of the numbers, which a run's head predicts normalized; empty without.
@@ -150,6 +150,14 @@ const PUBLISHED: &[Published] = &[
     },
     Published {
         kind: "deit",
+        class: "DeiTForImageClassificationWithTeacher",
+        prefix: "deit.",
+        weight: "distillation_classifier.weight",
+        reads: Some(Pool::ClassTokenAndRegisters),
+        hidden: None,
+    },
+    Published {
+        kind: "deit",
         class: "DeiTForImageClassification",
         prefix: "deit.",
         weight: "classifier.weight",
@@ -161,7 +169,7 @@ const PUBLISHED: &[Published] = &[
         class: "Dinov2ForImageClassification",
         prefix: "dinov2.",
         weight: "classifier.weight",
-        reads: Some(Pool::ClassToken),
+        reads: Some(Pool::ClassTokenAndMean),
         hidden: None,
     },
     Published {
@@ -169,10 +177,33 @@ const PUBLISHED: &[Published] = &[
         class: "Dinov2WithRegistersForImageClassification",
         prefix: "dinov2_with_registers.",
         weight: "classifier.weight",
-        reads: Some(Pool::ClassToken),
+        reads: Some(Pool::ClassTokenAndMean),
+        hidden: None,
+    },
+    Published {
+        kind: ast::KIND,
+        class: "ASTForAudioClassification",
+        prefix: ast::PREFIX,
+        weight: "classifier.dense.weight",
+        reads: Some(Pool::LearnedMean),
+        hidden: None,
+    },
+    Published {
+        kind: WHISPER,
+        class: "WhisperForAudioClassification",
+        prefix: "model.",
+        weight: "projector.weight",
+        reads: Some(Pool::Mean),
         hidden: None,
     },
 ];
+
+/// The kind whose hidden layer has a width of its own.
+const WHISPER: &str = "whisper";
+/// The kinds whose head cannot be added to a checkpoint without it: its transformer differs.
+const ONLY_PUBLISHED: [&str; 3] = ["gpt2", ast::KIND, WHISPER];
+/// The classifier of DeiT's class token, and that of its distillation token: the class is predicted by their mean.
+const TEACHER: [&str; 2] = ["cls_classifier", "distillation_classifier"];
 
 impl Published {
     /// The models of a kind of checkpoint.
@@ -180,9 +211,26 @@ impl Published {
         PUBLISHED.iter().filter(move |published| published.kind == kind)
     }
 
-    /// The model of a kind with a head that reads the same as this one: every token, or one vector.
+    /// The model of a kind with a head that reads the same as this one, or the last with one that reads every token, or one
+    /// vector, as this one does.
     fn with_head(kind: &str, head: &Classifier) -> Option<&'static Self> {
-        Self::of(kind).find(|published| published.reads.is_none() == head.reads.is_none())
+        let similar = || Self::of(kind).filter(|published| published.reads.is_none() == head.reads.is_none());
+        similar().find(|published| published.reads == head.reads).or(similar().last())
+    }
+
+    /// Whether its head can do what one with this pooling does: DINOv2's also reads the mean of the patches, with weights that
+    /// may be 0.
+    fn reads(&self, pool: Option<Pool>) -> bool {
+        self.reads == pool || (self.reads, pool) == (Some(Pool::ClassTokenAndMean), Some(Pool::ClassToken))
+    }
+
+    /// The hidden layer of its head.
+    fn hidden(&self, checkpoint: &Checkpoint) -> Result<Option<Hidden>, PretrainedError> {
+        if self.kind != WHISPER {
+            return Ok(self.hidden.map(Hidden::Activation));
+        }
+        let width = checkpoint.settings.count("classifier_proj_size")?.unwrap_or(256);
+        Ok(Some(Hidden::Layer(Dense { width, activation: None })))
     }
 
     /// The model of a checkpoint with a head.
@@ -243,8 +291,8 @@ impl Classifier {
             return Ok(of_run.clone());
         }
         let published = Published::of_checkpoint(checkpoint);
-        let (reads, hidden) =
-            published.map_or((Some(Pool::First), None), |published| (published.reads, published.hidden));
+        let reads = published.map_or(Some(Pool::First), |published| published.reads);
+        let hidden = published.map(|published| published.hidden(checkpoint)).transpose()?.flatten();
         let names = names(checkpoint)?;
         let single = if names.len() == 1 { "regression" } else { "single_label_classification" };
         let predicts = match checkpoint.settings.text("problem_type", single)?.as_str() {
@@ -311,6 +359,9 @@ impl Classifier {
         let found = task.outputs().iter().zip(&task.spec().heads).find_map(|(output, spec)| {
             let reads = match output.site {
                 ReadSite::ClassToken { .. } => Some(Pool::ClassToken),
+                ReadSite::ClassTokenAndMean { .. } => Some(Pool::ClassTokenAndMean),
+                ReadSite::ClassTokenAndRegisters { .. } => Some(Pool::ClassTokenAndRegisters),
+                ReadSite::LearnedMean { .. } => Some(Pool::LearnedMean),
                 ReadSite::Mean => Some(Pool::Mean),
                 ReadSite::FirstToken => Some(Pool::First),
                 ReadSite::LastToken => Some(Pool::Last),
@@ -364,8 +415,8 @@ impl Classifier {
                 problem: problem + ", to export it",
             })
         };
-        let said = |hidden: &Option<Activation>| match hidden {
-            Some(activation) => json!(activation).to_string(),
+        let said = |hidden: &Option<Hidden>| match hidden {
+            Some(hidden) => json!(hidden).to_string(),
             None => "none".into(),
         };
         let Some(published) = Published::with_head(kind, self) else {
@@ -377,19 +428,20 @@ impl Classifier {
                 "expected a checkpoint of one of {kinds} for a head of {what}; found {kind}"
             ));
         };
-        if kind == "gpt2" && !checkpoint.publishes_classifier() {
+        if ONLY_PUBLISHED.contains(&kind) && !checkpoint.publishes_classifier() {
             // In the run, every token may attend to every other.
             return refuse(format!(
-                "expected a gpt2 checkpoint that is a {}; found another",
+                "expected a {kind} checkpoint that is a {}; found another",
                 published.class
             ));
         }
-        if published.reads != *reads {
+        if !published.reads(*reads) {
             let (expected, found) = (json!(published.reads), json!(reads));
             return refuse(format!("pool: expected {expected}, as in {}; found {found}", published.class));
         }
-        if *hidden != published.hidden {
-            let (expected, found) = (said(&published.hidden), said(hidden));
+        let expected = published.hidden(checkpoint)?;
+        if *hidden != expected {
+            let (expected, found) = (said(&expected), said(hidden));
             return refuse(format!("hidden: expected {expected}, as in {}; found {found}", published.class));
         }
         match bounded {
@@ -428,8 +480,8 @@ impl Classifier {
         if let Some(pool) = self.reads.filter(|pool| *pool != Pool::ClassToken) {
             settings["pool"] = json!(pool);
         }
-        if let Some(activation) = self.hidden {
-            settings["hidden"] = json!(activation);
+        if let Some(hidden) = self.hidden {
+            settings["hidden"] = json!(hidden);
         }
         let (name, names) = (&self.output, self.names.clone());
         match self.predicts {
@@ -456,12 +508,14 @@ impl Classifier {
         names.map(&ours, theirs, true);
     }
 
-    /// Map the linear map of the class token to one that reads the mean of all patches beside it, as DINOv2's does.
-    pub fn names_beside(&self, names: &mut NameMap, theirs: &str) {
-        let at = |name: &str, end: &str| format!("{name}.{end}");
+    /// Map the linear map of an image's class, which DINOv2 reads from the class token and the mean of all patches beside it.
+    pub fn names_of_images(&self, names: &mut NameMap, dino: bool) {
         let ours = format!("head.{}", self.output);
-        names.rows(&[&at(&ours, "weight")], &[&at(theirs, "weight")], Layout::FirstHalf);
-        names.one(&at(&ours, "bias"), &at(theirs, "bias"));
+        match self.reads {
+            Some(Pool::ClassTokenAndRegisters) => names.mean_of_maps(&ours, &TEACHER),
+            Some(Pool::ClassToken) if dino => names.maps(&[&ours], &["classifier"], true, Layout::FirstHalf),
+            _ => names.map(&ours, "classifier", true),
+        }
     }
 
     /// State the head in published settings. Settings that say the same stay as they are.
@@ -498,10 +552,11 @@ impl Classifier {
             config.insert("problem_type".into(), problem.into());
         }
         let kind = published.kind();
-        let other = Published::of(kind).filter(|published| published.reads.is_none() != self.reads.is_none());
+        let own = Published::with_head(kind, self);
+        let other = Published::of(kind).filter(|of| own.is_some_and(|own| own.class != of.class));
         let other: Vec<Value> = other.map(|published| json!([published.class])).collect();
         let is_other = config.get("architectures").is_some_and(|stated| other.contains(stated));
-        if let Some(published) = Published::with_head(kind, self).filter(|_| !had_head || is_other) {
+        if let Some(published) = own.filter(|_| !had_head || is_other) {
             config.insert("architectures".into(), json!([published.class]));
         }
         Ok(())

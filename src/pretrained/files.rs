@@ -7,7 +7,6 @@ use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -84,8 +83,7 @@ pub(super) fn read(
     };
     let names: BTreeSet<String> = tensors.keys().cloned().collect();
     let ignored = ignored.iter().cloned().collect();
-    let mut checkpoint =
-        Checkpoint { folder, settings, tensors: names, classifier: None, ignored, found: RefCell::default() };
+    let mut checkpoint = Checkpoint::new(folder, settings, names, ignored);
     checkpoint.settings = checkpoint.without_ignored(checkpoint.settings.clone());
     Ok((checkpoint, tensors, name))
 }

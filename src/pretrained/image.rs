@@ -1,14 +1,18 @@
 //! The task of an image checkpoint: the preparation of images, and the classes.
 
 use super::classifier::Classifier;
+use super::interpolate::Grid;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, preprocessor};
-use crate::head::Represent;
+use crate::head::{Dense, Represent};
 use crate::modalities::image::{ImageConfig, ImageTokenizer};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::Tokenizer;
 use std::path::Path;
+
+/// The most positions to which published ones are interpolated: those of 4096×4096 pixels in patches of 16.
+const MOST_POSITIONS: usize = 1 << 16;
 
 /// Register tokens (Darcet et al. 2024).
 #[derive(Clone, Copy)]
@@ -19,8 +23,12 @@ pub(super) struct Registers {
     pub positions: bool,
 }
 
-/// The class of an image, or without a classifier, the embedding of its class token.
-pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<ImportedTask, PretrainedError> {
+/// The class of an image, or without a classifier, the embedding of its class token, mapped by `dense` if there is one.
+pub(super) fn task(
+    checkpoint: &Checkpoint,
+    registers: Registers,
+    dense: Option<Dense>,
+) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
     let image = image_config(checkpoint)?;
     let input = json!({
@@ -44,7 +52,10 @@ pub(super) fn task(checkpoint: &Checkpoint, registers: Registers) -> Result<Impo
         Classifier::read(checkpoint)?.add(builder, output)
     } else {
         output["pool"] = json!(Pool::ClassToken);
-        builder.output("embedding", output, &Represent::default(), None)?.finish()
+        if let Some(dense) = dense {
+            output["dense"] = json!(dense);
+        }
+        builder.output("embedding", output, &Represent::new(false, dense), None)?.finish()
     }
 }
 
@@ -57,12 +68,41 @@ pub(super) fn decimal(numbers: &[f32]) -> Vec<f64> {
 fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     let size = settings.sides("image_size", 224)?;
-    let [patch, other] = settings.sides("patch_size", 16)?;
+    let clip = checkpoint.kind().starts_with("clip");
+    let [patch, other] = settings.sides("patch_size", if clip { 32 } else { 16 })?;
     if patch != other {
         return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
-    Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(ImageConfig::vit(channels, patch, size)))
+    let usual = match (clip, size) {
+        (true, [height, width]) if height == width => ImageConfig::clip(patch, height),
+        _ => ImageConfig::vit(channels, patch, size),
+    };
+    Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(usual))
+}
+
+/// The published grid of positions, after `before` positions of learned tokens, and that of images as they are prepared, to
+/// which transformers interpolates it.
+pub(super) fn positions(
+    checkpoint: &Checkpoint,
+    task: &ImportedTask,
+    before: usize,
+    antialias: bool,
+) -> Result<Grid, PretrainedError> {
+    let published = checkpoint.settings.sides("image_size", 224)?;
+    let image = preparation(&task.task);
+    let patch = image.as_ref().map_or(1, |image| image.patch_size.max(1));
+    let prepared = image.and_then(|image| image.image_size).unwrap_or(published);
+    let [from, to] = [published, prepared].map(|sides| sides.map(|side| side / patch));
+    if from != to && to.iter().product::<usize>() > MOST_POSITIONS {
+        let problem = format!("expected at most {MOST_POSITIONS} patches; found {}×{}", to[0], to[1]);
+        return Err(PretrainedError::Setting {
+            file: preprocessor::FILE.into(),
+            setting: "size".into(),
+            problem,
+        });
+    }
+    Ok(Grid { before, from, to, antialias })
 }
 
 /// A task's preparation of images; `None` for a task without images.
@@ -92,8 +132,12 @@ pub(super) fn state(
             format!("expected a square, as transformers' DINOv2 does, to export it; found {height}×{width}");
         return Err(PretrainedError::Format { file: "image_size".into(), problem });
     }
-    if published.settings.sides("image_size", 224)? != size {
-        config.insert("image_size".into(), if height == width { json!(height) } else { json!(size) });
+    let side = if height == width { json!(height) } else { json!(size) };
+    match config.get_mut("vision_config").and_then(Value::as_object_mut) {
+        // Of CLIP, whose settings are those of two models.
+        Some(of_images) => _ = of_images.insert("image_size".into(), side),
+        None if published.settings.sides("image_size", 224)? == size => {}
+        None => _ = config.insert("image_size".into(), side),
     }
     preprocessor::state(image, size, published, folder)
 }

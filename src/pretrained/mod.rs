@@ -12,9 +12,11 @@
 //! # Ok::<(), pretrained::PretrainedError>(())
 //! ```
 
+mod ast;
 mod audio;
 mod bert;
 mod classifier;
+mod clip;
 mod decision_transformer;
 mod decoding;
 mod distilbert;
@@ -47,8 +49,9 @@ mod trajectory;
 mod vit;
 mod whisper;
 
+pub use clip::Tower;
 pub use names::{Report, Tensors};
-pub use run::{export, import, import_ignoring};
+pub use run::{export, import, import_ignoring, import_with};
 pub use trajectory::Scales;
 
 use crate::data::DataError;
@@ -156,7 +159,19 @@ pub struct Pretrained {
     checkpoint: Checkpoint,
 }
 
+/// The choices of an import.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options<'a> {
+    /// The scales of a trajectory checkpoint.
+    pub scales: Option<&'a Scales>,
+    /// The settings that are read as if they were in no file.
+    pub ignored: &'a [String],
+    /// Which of the two models of a CLIP checkpoint is read.
+    pub tower: Option<Tower>,
+}
+
 /// A checkpoint's settings and the names of its tensors.
+#[derive(Clone)]
 struct Checkpoint {
     folder: PathBuf,
     settings: Settings,
@@ -164,6 +179,10 @@ struct Checkpoint {
     /// The head of classes, labels or numbers of the run that is exported; `None` in an import. The run may have learned one
     /// that the checkpoint did not have.
     classifier: Option<Classifier>,
+    /// Which of two models is read.
+    tower: Option<Tower>,
+    /// The settings of both models, if `settings` are those of one.
+    both: Option<Settings>,
     /// The settings that are read as if they were not there.
     ignored: BTreeSet<String>,
     /// Those that are in a file.
@@ -178,6 +197,24 @@ struct Description {
 }
 
 impl Checkpoint {
+    fn new(
+        folder: PathBuf,
+        settings: Settings,
+        tensors: BTreeSet<String>,
+        ignored: BTreeSet<String>,
+    ) -> Self {
+        Self {
+            folder,
+            settings,
+            tensors,
+            classifier: None,
+            tower: None,
+            both: None,
+            ignored,
+            found: RefCell::default(),
+        }
+    }
+
     /// The kind of model: `model_type`.
     fn kind(&self) -> &str {
         self.settings.values().get("model_type").and_then(|kind| kind.as_str()).unwrap_or_default()
@@ -222,6 +259,11 @@ impl Checkpoint {
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
+        if self.tower.is_some() && self.kind() != "clip" {
+            let problem =
+                format!("expected a checkpoint of two models for --tower, clip; found {}", self.kind());
+            return Err(self.refuse("model_type", problem));
+        }
         if !sentence::KINDS.contains(&self.kind()) {
             sentence::refuse(self)?;
         }
@@ -241,6 +283,10 @@ impl Checkpoint {
                 "opt" => opt::describe(self),
                 "gpt_neox" => gpt_neox::describe(self),
                 "vit" | "deit" | "dinov2" | "dinov2_with_registers" => vit::describe(self),
+                "clip" => clip::describe(self),
+                "clip_vision_model" => clip::tower(self, Tower::Image),
+                "clip_text_model" => clip::tower(self, Tower::Text),
+                ast::KIND => ast::describe(self),
                 "whisper" => whisper::describe(self),
                 "decision_transformer" => decision_transformer::describe(self),
                 other => Err(self
@@ -281,6 +327,10 @@ pub const KINDS: &[&str] = &[
     "deit",
     "dinov2",
     "dinov2_with_registers",
+    "clip",
+    "clip_vision_model",
+    "clip_text_model",
+    ast::KIND,
     "whisper",
     "decision_transformer",
 ];
@@ -300,7 +350,16 @@ pub fn open(path: &Path) -> Result<Pretrained, PretrainedError> {
 /// # Errors
 /// As of [`open`], and if no file has one of these settings.
 pub fn open_ignoring(path: &Path, ignored: &[String]) -> Result<Pretrained, PretrainedError> {
-    let (mut checkpoint, mut tensors, file) = files::read(path, ignored)?;
+    open_with(path, &Options { ignored, ..Options::default() })
+}
+
+/// [`open`] with these choices; scales are those of an import.
+///
+/// # Errors
+/// As of [`open`], and if no file has one of the ignored settings, or the checkpoint does not hold two models.
+pub fn open_with(path: &Path, options: &Options) -> Result<Pretrained, PretrainedError> {
+    let (mut checkpoint, mut tensors, file) = files::read(path, options.ignored)?;
+    checkpoint.tower = options.tower;
     tensors.extend(sentence::tensors(&checkpoint)?);
     checkpoint.tensors = tensors.keys().cloned().collect();
     let Description { model: config, task: ImportedTask { settings, task }, names } =

@@ -1,11 +1,13 @@
 //! Mapping published tensors to parameters and back.
 
 mod layout;
+mod mean;
 
 pub use layout::Layout;
 
 use super::PretrainedError;
 use candle_core::{DType, Result as TensorResult, Tensor};
+use mean::Mean;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Published tensors by name.
@@ -15,10 +17,13 @@ pub type Tensors = BTreeMap<String, Tensor>;
 #[derive(Default)]
 pub struct NameMap {
     rules: Vec<Rule>,
+    means: Vec<Mean>,
     /// Published tensors that repeat another, such as the matrix of a tied head.
     repeats: Vec<(String, String)>,
     /// Suffixes of the names of published tensors that the model does not read.
     unread: Vec<String>,
+    /// Beginnings of such names.
+    unread_under: Vec<&'static str>,
 }
 
 /// Equates the concatenated rows of parameters (`ours`) and of published tensors (`theirs`).
@@ -79,6 +84,12 @@ impl NameMap {
         self.maps(&[ours], &[theirs], bias, Layout::Same);
     }
 
+    /// Equate a linear layer with the mean of several, of which each reads another part of the input.
+    pub fn mean_of_maps(&mut self, ours: &str, theirs: &[&str]) {
+        let theirs = theirs.iter().map(|name| name.to_string()).collect();
+        self.means.push(Mean { ours: ours.into(), theirs });
+    }
+
     /// Equate a parameter and the first row of a table. The whole table is kept for export.
     pub fn first_row(&mut self, ours: &str, theirs: &str) {
         self.rows(&[ours], &[theirs], Layout::FirstRow);
@@ -102,6 +113,11 @@ impl NameMap {
         self.unread.extend(ends.iter().map(|end| end.to_string()));
     }
 
+    /// Allow tensors whose names begin with these, which are not read: those of another model in the same files.
+    pub fn unread_under(&mut self, beginnings: &[&'static str]) {
+        self.unread_under.extend(beginnings);
+    }
+
     /// Convert published tensors to parameters of the `expected` shapes. Also the tensors that are not read, unchanged.
     ///
     /// # Errors
@@ -118,12 +134,23 @@ impl NameMap {
                 Ok(tensors) => ours.extend(tensors),
                 Err(found) => problems.extend(found),
             }
-            used.extend(rule.theirs.iter().flatten().map(String::as_str));
+            used.extend(rule.theirs.iter().flatten().cloned());
+        }
+        let mut unread = Tensors::new();
+        for mean in &self.means {
+            match mean.import(published, expected) {
+                Ok(tensors) => ours.extend(tensors),
+                Err(found) => problems.extend(found),
+            }
+            used.extend(mean.published());
+            unread.extend(
+                mean.biases().filter_map(|name| published.get(&name).map(|bias| (name, bias.clone()))),
+            );
         }
         let mut report = Report::default();
         for (name, other) in &self.repeats {
             let Some(tensor) = published.get(name) else { continue };
-            used.insert(name);
+            used.insert(name.clone());
             match published.get(other) {
                 Some(first) if !same(tensor, first) => {
                     problems.push(format!("expected {name} to equal {other}; found other values"));
@@ -131,7 +158,6 @@ impl NameMap {
                 _ => report.repeated.push((name.clone(), other.clone())),
             }
         }
-        let mut unread = Tensors::new();
         for rule in &self.rules {
             let Some(read) = rule.layout.rows_read() else { continue };
             let tables = rule.theirs.iter().flatten().filter_map(|name| published.get_key_value(name));
@@ -139,8 +165,10 @@ impl NameMap {
                 tables.filter(|(_, table)| table.dims().first().is_some_and(|&rows| rows > read.len()));
             unread.extend(longer.map(|(name, table)| (name.clone(), table.clone())));
         }
-        for (name, tensor) in published.iter().filter(|(name, _)| !used.contains(name.as_str())) {
-            match self.unread.iter().any(|end| name.ends_with(end)) {
+        for (name, tensor) in published.iter().filter(|(name, _)| !used.contains(*name)) {
+            let is_known = self.unread.iter().any(|end| name.ends_with(end))
+                || self.unread_under.iter().any(|beginning| name.starts_with(beginning));
+            match is_known {
                 true => _ = unread.insert(name.clone(), tensor.clone()),
                 false => problems.push(format!("{name} {:?} is not a tensor of this model", tensor.dims())),
             }
@@ -166,6 +194,9 @@ impl NameMap {
         let mut published = unread.clone();
         for rule in &self.rules {
             rule.export(ours, &mut published)?;
+        }
+        for mean in &self.means {
+            mean.export(ours, &mut published)?;
         }
         Ok(published)
     }
@@ -224,12 +255,7 @@ impl Rule {
     }
 
     fn export(&self, ours: &Tensors, published: &mut Tensors) -> Result<(), PretrainedError> {
-        let parts = self.ours.iter().map(|name| {
-            ours.get(name).cloned().ok_or_else(|| PretrainedError::Tensors {
-                file: "the run".into(),
-                problems: format!("{name} is missing"),
-            })
-        });
+        let parts = self.ours.iter().map(|name| ours.get(name).cloned().ok_or_else(|| missing(name)));
         let all = Tensor::cat(&parts.collect::<Result<Vec<_>, _>>()?, 0)?;
         let rows = all.dim(0)? / self.theirs.len();
         for (i, name) in self.theirs.iter().enumerate() {
@@ -245,6 +271,10 @@ impl Rule {
         }
         Ok(())
     }
+}
+
+fn missing(name: &str) -> PretrainedError {
+    PretrainedError::Tensors { file: "the run".into(), problems: format!("{name} is missing") }
 }
 
 fn same(a: &Tensor, b: &Tensor) -> bool {

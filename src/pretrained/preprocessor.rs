@@ -111,6 +111,7 @@ fn named_rules(checkpoint: &Checkpoint, settings: &Settings) -> Result<(String, 
     let usual = match checkpoint.kind() {
         "deit" => "DeiT",
         "dinov2" | "dinov2_with_registers" => "Bit",
+        "clip" | "clip_vision_model" => "CLIP",
         _ => "ViT",
     };
     let names = KEYS.map(|key| settings.get(key).and_then(Value::as_str).map(|name| (key, name)));

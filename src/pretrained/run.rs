@@ -6,7 +6,9 @@ use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
-use super::{Checkpoint, Description, PretrainedError, Scales, open_ignoring, sentence, trajectory};
+use super::{
+    Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, sentence, trajectory,
+};
 use crate::config::{RunConfig, VERSION};
 use crate::model::{Model, Params};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
@@ -16,7 +18,6 @@ use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -50,10 +51,24 @@ pub fn import_ignoring(
     scales: Option<&Scales>,
     ignored: &[String],
 ) -> Result<Report, PretrainedError> {
+    import_with(path, run, storage, &Options { scales, ignored, tower: None })
+}
+
+/// [`import`], with these choices.
+///
+/// # Errors
+/// As of [`import_ignoring`], and if the checkpoint does not hold two models and one is chosen, or the other way round.
+pub fn import_with(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    options: &Options,
+) -> Result<Report, PretrainedError> {
+    let Options { scales, ignored, .. } = *options;
     if run.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(run.into()));
     }
-    let mut pretrained = open_ignoring(path, ignored)?;
+    let mut pretrained = open_with(path, options)?;
     if let Some(scales) = scales {
         let ImportedTask { settings, task } = trajectory::scaled(&pretrained.checkpoint, scales)?;
         (pretrained.settings, pretrained.task) = (settings, task);
@@ -157,13 +172,22 @@ fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
         true => names(IGNORED, read(IGNORED)?)?,
         false => BTreeSet::new(),
     };
-    Ok(Checkpoint { folder, settings, tensors, classifier: None, ignored, found: RefCell::default() })
+    Ok(Checkpoint::new(folder, settings, tensors, ignored))
 }
 
 /// The published tensors that the model does not read.
 fn unread(run: &Path) -> Result<Tensors, PretrainedError> {
     let (unread, _) = checkpoint::load(&run.join(PUBLISHED_FOLDER).join(UNREAD), &Device::Cpu)?;
     Ok(unread.into_iter().collect())
+}
+
+impl Checkpoint {
+    /// Choose one of two models, if there are two.
+    fn choose(&mut self, tower: Tower) {
+        if self.kind() == "clip" {
+            self.tower = Some(tower);
+        }
+    }
 }
 
 /// Check that a run's parameters have the shapes of the published checkpoint.
@@ -210,8 +234,12 @@ fn update_settings(
     {
         config.insert(key.into(), stored.into());
     }
-    for image in tasks.iter().filter_map(|named| image::preparation(&named.task)) {
-        image::state(&image, &published, &mut config, folder)?;
+    for named in tasks {
+        let image = image::preparation(&named.task);
+        published.choose(if image.is_some() { Tower::Image } else { Tower::Text });
+        if let Some(image) = image {
+            image::state(&image, &published, &mut config, folder)?;
+        }
     }
     if let Some(classifier) = &published.classifier {
         classifier.state(&published, &mut config)?;

@@ -5,8 +5,9 @@ use super::names::NameMap;
 use super::sentence::SentenceEncoder;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, generation, tokenizer};
-use crate::head::{Generate, Masked, MaskedSettings, Represent};
+use crate::head::{Dense, Generate, Masked, MaskedSettings, Represent};
 use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary};
+use crate::sample::Pool;
 use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 
@@ -136,6 +137,40 @@ pub(super) fn classified(
         "segments": segments,
     });
     classifier.add(TaskBuilder::new(SOURCE).input("text", input, &text.tokenizer)?, json!({}))
+}
+
+/// Text embeddings: the state of the first token with the id `end`, mapped by `dense` if there is one.
+pub(super) fn represented_at_end(
+    checkpoint: &Checkpoint,
+    vocabulary: usize,
+    context: usize,
+    end: u32,
+    dense: Option<Dense>,
+) -> Result<ImportedTask, PretrainedError> {
+    let is_there = |name: &str| checkpoint.folder.join(name).is_file();
+    if !is_there(VOCABULARIES[0]) && VOCABULARIES.into_iter().any(is_there) {
+        let problem = "no such file; expected it beside this kind of model: save the tokenizer with transformers, which \
+                       writes it";
+        let path = checkpoint.folder.join(VOCABULARIES[0]);
+        return Err(PretrainedError::Read { path, problem: problem.into() });
+    }
+    let text = Text::read(checkpoint, vocabulary, context, 0)?;
+    // Files from before transformers 4.32 state a wrong id, 2, for which transformers reads the token of the highest id.
+    let highest = || text.tokenizer.document("a").ok()?.last().copied();
+    let end = if end == 2 { highest().unwrap_or(vocabulary as u32 - 1) } else { end };
+    if end as usize >= vocabulary {
+        let problem = format!("expected an id below {vocabulary}; found {end}");
+        return Err(checkpoint.refuse("eos_token_id", problem));
+    }
+    let input = json!({ "modality": "text", "vocabulary": text.unit, "context": context });
+    let mut output = json!({ "pool": Pool::Last, "end": end });
+    if let Some(dense) = dense {
+        output["dense"] = json!(dense);
+    }
+    TaskBuilder::new(SOURCE)
+        .input("text", input, &text.tokenizer)?
+        .output("embedding", output, &Represent::new(false, dense), None)?
+        .finish()
 }
 
 /// Text-to-text: a text is generated from another one.

@@ -7,17 +7,13 @@ use super::task::ImportedTask;
 use super::{
     Checkpoint, Description, PretrainedError,
     image::{self, Registers},
-    preprocessor,
 };
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
 use crate::ops::Activation;
 
-/// The most positions to which published ones are interpolated: those of 4096×4096 pixels in patches of 16.
-const MOST_POSITIONS: usize = 1 << 16;
-
 /// The differences between the model families.
-struct Family {
-    prefix: String,
+pub(super) struct Family {
+    pub prefix: String,
     /// The names of a block's norms.
     norms: [&'static str; 2],
     /// The names of the linear layers of its MLP.
@@ -74,17 +70,29 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ..ModelConfig::default()
     };
     _ = settings.get("hidden_act");
-    let task = image::task(checkpoint, family.registers)?;
-    let positions = positions(checkpoint, &family, &task)?;
+    let task = image::task(checkpoint, family.registers, None)?;
+    let Registers { tokens, positions } = family.registers;
+    let before = 1 + if positions { tokens } else { 0 };
+    let antialias = checkpoint.kind() == "dinov2_with_registers";
+    let positions = image::positions(checkpoint, &task, before, antialias)?;
     let mut names = names(&family, &model, &task, qkv_bias, positions);
     if checkpoint.has_classifier() {
-        let classifier = Classifier::read(checkpoint)?;
-        match dino {
-            true => classifier.names_beside(&mut names, "classifier"),
-            false => classifier.names(&mut names, "", "classifier"),
-        }
+        Classifier::read(checkpoint)?.names_of_images(&mut names, dino);
     }
     Ok(Description { model, task, names })
+}
+
+impl Family {
+    /// ViT, and with a distillation token, which is a register, DeiT.
+    pub fn of_vit(prefix: String, registers: usize) -> Self {
+        Self {
+            prefix,
+            norms: ["layernorm_before", "layernorm_after"],
+            mlp: ["intermediate.dense", "output.dense"],
+            registers: Registers { tokens: registers, positions: true },
+            register_token: "embeddings.distillation_token",
+        }
+    }
 }
 
 fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
@@ -96,13 +104,7 @@ fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
         registers: Registers { tokens: registers, positions: false },
         register_token: "embeddings.register_tokens",
     };
-    let vit = |prefix, registers| Family {
-        prefix: checkpoint.prefix(prefix),
-        norms: ["layernorm_before", "layernorm_after"],
-        mlp: ["intermediate.dense", "output.dense"],
-        registers: Registers { tokens: registers, positions: true },
-        register_token: "embeddings.distillation_token",
-    };
+    let vit = |prefix, registers| Family::of_vit(checkpoint.prefix(prefix), registers);
     Ok(match checkpoint.kind() {
         "deit" => vit("deit.", 1),
         "dinov2" => dino(0),
@@ -115,30 +117,6 @@ fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
 fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
     let d_ff = (d_model as f64 * ratio) as usize;
     if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
-}
-
-/// The published grid of positions, and that of images as they are prepared, to which transformers interpolates it.
-fn positions(checkpoint: &Checkpoint, family: &Family, task: &ImportedTask) -> Result<Grid, PretrainedError> {
-    let published = checkpoint.settings.sides("image_size", 224)?;
-    let image = image::preparation(&task.task);
-    let patch = image.as_ref().map_or(1, |image| image.patch_size.max(1));
-    let prepared = image.and_then(|image| image.image_size).unwrap_or(published);
-    let Registers { tokens, positions } = family.registers;
-    let [from, to] = [published, prepared].map(|sides| sides.map(|side| side / patch));
-    if from != to && to.iter().product::<usize>() > MOST_POSITIONS {
-        let problem = format!("expected at most {MOST_POSITIONS} patches; found {}×{}", to[0], to[1]);
-        return Err(PretrainedError::Setting {
-            file: preprocessor::FILE.into(),
-            setting: "size".into(),
-            problem,
-        });
-    }
-    Ok(Grid {
-        before: 1 + if positions { tokens } else { 0 },
-        from,
-        to,
-        antialias: checkpoint.kind() == "dinov2_with_registers",
-    })
 }
 
 fn names(
@@ -177,7 +155,8 @@ fn names(
     names
 }
 
-fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize, qkv_bias: bool) {
+/// Map a block.
+pub(super) fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize, qkv_bias: bool) {
     let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{}encoder.layer.{layer}", family.prefix));
     let ours = |name: &str| format!("{ours}.{name}");
     let theirs = |name: &str| format!("{theirs}.{name}");

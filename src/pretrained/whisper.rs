@@ -1,6 +1,8 @@
-//! Whisper (Radford et al. 2022).
+//! Whisper (Radford et al. 2022), and its encoder as a classifier of clips.
 
+use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
+use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, audio};
 use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Stem};
 use serde_json::json;
@@ -14,16 +16,62 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     settings.ignore(&["mask_time_length", "mask_time_min_masks", "mask_time_prob", "num_hidden_layers"]);
     // The published code reads the setting but does not use it.
     settings.ignore(&["scale_embedding"]);
-    let shared = |encoder: &str, decoder: &str| match (settings.size(encoder)?, settings.size(decoder)?) {
-        (a, b) if a == b => Ok(a),
-        (a, b) => {
-            Err(settings.refuse(encoder, format!("expected the same size as {decoder} = {b}; found {a}")))
+    // Without a decoder, which a classifier of clips does not have, the encoder is the main transformer.
+    let classifies = checkpoint.has_classifier();
+    if classifies {
+        settings.ignore(&["decoder_attention_heads", "decoder_ffn_dim", "decoder_layers"]);
+        settings.ignore(&["max_target_positions", "vocab_size"]);
+    }
+    let model = model(settings, classifies)?;
+    let task = if classifies { audio::classified(checkpoint)? } else { audio::task(checkpoint)? };
+
+    let mut names = NameMap::default();
+    let prefix = checkpoint.prefix("model.");
+    let theirs = |name: &str| format!("{prefix}{name}");
+    let convolution = Layout::Conv1d { width: 3 };
+    names.maps(&["embed.audio.slice.stem.first"], &[&theirs("encoder.conv1")], true, convolution);
+    names.maps(&["embed.audio.slice.stem.second"], &[&theirs("encoder.conv2")], true, convolution);
+    names.one("embed.audio.slice.time", &theirs("encoder.embed_positions.weight"));
+    if classifies {
+        stack(&mut names, "stack", &theirs("encoder"), model.n_layers, false);
+        Classifier::read(checkpoint)?.names(&mut names, "projector", "classifier");
+    } else {
+        let table = theirs("decoder.embed_tokens.weight");
+        names.one(&task.embedding("text", "table"), &table);
+        names.one(&task.embedding("text", "index"), &theirs("decoder.embed_positions.weight"));
+        names.repeats("proj_out.weight", &table);
+        stack(&mut names, "encoder", &theirs("encoder"), model.n_encoder_layers, false);
+        stack(&mut names, "stack", &theirs("decoder"), model.n_layers, true);
+    }
+    Ok(Description { model, task, names })
+}
+
+fn model(settings: &Settings, classifies: bool) -> Result<ModelConfig, PretrainedError> {
+    let shared = |encoder: &str, decoder: &str| {
+        let of_encoder = settings.size(encoder)?;
+        if classifies {
+            return Ok(of_encoder);
+        }
+        match settings.size(decoder)? {
+            same if same == of_encoder => Ok(same),
+            other => {
+                let problem = format!("expected the same size as {decoder} = {other}; found {of_encoder}");
+                Err(settings.refuse(encoder, problem))
+            }
         }
     };
-    let model = ModelConfig {
+    let (n_encoder_layers, n_layers) = match (settings.size("encoder_layers")?, classifies) {
+        (layers, true) => (0, layers),
+        (layers, false) => (layers, settings.size("decoder_layers")?),
+    };
+    let head = match classifies {
+        true => HeadConfig::default(),
+        false => HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
+    };
+    Ok(ModelConfig {
         d_model: settings.size("d_model")?,
-        n_encoder_layers: settings.size("encoder_layers")?,
-        n_layers: settings.size("decoder_layers")?,
+        n_encoder_layers,
+        n_layers,
         norm: NormKind::Layer,
         norm_eps: 1e-5,
         attention: AttentionConfig::of_heads(shared("encoder_attention_heads", "decoder_attention_heads")?),
@@ -37,32 +85,17 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
             type_embedding: false,
             ..EmbeddingConfig::default()
         },
-        head: HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
+        head,
         ..ModelConfig::default()
-    };
-    let task = audio::task(checkpoint)?;
+    })
+}
 
-    let mut names = NameMap::default();
-    let prefix = checkpoint.prefix("model.");
-    let theirs = |name: &str| format!("{prefix}{name}");
-    let convolution = Layout::Conv1d { width: 3 };
-    names.maps(&["embed.audio.slice.stem.first"], &[&theirs("encoder.conv1")], true, convolution);
-    names.maps(&["embed.audio.slice.stem.second"], &[&theirs("encoder.conv2")], true, convolution);
-    names.one("embed.audio.slice.time", &theirs("encoder.embed_positions.weight"));
-    let table = theirs("decoder.embed_tokens.weight");
-    names.one(&task.embedding("text", "table"), &table);
-    names.one(&task.embedding("text", "index"), &theirs("decoder.embed_positions.weight"));
-    names.repeats("proj_out.weight", &table);
-    for (ours, theirs, n_layers, cross) in [
-        ("encoder", theirs("encoder"), model.n_encoder_layers, false),
-        ("stack", theirs("decoder"), model.n_layers, true),
-    ] {
-        for layer in 0..n_layers {
-            block(&mut names, &format!("{ours}.blocks.{layer}"), &format!("{theirs}.layers.{layer}"), cross);
-        }
-        names.map(&format!("{ours}.norm"), &format!("{theirs}.layer_norm"), true);
+/// Map a transformer, with cross-attention if `cross`.
+fn stack(names: &mut NameMap, ours: &str, theirs: &str, n_layers: usize, cross: bool) {
+    for layer in 0..n_layers {
+        block(names, &format!("{ours}.blocks.{layer}"), &format!("{theirs}.layers.{layer}"), cross);
     }
-    Ok(Description { model, task, names })
+    names.map(&format!("{ours}.norm"), &format!("{theirs}.layer_norm"), true);
 }
 
 fn block(names: &mut NameMap, ours: &str, theirs: &str, cross: bool) {

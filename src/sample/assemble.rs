@@ -73,7 +73,7 @@ impl Composition {
             self.spec.heads.push(HeadSpec {
                 name: name.clone(),
                 reads: self.kind_read_at(site),
-                pool: site == ReadSite::Mean,
+                pool: site.pooling(),
                 hidden: output.hidden,
                 weight: output.weight,
                 head: head.clone(),
@@ -89,6 +89,7 @@ impl Composition {
                 required: output.required,
                 feedback: output.feedback,
                 registers: output.register_tokens,
+                end: output.end.as_ref().map_or(vec![], |ids| ids.as_slice().to_vec()),
                 decoding: output.decoding.clone(),
             });
         }
@@ -131,14 +132,22 @@ impl Composition {
             (_, Pool::Mean) => ReadSite::Mean,
             (_, Pool::First) => ReadSite::FirstToken,
             (_, Pool::Last) => ReadSite::LastToken,
-            (_, Pool::ClassToken) => {
+            (
+                _,
+                Pool::ClassToken | Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean,
+            ) => {
                 let class = learned_kind(&format!("{name}.class"), 1, output.class_token_position);
                 self.main.push(class);
                 if output.register_tokens > 0 {
                     let (n, positions) = (output.register_tokens, output.register_positions);
                     self.main.push(learned_kind(&format!("{name}.register"), n, positions));
                 }
-                ReadSite::ClassToken { kind }
+                match pool {
+                    Pool::LearnedMean => ReadSite::LearnedMean { kind },
+                    Pool::ClassTokenAndMean => ReadSite::ClassTokenAndMean { kind },
+                    Pool::ClassTokenAndRegisters => ReadSite::ClassTokenAndRegisters { kind },
+                    _ => ReadSite::ClassToken { kind },
+                }
             }
         }
     }
@@ -147,8 +156,11 @@ impl Composition {
     fn kind_read_at(&self, site: ReadSite) -> String {
         let is_in_main =
             |part: usize| self.parts[part].stream == Stream::Main && !self.parts[part].kinds.is_empty();
+        if let Some(kind) = site.class_token() {
+            return self.main[kind].name.clone();
+        }
         match site {
-            ReadSite::ClassToken { kind } | ReadSite::Codes { kind, .. } => self.main[kind].name.clone(),
+            ReadSite::Codes { kind, .. } => self.main[kind].name.clone(),
             ReadSite::InputTokens { part } | ReadSite::OwnTokens { part } if is_in_main(part) => {
                 self.parts[part].kinds[0].name.clone()
             }

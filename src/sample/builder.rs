@@ -112,16 +112,12 @@ impl<'a> SampleBuilder<'a> {
     /// Appends the tokens without a value in the row: class tokens and registers, and codes, whose ids the model computes.
     pub(super) fn append_learned_tokens(&mut self) {
         for (number, output) in self.composition.outputs.iter().enumerate() {
-            let kind = match output.site {
-                ReadSite::ClassToken { kind } => kind,
-                ReadSite::Codes { part, kind } => {
-                    let input = self.encoder.group(self.composition.first_kinds[part]);
-                    let codes = Group { content: Content::Ids(vec![0; input.len()]), ..input.clone() };
-                    self.main.append(kind, Tokens::new(vec![codes]), None);
-                    continue;
-                }
-                _ => continue,
-            };
+            if let ReadSite::Codes { part, kind } = output.site {
+                let input = self.encoder.group(self.composition.first_kinds[part]);
+                let codes = Group { content: Content::Ids(vec![0; input.len()]), ..input.clone() };
+                self.main.append(kind, Tokens::new(vec![codes]), None);
+            }
+            let Some(kind) = output.site.class_token() else { continue };
             let mut append = |kind: usize, n: usize| {
                 let positions = !self.composition.main[kind].axes.is_empty();
                 self.main.append(kind, learned_tokens(n, positions), None).start

@@ -2,7 +2,7 @@
 
 use super::part::{Part, Role, SpecialIds};
 use super::{Decoding, named};
-use crate::data::Stream;
+use crate::data::{Pooling, Stream};
 use crate::head::Head;
 use crate::table::Derivation;
 use crate::task::{SavedTask, Task, TaskSpec};
@@ -45,6 +45,8 @@ pub struct OutputPart {
     pub required: bool,
     /// Whether a predicted series is an input of its later steps.
     pub feedback: bool,
+    /// The ids of the token that the head reads, if it reads the last one.
+    pub end: Vec<u32>,
     /// Share of the tokens that are masked.
     pub mask: f64,
     /// Number of register tokens: learned tokens that no head reads (Darcet et al. 2024).
@@ -61,11 +63,26 @@ pub enum ReadSite {
         /// The number of the class token's kind in the main stream.
         kind: usize,
     },
+    /// A class token of the output, and the mean of all inputs' tokens.
+    ClassTokenAndMean {
+        /// The number of the class token's kind in the main stream.
+        kind: usize,
+    },
+    /// A class token of the output, and the mean of its registers.
+    ClassTokenAndRegisters {
+        /// The number of the class token's kind in the main stream.
+        kind: usize,
+    },
+    /// The mean of a class token of the output and its registers.
+    LearnedMean {
+        /// The number of the class token's kind in the main stream.
+        kind: usize,
+    },
     /// The mean of all inputs' tokens.
     Mean,
     /// The first token of the inputs.
     FirstToken,
-    /// The last token of the inputs.
+    /// The first token of the inputs with an id of the output's `end`, else the last token.
     LastToken,
     /// Every token of one input.
     InputTokens {
@@ -84,6 +101,36 @@ pub enum ReadSite {
         /// The number of the codes' kind in the main stream.
         kind: usize,
     },
+}
+
+impl ReadSite {
+    /// The number of the class token's kind in the main stream; `None` for a site without a class token.
+    pub fn class_token(self) -> Option<usize> {
+        match self {
+            ReadSite::ClassToken { kind }
+            | ReadSite::ClassTokenAndMean { kind }
+            | ReadSite::ClassTokenAndRegisters { kind }
+            | ReadSite::LearnedMean { kind } => Some(kind),
+            _ => None,
+        }
+    }
+
+    /// Whether the site is one of the whole sample, with one output row.
+    pub fn is_whole(self) -> bool {
+        self.class_token().is_some()
+            || matches!(self, ReadSite::Mean | ReadSite::FirstToken | ReadSite::LastToken)
+    }
+
+    /// How a head reads the site's tokens.
+    pub(super) fn pooling(self) -> Pooling {
+        match self {
+            ReadSite::Mean | ReadSite::LearnedMean { .. } => Pooling::Mean,
+            ReadSite::ClassTokenAndMean { .. } | ReadSite::ClassTokenAndRegisters { .. } => {
+                Pooling::FirstAndMean
+            }
+            _ => Pooling::None,
+        }
+    }
 }
 
 impl Composition {
@@ -218,6 +265,18 @@ impl Composition {
         let dim = self.outputs[output].head.width();
         let group = Group { content: Content::Features { values, dim }, ..main.groups[kind].clone() };
         self.parts[part].tokenizer.decode_value(&Tokens::new(vec![group]))
+    }
+}
+
+impl OutputPart {
+    /// The `order` of the token among `groups` that a head reads that reads the last one; `None` without tokens.
+    pub(crate) fn last<'a>(&self, groups: impl Iterator<Item = &'a Group> + Clone) -> Option<u32> {
+        let ended = groups.clone().flat_map(|group| {
+            let ids = group.content.ids().unwrap_or_default();
+            let with_order = ids.iter().zip(&group.order);
+            with_order.filter(|(id, _)| self.end.contains(id)).map(|(_, order)| *order)
+        });
+        ended.min().or_else(|| groups.flat_map(|group| group.order.iter().copied()).max())
     }
 }
 

@@ -4,7 +4,7 @@ use super::fit::{fit, restore};
 use super::rows::{BothSplits, Rows, percent};
 use super::settings::{DataSettings, TaskSettings};
 use super::windows::{Sequences, TokenWindows};
-use super::{Composition, OpenError, Opened, ReadSite, Samples};
+use super::{Composition, OpenError, Opened, Samples};
 use crate::data::{Cached, Dataset, Notice, OnCorruptSample, notify};
 use crate::head::TargetContext;
 use crate::registry::Modalities;
@@ -127,8 +127,7 @@ impl Composition {
     /// Fails if a validation row has a label that no training row has.
     fn check_labels(&self, validation: &Rows) -> Result<(), OpenError> {
         for output in self.outputs.iter().filter(|output| !output.head.labels().is_empty()) {
-            let whole = matches!(output.site, ReadSite::ClassToken { .. } | ReadSite::Mean);
-            if !whole || validation.corrupt == OnCorruptSample::Skip {
+            if !output.site.is_whole() || validation.corrupt == OnCorruptSample::Skip {
                 continue;
             }
             let values = validation.values(&format!("outputs.{}", output.name), &output.fields)?;

@@ -2,7 +2,7 @@
 
 use super::decoding::Decoding;
 use crate::data::OnCorruptSample;
-use crate::ops::Activation;
+use crate::head::Hidden;
 use crate::table::{Derivation, Source};
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned, de::Error as _};
@@ -169,10 +169,10 @@ pub struct OutputSettings {
     /// The pooling of an output of the whole sample. Default: `class_token`; for `represent`, `mean`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pool: Option<Pool>,
-    /// The activation of a hidden layer of width `d_model` between what the head reads and its classes or numbers: `tanh` in
-    /// BERT. Default: no hidden layer.
+    /// A layer between what the head reads and its classes, labels or numbers: the activation of one as wide as the model, such
+    /// as `"tanh"` in BERT, or `{ width = 256, activation = "tanh" }`. Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub hidden: Option<Activation>,
+    pub hidden: Option<Hidden>,
     /// Whether the class token has a learned position, as in ViT.
     #[serde(default, skip_serializing_if = "is_default")]
     pub class_token_position: bool,
@@ -195,7 +195,8 @@ pub struct OutputSettings {
     /// ids before a prompt that is continued (Llama's `<s>`). Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<OneOrMany<u32>>,
-    /// The id of the modality after a generated value, or several ids, each of which ends it. Default: a new id.
+    /// The id of the modality after a generated value, or several ids, each of which ends it. Default: a new id. With `pool =
+    /// "last"`, the ids of the token that is read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub end: Option<OneOrMany<u32>>,
     /// The id of the modality for a masked token: BERT's `[MASK]`. Default: a new id.
@@ -227,11 +228,18 @@ pub struct OutputSettings {
 pub enum Pool {
     /// A class token of the output.
     ClassToken,
+    /// A class token, and the mean of the tokens of all inputs, concatenated: the classifier of DINOv2.
+    ClassTokenAndMean,
+    /// A class token, and the mean of the registers, concatenated: DeiT's two classifiers, of which one reads the register.
+    ClassTokenAndRegisters,
     /// The mean of the tokens of all inputs.
     Mean,
+    /// The mean of a class token and the registers: AST's.
+    LearnedMean,
     /// The first token of the inputs: BERT's `[CLS]`.
     First,
-    /// The last token of the inputs, which attends to all others in a causal model: GPT-2.
+    /// The first token of the inputs whose id is one of the output's `end`, or the last token if there is none: CLIP's texts, and
+    /// GPT-2's last token, which attends to all others.
     Last,
 }
 

@@ -3,7 +3,7 @@ usual checkpoints do not have, and what transformers says of random inputs.
 
     python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; bert-classes, bert-tags, GPT-2
                                     with classes, mT5, T5's encoder alone, RoBERTa, XLM-R, DistilBERT and those after
-                                    NEIGHBOURS with 4.57.6)
+                                    NEIGHBOURS, CLIP and classes of DINOv2 with 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -23,6 +23,7 @@ T5 = dict(vocab_size=23, d_model=16, d_ff=24, d_kv=6, num_layers=1, num_decoder_
 VIT = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=8, patch_size=4,
            num_labels=3)
 DINO = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=8, patch_size=4)
+CLIP = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
 WHISPER = dict(vocab_size=23, d_model=16, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
                decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, num_mel_bins=8, max_source_positions=10,
                max_target_positions=12, pad_token_id=2, bos_token_id=0, eos_token_id=1, decoder_start_token_id=0,
@@ -81,7 +82,19 @@ CHECKPOINTS = {
     "dinov2": (tf.Dinov2Model, tf.Dinov2Config(**DINO)),
     "dinov2-registers": (tf.Dinov2WithRegistersModel, tf.Dinov2WithRegistersConfig(**DINO, num_register_tokens=3,
                          use_swiglu_ffn=True)),
+    "dinov2-classes": (tf.Dinov2ForImageClassification, tf.Dinov2Config(**DINO, num_labels=3)),
+    "dinov2-registers-classes": (tf.Dinov2WithRegistersForImageClassification, tf.Dinov2WithRegistersConfig(
+                                 **DINO, num_register_tokens=3, num_labels=3)),
+    "deit-teacher": (tf.DeiTForImageClassificationWithTeacher, tf.DeiTConfig(**VIT)),
+    "clip-image": (tf.CLIPVisionModelWithProjection, tf.CLIPVisionConfig(**CLIP, image_size=8, patch_size=4, projection_dim=6)),
+    "clip-image-trunk": (tf.CLIPVisionModel, tf.CLIPVisionConfig(**CLIP, image_size=8, patch_size=4, hidden_act="gelu")),
+    "clip-text": (tf.CLIPTextModelWithProjection, tf.CLIPTextConfig(**CLIP, vocab_size=23, max_position_embeddings=12,
+                  projection_dim=6, eos_token_id=20, bos_token_id=21)),
+    "clip-text-trunk": (tf.CLIPTextModel, tf.CLIPTextConfig(**CLIP, vocab_size=23, max_position_embeddings=12, eos_token_id=2)),
     "whisper": (tf.WhisperForConditionalGeneration, tf.WhisperConfig(**WHISPER, activation_function="relu")),
+    "whisper-classes": (tf.WhisperForAudioClassification, tf.WhisperConfig(**WHISPER, num_labels=3, classifier_proj_size=6)),
+    "ast": (tf.ASTForAudioClassification, tf.ASTConfig(hidden_size=16, intermediate_size=24, num_hidden_layers=2,
+            num_attention_heads=2, patch_size=4, frequency_stride=3, time_stride=2, max_length=11, num_mel_bins=12, num_labels=3)),
     "decision-transformer": (tf.DecisionTransformerModel, tf.DecisionTransformerConfig(state_dim=3, act_dim=2,
                              hidden_size=16, n_head=2, n_layer=1, n_positions=40, max_ep_len=20, action_tanh=False,
                              activation_function="gelu_new")),
@@ -120,6 +133,13 @@ def inputs(config):
     kind = config.model_type
     if kind in DECODERS:
         return dict(input_ids=ids(2, 11))
+    if kind == "audio-spectrogram-transformer":
+        return dict(input_values=torch.randn(2, config.max_length, config.num_mel_bins))
+    if kind == "clip_text_model":
+        given = ids(2, 9)
+        # The token that is read: of eos_token_id, or, if that is 2, of the highest id. One text has another after it.
+        given[0, 5], given[1, 8], given[0, 7] = (20, 20, 20) if config.eos_token_id == 20 else (22, 22, 22)
+        return dict(input_ids=given)
     if kind == "modernbert":
         return dict(input_ids=ids(2, 11), attention_mask=torch.tensor([[1] * 11, [1] * 7 + [0] * 4]))
     if kind in ("bert", "roberta", "xlm-roberta", "distilbert"):
@@ -134,7 +154,8 @@ def inputs(config):
             return dict(input_ids=ids(2, 15), attention_mask=mask)
         return dict(input_ids=ids(2, 15), attention_mask=mask, decoder_input_ids=ids(2, 13))
     if kind == "whisper":
-        return dict(input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions), decoder_input_ids=ids(2, 6))
+        return dict(input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions), decoder_input_ids=ids(2, 6)) if config.num_labels != 3 else dict(
+            input_features=torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions))
     if kind == "decision_transformer":
         mask = torch.tensor([[1] * 5, [0] * 2 + [1] * 3])
         real = lambda width: torch.randn(2, 5, width)
@@ -162,7 +183,10 @@ def make(name, folder):
         (folder / "model.safetensors").unlink()
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     io = {f"in.{key}": value for key, value in given.items()}
-    for key in ("logits", "last_hidden_state", "encoder_last_hidden_state", "action_preds", "return_preds", "state_preds"):
+    if config.model_type == "clip_vision_model":
+        said.last_hidden_state = None # before the norm that smalti's states come from
+    vectors = ("image_embeds", "text_embeds", "pooler_output") if config.model_type.startswith("clip") else ()
+    for key in vectors + ("logits", "last_hidden_state", "encoder_last_hidden_state", "action_preds", "return_preds", "state_preds"):
         if key in said and said[key] is not None:
             io[f"out.{key}"] = said[key]
     save_file({key: value.contiguous() for key, value in io.items()}, folder / "io.safetensors")

@@ -49,6 +49,15 @@ fn modules_of_sentence_encoders() {
 }
 
 #[test]
+fn spectrograms_of_clips() {
+    let valid = [
+        r#"{"feature_extractor_type": "ASTFeatureExtractor", "max_length": 11, "num_mel_bins": 12, "mean": -3.0, "std": 2.5}"#,
+        r#"{"max_length": 11, "num_mel_bins": 12, "do_normalize": false, "padding_value": 0.0, "sampling_rate": 16000}"#,
+    ];
+    beside("ast", "preprocessor_config.json", &valid, &[]);
+}
+
+#[test]
 fn settings_of_generation() {
     let valid =
         [r#"{"eos_token_id": [3, 4], "repetition_penalty": 1.0, "suppress_tokens": [], "top_p": 0.9}"#];

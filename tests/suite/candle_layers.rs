@@ -2,7 +2,7 @@
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use candle_nn::{Linear, Module, Optimizer, ParamsAdamW, linear, ops as nn, rotary_emb::rope_slow};
-use smalti::data::{Sample, Stream, Target, collate};
+use smalti::data::{Pooling, Sample, Stream, Target, collate};
 use smalti::head::{Classify, HeadSpec};
 use smalti::model::{
     AttentionConfig, CandleLayer, CustomLayers, Layer, Model, ModelConfig, ModelError, Params,
@@ -163,7 +163,10 @@ fn task() -> TaskSpec {
         name: String::new(),
         inputs: vec![(Stream::Main, vec![slice])],
         rules: vec![("slice".into(), "slice".into(), Rule::ALL)],
-        heads: vec![HeadSpec { pool: true, ..HeadSpec::new("class", "slice", Classify::numbered(3)) }],
+        heads: vec![HeadSpec {
+            pool: Pooling::Mean,
+            ..HeadSpec::new("class", "slice", Classify::numbered(3))
+        }],
         loss_weight: 1.0,
         shares: vec![],
     }

@@ -2,7 +2,7 @@
 #![allow(clippy::single_range_in_vec_init, reason = "one document is a range of rows")]
 
 use candle_core::Device;
-use smalti::data::{Batch, Output, Sample, Stream, Target, collate};
+use smalti::data::{Batch, Output, Pooling, Sample, Stream, Target, collate};
 use smalti::head::{Classify, FitData, Generate, HeadKind, HeadSpec, Regress, Represent, Tag, TagSettings};
 use smalti::model::ModelConfig;
 use smalti::model::{AttentionConfig, HeadConfig, Model};
@@ -39,7 +39,7 @@ fn task(name: &str) -> TaskSpec {
         rules: pairs.concat().into_iter().map(|(q, k)| (q.into(), k.into(), Rule::causal())).collect(),
         heads: vec![
             HeadSpec { weight: 0.5, ..HeadSpec::new("class", "class", Classify::numbered(3)) },
-            HeadSpec { pool: true, ..HeadSpec::new("mean", "word", Regress::new(2, false)) },
+            HeadSpec { pool: Pooling::Mean, ..HeadSpec::new("mean", "word", Regress::new(2, false)) },
             HeadSpec::new("tags", "word", tags.unwrap()),
             HeadSpec::new("next", "word", Generate::new(9)),
             HeadSpec { weight: 0.0, ..HeadSpec::new("untrained", "word", Regress::new(1, true)) },

@@ -36,6 +36,14 @@ pub struct AudioConfig {
     /// patches of AST, Gong et al. 2021). `None` places them end to end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slice_hop: Option<usize>,
+    /// The number of bands in a token, of which a slice has several (AST: 16); `None` for one token of all bands. Frames
+    /// and bands that fill no whole token are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bands_per_slice: Option<usize>,
+    /// Bands from the start of a token to the start of the next; below `bands_per_slice`, tokens overlap. `None` places
+    /// them end to end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band_hop: Option<usize>,
     /// The maximal length of a clip, in slices: the size of the time axis.
     pub max_slices: usize,
     /// The mean of each band, or one for all, which is subtracted; [`fit_bands`](AudioConfig::fit_bands) measures it.
@@ -70,6 +78,8 @@ impl Default for AudioConfig {
             clip_frames: None,
             frames_per_slice: 4,
             slice_hop: None,
+            bands_per_slice: None,
+            band_hop: None,
             max_slices: 1024,
             band_mean: vec![],
             band_std: vec![],
@@ -94,6 +104,13 @@ impl AudioConfig {
         if !(1..=self.frames_per_slice).contains(&self.hop()) {
             let (hop, frames) = (self.hop(), self.frames_per_slice);
             return Err(format!("slice_hop is {hop}; it must be 1 to frames_per_slice, {frames}"));
+        }
+        let (bands, all) = (self.bands_per_slice, self.mel.n_mels);
+        if let Some(bands) = bands.filter(|bands| !(1..=all).contains(bands)) {
+            return Err(format!("bands_per_slice is {bands}; it must be 1 to mel.n_mels, {all}"));
+        }
+        if let Some(hop) = self.band_hop.filter(|hop| !(1..=bands.unwrap_or(0)).contains(hop)) {
+            return Err(format!("band_hop is {hop}; it must be 1 to bands_per_slice, which must be set"));
         }
         if self.max_slices == 0 {
             return Err("max_slices is 0; it must be at least 1".into());
@@ -132,10 +149,13 @@ impl AudioConfig {
         self,
         clips: impl IntoIterator<Item = Result<Waveform, E>>,
     ) -> Result<Self, E> {
-        let n_mels = self.mel.n_mels;
-        let (plain, mut moments) =
-            (Self { band_mean: vec![], band_std: vec![], ..self }, Moments::new(n_mels));
-        let tokenizer = AudioTokenizer::new(plain.clone())?;
+        let mut plain = Self { band_mean: vec![], band_std: vec![], ..self.clone() };
+        if plain.bands_per_slice.take().is_some() {
+            // Slices of all bands, with those that are not whole.
+            (plain.band_hop, plain.max_slices) = (None, u32::MAX as usize);
+        }
+        let mut moments = Moments::new(self.mel.n_mels);
+        let tokenizer = AudioTokenizer::new(plain)?;
         for clip in clips {
             let tokens = tokenizer.encode(&clip?)?;
             let values = tokens.groups.iter().filter_map(|group| group.content.features()).flatten();
@@ -145,7 +165,7 @@ impl AudioConfig {
             tokenizer: AudioTokenizer::NAME,
             problem: "expected at least 1 clip to fit the bands to; found 0".into(),
         })?;
-        Ok(Self { band_mean, band_std, ..plain })
+        Ok(Self { band_mean, band_std, ..self })
     }
 
     /// Frames from the start of a slice to the start of the next.
@@ -159,9 +179,17 @@ impl AudioConfig {
         if let [one] = bands[..] { vec![one; self.mel.n_mels] } else { bands }
     }
 
-    /// The number of slices that begin in `frames`.
+    /// The number of slices of `frames`: those that begin there, or, if they are cut by bands, those that end there.
+    pub(crate) fn n_slices(&self, frames: usize) -> usize {
+        match self.bands_per_slice {
+            None => frames.div_ceil(self.hop()),
+            Some(_) => 1 + frames.saturating_sub(self.frames_per_slice) / self.hop(),
+        }
+    }
+
+    /// The number of slices of `frames`, at most `max_slices`.
     pub(crate) fn fit(&self, frames: usize) -> Result<usize, String> {
-        let (slices, most) = (frames.div_ceil(self.hop()), self.max_slices);
+        let (slices, most) = (self.n_slices(frames), self.max_slices);
         if slices > most {
             let each = self.hop();
             return Err(format!("{frames} frames make {slices} slices of {each}; max_slices is {most}"));

@@ -49,6 +49,12 @@ pub struct AudioSettings {
     /// Frames from the start of a slice to the start of the next, below `frames_per_slice` if slices overlap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub slice_hop: Option<usize>,
+    /// The number of bands in a token, of which a slice has several; frames and bands that fill no whole token are left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bands_per_slice: Option<usize>,
+    /// Bands from the start of a token to the start of the next, below `bands_per_slice` if tokens overlap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub band_hop: Option<usize>,
     /// The maximal length of a clip, in slices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_slices: Option<usize>,
@@ -79,6 +85,8 @@ impl Default for AudioSettings {
             clip_frames: None,
             frames_per_slice: None,
             slice_hop: None,
+            bands_per_slice: None,
+            band_hop: None,
             max_slices: None,
             band_mean: None,
             band_std: None,

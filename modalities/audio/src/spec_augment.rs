@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use smalti_contract::Group;
 
-    const SLICING: Slicing = Slicing { n_mels: 4, frames: 5, hop: 3 };
+    const SLICING: Slicing = Slicing { n_mels: 4, frames: 5, hop: 3, bands: 4, band_hop: 4 };
 
     /// A rising line in each band, in overlapping slices.
     fn tokens(frames: usize) -> Tokens {

@@ -67,6 +67,9 @@ impl AudioTokenizer {
         if config.clip_frames.is_some() {
             return config_error("clip_frames cuts a clip at a frame; remove it, or set clip_seconds");
         }
+        if config.bands_per_slice.is_some() {
+            return config_error("bands_per_slice cuts a slice into several tokens; remove it");
+        }
         if config.clip_seconds.is_none() && config.mel.depends_on_the_whole_clip() {
             return config_error(
                 "its logarithm is bounded by the loudest of the whole clip; set clip_seconds, so that clips end, or a \

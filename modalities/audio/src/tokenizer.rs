@@ -8,14 +8,16 @@ use crate::{AudioConfig, AudioSettings, MelSpectrogram, Waveform, read};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
 use smalti_contract::{
-    Content, ContentSpec, Group, KindSpec, RawInputs, TokenSpec, TokenizeError, Tokenizer, Tokens, Value,
-    Values,
+    Axis, Content, ContentSpec, Group, KindSpec, RawInputs, TokenSpec, TokenizeError, Tokenizer, Tokens,
+    Value, Values,
 };
 
 /// The audio tokenizer: slices of a log-mel spectrogram.
 ///
 /// A token of the single kind `slice` has `frames_per_slice · n_mels` features, frame by frame. Slice `i` begins at
-/// frame `i · slice_hop` and has order `i` and time `i`; there are no other positions.
+/// frame `i · slice_hop` and has order `i` and time `i`; there are no other positions. With `bands_per_slice`, a slice is
+/// several tokens, each with the features of some bands, band by band, and with two positions: its place among those
+/// of the slice, and that of the slice.
 pub struct AudioTokenizer {
     config: AudioConfig,
     pub(crate) mel: MelSpectrogram,
@@ -30,8 +32,15 @@ impl AudioTokenizer {
     }
 
     pub(crate) fn slicing(&self) -> Slicing {
-        let AudioConfig { mel, frames_per_slice, .. } = &self.config;
-        Slicing { n_mels: mel.n_mels, frames: *frames_per_slice, hop: self.config.hop() }
+        let AudioConfig { mel, frames_per_slice, bands_per_slice, band_hop, .. } = &self.config;
+        let bands = bands_per_slice.unwrap_or(mel.n_mels);
+        Slicing {
+            n_mels: mel.n_mels,
+            frames: *frames_per_slice,
+            hop: self.config.hop(),
+            bands,
+            band_hop: band_hop.unwrap_or(bands),
+        }
     }
 
     /// The number of samples of every clip, if clips have a fixed length.
@@ -62,7 +71,7 @@ impl AudioTokenizer {
         let n_mels = self.config.mel.n_mels;
         let kept = self.config.clip_frames.unwrap_or(self.mel.frames(samples.len()));
         let slices = self.config.fit(kept).map_err(|problem| {
-            let most = kept.div_ceil(self.config.hop());
+            let most = self.config.n_slices(kept);
             TokenizeError::Input(format!("{problem}: try max_slices={most} in training"))
         })?;
         let log_mel = self.mel.log_mel(samples);
@@ -84,13 +93,20 @@ impl AudioTokenizer {
     /// The tokens of frames, with slices numbered from `first` on.
     pub(crate) fn tokens(&self, frames: Vec<f32>, first: usize) -> Tokens {
         let (slicing, dim) = (self.slicing(), self.slicing().dim());
-        let values = slicing.cut(frames); // [slices, frames_per_slice * n_mels]
-        let places: Vec<u32> = (first..first + values.len() / dim).map(|slice| slice as u32).collect();
+        let values = slicing.cut(frames); // [slices, frames_per_slice * n_mels], or several tokens a slice
+        let each = slicing.tokens_per_slice();
+        let places = first * each..first * each + values.len() / dim;
+        let positions = match self.config.bands_per_slice {
+            None => vec![],
+            Some(_) => {
+                places.clone().flat_map(|place| [(place % each) as u32, (place / each) as u32]).collect()
+            }
+        };
         Tokens::new(vec![Group {
             content: Content::Features { values, dim },
-            positions: vec![],
-            order: places.clone(),
-            time: places,
+            positions,
+            time: places.clone().map(|place| (place / each) as u32).collect(),
+            order: places.map(|place| place as u32).collect(),
         }])
     }
 
@@ -145,13 +161,19 @@ impl Tokenizer for AudioTokenizer {
                 .fit(frames)
                 .map_err(|problem| config_error(format!("clip_frames is {frames}: {problem}")))?;
         }
-        let spec = TokenSpec::single(KindSpec {
-            name: "slice".into(),
-            content: ContentSpec::Features { dim: config.mel.n_mels * config.frames_per_slice },
-            axes: vec![],
-            time_steps: Some(config.max_slices),
-        });
-        Ok(Self { bands: config.bands(), config, mel, spec })
+        let mut tokenizer = Self { bands: config.bands(), config, mel, spec: TokenSpec { kinds: vec![] } };
+        let slicing = tokenizer.slicing();
+        let slices = tokenizer.config.max_slices;
+        let (axes, time_steps) = match tokenizer.config.bands_per_slice {
+            None => (vec![], Some(slices)),
+            Some(_) => {
+                let bands = Axis::new("band", slicing.tokens_per_slice());
+                (vec![bands, Axis::new("slice", slices)], None)
+            }
+        };
+        let content = ContentSpec::Features { dim: slicing.dim() };
+        tokenizer.spec = TokenSpec::single(KindSpec { name: "slice".into(), content, axes, time_steps });
+        Ok(tokenizer)
     }
 
     fn config(&self) -> &AudioConfig {
@@ -203,7 +225,7 @@ impl Tokenizer for AudioTokenizer {
     /// Masked features become the mean of the clip's features; ranges are uniform, and overlapping slices stay
     /// consistent. `tokens` must come from [`encode`](Tokenizer::encode).
     fn augment_tokens(&self, tokens: Tokens, seed: u64) -> Tokens {
-        self.config.augment.mask(tokens, self.slicing(), seed)
+        self.config.augment.mask(tokens, self.slicing().covered(), seed)
     }
 
     /// Encode a clip as slices.

@@ -23,6 +23,11 @@ impl AudioTokenizer {
     /// As of [`encode`](smalti_contract::Tokenizer::encode); a clip may be longer than a window.
     pub fn windows(&self, raw: &Waveform) -> Result<Windows<'_>, TokenizeError> {
         raw.check().map_err(TokenizeError::Input)?;
+        if self.config().bands_per_slice.is_some() {
+            let problem =
+                "bands_per_slice: expected none for windows of a clip, in which a slice is a token".into();
+            return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
+        }
         let whole = resampled_len(raw.samples.len(), raw.sampling_rate, self.config().sampling_rate);
         let window = self.window().map(|samples| self.mel.frames(samples));
         let (values, window) = match window.filter(|window| self.mel.frames(whole) > *window) {

@@ -190,6 +190,8 @@ fn every_key_of_a_configuration_is_a_setting() {
         clip_seconds: Some(1.0),
         clip_frames: Some(9),
         slice_hop: Some(2),
+        bands_per_slice: Some(8),
+        band_hop: Some(4),
         band_mean: vec![0.0],
         band_std: vec![1.0],
         ..AudioConfig::default()

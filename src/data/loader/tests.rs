@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::{HeadLayout, Lane, Stream, Target};
+use crate::data::{HeadLayout, Lane, Pooling, Stream, Target};
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::time::{Duration, Instant};
 
@@ -48,7 +48,7 @@ fn layout(task: &str) -> Layout {
         axes: vec![Axis::new("index", 100)],
         time_steps: None,
     };
-    let heads = vec![HeadLayout { name: String::new(), reads: 0, pool: false }];
+    let heads = vec![HeadLayout { name: String::new(), reads: 0, pool: Pooling::None }];
     Layout { task: task.into(), inputs: vec![(Stream::Main, vec![(0, kind)])], heads }
 }
 

@@ -78,7 +78,7 @@ impl Embedder {
         device: &Device,
     ) -> Result<Self> {
         let d = config.d_model;
-        let EmbeddingConfig { positions, stem, type_embedding, shared_time, scale, norm, offset } =
+        let EmbeddingConfig { positions, stem, bias, type_embedding, shared_time, scale, norm, offset } =
             &config.embedding;
         let learned = matches!(positions, Positions::Learned | Positions::Grid);
         let mut embeddings: Vec<KindEmbedding> = Vec::with_capacity(kinds.len());
@@ -111,7 +111,8 @@ impl Embedder {
                 ContentSpec::Features { dim } => {
                     // Features of variance 1 become embeddings of about the tables' size times the type's.
                     let std = 1.0 / (dim as f64).sqrt() * FEATURE_SCALE;
-                    ContentEmbedding::Map(Linear::new(scope.at("map"), dim, d, config.bias, std)?)
+                    let bias = bias.unwrap_or(config.bias);
+                    ContentEmbedding::Map(Linear::new(scope.at("map"), dim, d, bias, std)?)
                 }
             };
             let sizes: Vec<usize> = kind.axes.iter().map(|axis| axis.size).collect();

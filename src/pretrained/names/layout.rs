@@ -45,6 +45,10 @@ pub enum Layout {
     FirstHalf,
     /// `[1, n, d]`, a table of positions that is interpolated to another grid. It is written as interpolated.
     Grid(Grid),
+    /// `[n, d]`, such a table of positions.
+    FlatGrid(Grid),
+    /// `[d]` for `[1, d]`.
+    Vector,
     /// `[1, …, 1, n, d]` for `[n, d]`, with `dims` dimensions in all.
     Boxed {
         /// Number of dimensions of the published tensor.
@@ -78,6 +82,8 @@ impl Layout {
                 x.narrow(1, 0, half)?.contiguous()
             }
             (Layout::Grid(grid), 3) => grid.resize(&x.flatten_to(1)?),
+            (Layout::FlatGrid(grid), 2) => grid.resize(x),
+            (Layout::Vector, 1) => x.unsqueeze(0),
             (Layout::Boxed { dims }, rank) if dims == rank => {
                 x.reshape((x.elem_count() / x.dim(rank - 1)?.max(1), x.dim(rank - 1)?))
             }
@@ -88,7 +94,8 @@ impl Layout {
     /// A parameter in the layout of the published tensor.
     pub(super) fn to_theirs(self, x: &Tensor) -> Result<Tensor> {
         match self {
-            Layout::Same | Layout::Rows { .. } => Ok(x.clone()),
+            Layout::Same | Layout::Rows { .. } | Layout::FlatGrid(_) => Ok(x.clone()),
+            Layout::Vector => x.squeeze(0),
             Layout::FirstRow => x.unsqueeze(0),
             Layout::Transposed => x.t()?.contiguous(),
             Layout::MinusOne => x - 1.0,
@@ -130,6 +137,8 @@ impl Layout {
             (Layout::Grid(grid), [_, d]) => vec![1, grid.before + grid.from.iter().product::<usize>(), *d],
             (Layout::Rows { of, .. }, [_, d]) => vec![of, *d],
             (Layout::FirstHalf, [n, d]) => vec![*n, 2 * d],
+            (Layout::FlatGrid(grid), [_, d]) => vec![grid.before + grid.from.iter().product::<usize>(), *d],
+            (Layout::Vector, [_, d]) => vec![*d],
             _ => ours.to_vec(),
         }
     }

@@ -107,3 +107,51 @@ fn tensors_that_do_not_fit_are_named() {
     let other = error(&|t| _ = t.insert("lm_head.weight".into(), numbers(&[4, 2, 4])));
     assert!(other.contains("expected lm_head.weight to equal conv1.weight"), "{other}");
 }
+
+#[test]
+fn the_mean_of_two_layers_is_one_layer_of_both_inputs() {
+    let mut map = NameMap::default();
+    map.mean_of_maps("head", &["one", "other"]);
+    let numbers = |values: &[f32], shape: &[usize]| Tensor::from_slice(values, shape, &Device::Cpu).unwrap();
+    let published: Tensors = [
+        ("one.weight", numbers(&[2.0, 4.0], &[1, 2])),
+        ("one.bias", numbers(&[1.0], &[1])),
+        ("other.weight", numbers(&[6.0, 8.0], &[1, 2])),
+        ("other.bias", numbers(&[4.0], &[1])),
+    ]
+    .map(|(name, tensor)| (name.to_string(), tensor))
+    .into();
+    let expected = BTreeMap::from([("head.weight".into(), vec![1, 4]), ("head.bias".into(), vec![1])]);
+    let (mut ours, unread, _) = map.import("x", &published, &expected).unwrap();
+    assert_eq!(values(&ours["head.weight"]), [1.0, 2.0, 3.0, 4.0]);
+    assert_eq!(values(&ours["head.bias"]), [2.5]);
+    let exported = map.export(&ours, &unread).unwrap();
+    assert!(published.iter().all(|(name, tensor)| values(tensor) == values(&exported[name])));
+    // A bias that has changed moves both.
+    ours.insert("head.bias".into(), numbers(&[3.5], &[1]));
+    let exported = map.export(&ours, &unread).unwrap();
+    assert_eq!([values(&exported["one.bias"]), values(&exported["other.bias"])], [[2.0], [5.0]]);
+    let short = BTreeMap::from([("head.weight".into(), vec![1, 2]), ("head.bias".into(), vec![1])]);
+    let error = map.import("x", &published, &short).unwrap_err().to_string();
+    assert!(error.contains("one.weight and other.weight are [[1, 2], [1, 2]]"), "{error}");
+    let missing = Tensors::from([("one.weight".into(), published["one.weight"].clone())]);
+    assert!(map.import("x", &missing, &expected).unwrap_err().to_string().contains("other.bias is missing"));
+}
+
+#[test]
+fn columns_that_are_not_read_are_zeros_in_an_export() {
+    let mut map = NameMap::default();
+    map.maps(&["head"], &["classifier"], true, Layout::FirstHalf);
+    map.rows(&["class"], &["class_embedding"], Layout::Vector);
+    let number = |shape: &[usize]| numbers(shape);
+    let ours: Tensors =
+        [("head.weight", number(&[1, 2])), ("head.bias", number(&[1])), ("class", number(&[1, 3]))]
+            .map(|(name, tensor)| (name.to_string(), tensor))
+            .into();
+    let exported = map.export(&ours, &Tensors::new()).unwrap();
+    assert_eq!(values(&exported["classifier.weight"]), [0.0, 1.0, 0.0, 0.0]);
+    assert_eq!(exported["class_embedding"].dims(), [3]);
+    let expected = ours.iter().map(|(name, x)| (name.clone(), x.dims().to_vec())).collect();
+    let (again, ..) = map.import("x", &exported, &expected).unwrap();
+    assert!(ours.iter().all(|(name, x)| values(x) == values(&again[name])));
+}

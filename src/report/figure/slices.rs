@@ -40,6 +40,9 @@ pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene>
         return None;
     }
     let config: AudioConfig = serde_json::from_value(tokenizer.config_json().ok()?).ok()?;
+    if config.bands_per_slice.is_some() {
+        return None;
+    }
     let values = tokens.groups.first()?.content.features()?;
     let (frames, bands) = (config.frames_per_slice, config.mel.n_mels);
     let sliced = Sliced {

@@ -6,7 +6,7 @@ use crate::head::TargetContext;
 use crate::sample::compose::{GetField, Purpose};
 use crate::sample::composition::ReadSite;
 use crate::sample::part::{Part, Role, ids};
-use smalti_contract::{Content, TokenizeError, Value};
+use smalti_contract::{Content, Group, TokenizeError, Value};
 
 impl SampleBuilder<'_> {
     /// Adds the target of an output that reads a class token, pooled inputs, the tokens of an input or codes.
@@ -18,9 +18,16 @@ impl SampleBuilder<'_> {
         let output = &self.composition.outputs[number];
         let places = match output.site {
             ReadSite::ClassToken { .. } => self.class_tokens[number].into_iter().collect(),
+            ReadSite::ClassTokenAndMean { .. } => {
+                self.class_tokens[number].into_iter().chain(self.input_orders()).collect()
+            }
+            // The registers follow the class token.
+            ReadSite::ClassTokenAndRegisters { .. } | ReadSite::LearnedMean { .. } => self.class_tokens
+                [number]
+                .map_or(vec![], |class| (class..=class + output.registers as u32).collect()),
             ReadSite::Mean => self.input_orders(),
             ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),
-            ReadSite::LastToken => self.input_orders().into_iter().max().into_iter().collect(),
+            ReadSite::LastToken => output.last(self.input_groups()).into_iter().collect(),
             ReadSite::InputTokens { part } => self.orders[part].clone(),
             ReadSite::OwnTokens { .. } => return Ok(()),
             ReadSite::Codes { part, .. } => {
@@ -86,6 +93,15 @@ impl SampleBuilder<'_> {
         };
         self.outputs.push(Output { head: number, places: None, target });
         Ok(())
+    }
+
+    /// The tokens of all inputs in the main stream.
+    fn input_groups(&self) -> impl Iterator<Item = &Group> + Clone {
+        let parts = self.composition.parts.iter().zip(&self.composition.first_kinds);
+        let read = parts.filter(|(part, _)| part.role == Role::Input && part.stream == Stream::Main);
+        read.flat_map(move |(part, &first)| {
+            (first..first + part.kinds.len()).map(move |kind| self.main.group(kind))
+        })
     }
 
     /// The places of all inputs' tokens in the main stream.

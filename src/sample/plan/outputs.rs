@@ -2,11 +2,11 @@
 
 use super::{Plan, PlannedOutput, PlannedPart, fields, refuse};
 use crate::data::Stream;
-use crate::head::{HeadError, HeadInput};
+use crate::head::{Dense, HeadError, HeadInput, Hidden};
 use crate::registry::Modalities;
 use crate::sample::OpenError;
 use crate::sample::part::Role;
-use crate::sample::settings::OutputSettings;
+use crate::sample::settings::{OutputSettings, Pool};
 use serde_json::{Map, Value};
 
 /// The default modality of a predicted series.
@@ -182,6 +182,23 @@ fn check(
         let problem =
             "expected windows = true with this setting; a value of its own has an end token anyway".into();
         return refuse(".append_eos", problem);
+    }
+    if let Some(Hidden::Layer(Dense { width: 0, .. })) = output.hidden {
+        return refuse(".hidden.width", "expected 1 or more; found 0".into());
+    }
+    match output.pool {
+        Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean)
+            if head_input == HeadInput::PooledState =>
+        {
+            let problem =
+                format!("expected class_token, mean, first or last, one of which head {head} reads");
+            return refuse(".pool", problem);
+        }
+        Some(Pool::ClassTokenAndRegisters) if output.register_tokens == 0 => {
+            let problem = "expected 1 or more for pool = class_token_and_registers; found 0".into();
+            return refuse(".register_tokens", problem);
+        }
+        _ => {}
     }
     let unused = [
         (".field", output.field.is_some()),

@@ -140,3 +140,23 @@ fn imports_name_what_is_missing_or_unknown() {
         &["run holds a run already", "choose another --out"],
     );
 }
+
+#[test]
+fn a_choice_between_two_models_needs_a_checkpoint_of_both() {
+    let read = |name: &str| std::fs::read(format!("tests/checkpoints/clip-text/{name}")).unwrap();
+    let both = br#"{"model_type": "clip", "projection_dim": 6, "text_config": {}, "vision_config": {}}"#;
+    let place = Place::new(&[
+        ("text/config.json", &read("config.json")),
+        ("text/model.safetensors", &read("model.safetensors")),
+        ("both/config.json", both),
+        ("both/model.safetensors", &read("model.safetensors")),
+    ]);
+    place.fails(
+        "import text --tower text --out run",
+        &["expected a checkpoint of two models", "clip_text_model"],
+    );
+    place.fails("import both --out run", &["it holds two models", "--tower image or with --tower text"]);
+    assert!(!place.path("run").exists());
+    place.works("import text --out run");
+    place.works("embed run --text 20");
+}

@@ -257,13 +257,13 @@ fn a_head_of_a_class_token_is_exported_beside_a_mean_that_it_does_not_read() {
         assert_eq!(weight.dims(), [10, 32]);
         let half = weight.narrow(1, 16, 16).unwrap().to_vec2::<f32>().unwrap();
         assert!(half.concat().iter().all(|x| *x == 0.0), "{checkpoint}");
-        // Without zeros there, it is another head.
+        // Without zeros there, the head reads the mean.
         let mut other = names.clone();
         other.insert(
             "classifier.weight".into(),
             Tensor::ones((10, 32), candle_core::DType::F32, &Device::Cpu).unwrap(),
         );
         candle_core::safetensors::save(&other, at("out/model.safetensors")).unwrap();
-        assert!(error(&at("out")).contains("classifier.weight: expected zeros"), "{checkpoint}");
+        pretrained::open(&at("out")).unwrap();
     }
 }

@@ -153,3 +153,36 @@ fn the_mean_of_an_image_is_of_all_its_tokens() {
         assert!(worst < 1e-5, "{name}: off by {worst}");
     }
 }
+
+/// The probabilities of the classes of an image of 12×10 pixels, of `Dinov2ForImageClassification` with `BitImageProcessor` and
+/// of `DeiTForImageClassificationWithTeacher` with `DeiTImageProcessor` of transformers 4.57.6.
+#[test]
+fn raw_images_have_the_classes_of_transformers() {
+    let mean = json!([0.485, 0.456, 0.406]);
+    let std = json!([0.229, 0.224, 0.225]);
+    for (name, preprocessor, expected) in [
+        (
+            "dinov2-classes",
+            json!({ "image_processor_type": "BitImageProcessor", "size": { "shortest_edge": 9 }, "crop_size": 8,
+                    "image_mean": mean, "image_std": std }),
+            [0.067_226, 0.115_949, 0.816_825],
+        ),
+        (
+            "deit-teacher",
+            json!({ "image_processor_type": "DeiTImageProcessor", "size": { "height": 9, "width": 9 }, "crop_size": 8 }),
+            [0.562_812, 0.186_288, 0.250_9],
+        ),
+    ] {
+        let place = copied(name);
+        prepare(place.path(), preprocessor);
+        let model = pretrained::open(place.path()).unwrap();
+        let pixels = (0..12 * 10 * 3).map(|i| (i * 37 % 251) as u8).collect();
+        let picture = Value::Array(Array { shape: vec![12, 10, 3], numbers: Numbers::U8(pixels) });
+        let batch = batch(&model, vec![sample(&model, 0, &[("image", picture)])]);
+        let logits: Vec<Vec<f32>> = model.model.outputs(&batch).unwrap().remove(0).to_vec2().unwrap();
+        let total: f32 = logits[0].iter().map(|x| x.exp()).sum();
+        for (logit, expected) in logits[0].iter().zip(expected) {
+            assert!((logit.exp() / total - expected).abs() < 1e-4, "{name}: {logits:?}");
+        }
+    }
+}

@@ -1,6 +1,8 @@
 //! Published checkpoints: outputs, generation, import and export.
 
 mod beside;
+mod clip;
+mod clips;
 mod errors;
 mod export;
 mod generation;

@@ -10,6 +10,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 const TOLERANCE: f32 = 1e-4;
+/// The vectors of CLIP, with and without a projection.
+const VECTORS: [&str; 3] = ["out.image_embeds", "out.text_embeds", "out.pooler_output"];
 
 /// A checkpoint's reference inputs and outputs.
 struct Reference(HashMap<String, Tensor>);
@@ -78,6 +80,7 @@ fn check(name: &str, folder: &Path) {
     let has = |name: &str| part(&model, name).is_some();
     match () {
         () if has("image") => images(name, &model, &io),
+        () if has("audio") && io.has("in.input_values") => spectrograms(name, &model, &io),
         () if has("audio") => clips(name, &model, &io),
         () if has("observations") => trajectories(name, &model, &io),
         () if has("source") => answers(name, &model, &io),
@@ -112,6 +115,14 @@ fn texts(name: &str, model: &Pretrained, io: &Reference) {
     let text = part(model, "text").unwrap();
     let (ids, kept) = (io.ids("in.input_ids"), io.kept("in.input_ids"));
     let segments = if io.has("in.token_type_ids") { io.ids("in.token_type_ids") } else { ids.clone() };
+    // Vectors of CLIP's texts.
+    for key in VECTORS.into_iter().filter(|key| io.has(key)) {
+        let text = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        let samples = ids.iter().enumerate();
+        let samples = samples.map(|(id, ids)| sample(model, id, &[("text", Value::Text(text(ids)))]));
+        let vectors = model.model.outputs(&batch(model, samples.collect())).unwrap().remove(0);
+        compare(&format!("{name} {key}"), &vectors, &flat(&io.rows(key), &vec![vec![0]; ids.len()]));
+    }
     let documents = ids.iter().zip(&segments).zip(&kept).enumerate();
     let documents = documents.map(|(id, ((ids, segments), kept))| {
         document(id, vec![(Stream::Main, tokens_in(text, &pick(ids, kept), &pick(segments, kept)))])
@@ -182,6 +193,10 @@ fn images(name: &str, model: &Pretrained, io: &Reference) {
         let logits = model.model.outputs(&batch).unwrap().remove(0);
         compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &vec![vec![0]; n]));
     }
+    for key in VECTORS.into_iter().filter(|key| io.has(key)) {
+        let vectors = model.model.outputs(&batch).unwrap().remove(0);
+        compare(&format!("{name} {key}"), &vectors, &flat(&io.rows(key), &vec![vec![0]; n]));
+    }
     if io.has("out.last_hidden_state") {
         // Published: the class token, registers, patches; here patches come first.
         let hidden = model.model.forward(&batch, None).unwrap().into_tensor();
@@ -201,12 +216,21 @@ fn clips(name: &str, model: &Pretrained, io: &Reference) {
     let frames = io.0["in.input_features"].transpose(1, 2).unwrap().contiguous().unwrap();
     let (n, length, bands) = frames.dims3().unwrap();
     let frames: Vec<Vec<f32>> = frames.reshape((n, length * bands)).unwrap().to_vec2().unwrap();
-    let written = io.ids("in.decoder_input_ids");
-    let documents = frames.into_iter().zip(&written).enumerate().map(|(id, (values, written))| {
+    let slices = |values: Vec<f32>| {
         let mut group = Group::sequence(Content::Features { values, dim: 2 * bands });
         group.positions.clear();
-        document(id, pair(model, Tokens::new(vec![group]), written))
-    });
+        Tokens::new(vec![group])
+    };
+    if !io.has("in.decoder_input_ids") {
+        let documents = frames.into_iter().enumerate();
+        let documents = documents.map(|(id, values)| document(id, vec![(Stream::Main, slices(values))]));
+        let logits = model.model.outputs(&batch(model, documents.collect())).unwrap().remove(0);
+        return compare(&format!("{name} logits"), &logits, &flat(&io.rows("out.logits"), &vec![vec![0]; n]));
+    }
+    let written = io.ids("in.decoder_input_ids");
+    let documents = frames.into_iter().zip(&written).enumerate();
+    let documents =
+        documents.map(|(id, (values, written))| document(id, pair(model, slices(values), written)));
     let batch = batch(model, documents.collect());
     let all = |rows: usize| vec![(0..rows).collect::<Vec<usize>>(); n];
     let logits = model.model.outputs(&batch).unwrap().remove(0);
@@ -214,6 +238,31 @@ fn clips(name: &str, model: &Pretrained, io: &Reference) {
     let encoded = model.model.encoded(&batch).unwrap().unwrap();
     let expected = flat(&io.rows("out.encoder_last_hidden_state"), &all(length / 2));
     compare(&format!("{name} encoder"), &encoded, &expected);
+}
+
+/// Spectrograms in patches, whose positions the sample of a clip has.
+fn spectrograms(name: &str, model: &Pretrained, io: &Reference) {
+    let like = sample(model, 0, &[("path", super::clips::clip(2000))]);
+    let [patch, rows, columns] = [4, 3, 2]; // patch_size, frequency_stride, time_stride
+    let group = &like.inputs[0].1.groups[0];
+    let corners: Vec<[usize; 2]> = (0..group.len())
+        .map(|i| [rows * group.positions[2 * i] as usize, columns * group.positions[2 * i + 1] as usize])
+        .collect();
+    assert_eq!(corners.len(), 12, "3 patches of bands and 4 of frames");
+    let samples = io.rows("in.input_values").into_iter().map(|frames| {
+        let of = |[band, frame]: [usize; 2]| {
+            let frames = &frames[frame..frame + patch];
+            (band..band + patch).flat_map(move |band| frames.iter().map(move |frame| frame[band]))
+        };
+        let values = corners.iter().flat_map(|&corner| of(corner)).collect();
+        let mut sample = like.clone();
+        sample.inputs[0].1.groups[0].content = Content::Features { values, dim: patch * patch };
+        sample
+    });
+    let batch = batch(model, samples.collect());
+    let logits = model.model.outputs(&batch).unwrap().remove(0);
+    let expected = io.rows("out.logits");
+    compare(&format!("{name} logits"), &logits, &flat(&expected, &vec![vec![0]; expected.len()]));
 }
 
 fn trajectories(name: &str, model: &Pretrained, io: &Reference) {
