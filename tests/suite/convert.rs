@@ -49,7 +49,7 @@ fn corrupt_rows_are_left_out_and_named() {
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(out.contains("corrupt: ") && out.contains("cut.bmp, field file: "), "{out}");
     assert!(err.contains("1 of 2 rows cannot be converted and are left out"), "{err}");
-    assert!(fs::exists(place.path().join("out/000000.tar")).unwrap());
+    assert!(fs::exists(place.path().join("out/train-000000.tar")).unwrap());
 }
 
 #[test]
@@ -82,6 +82,9 @@ fn wrong_arguments_are_refused() {
     refused(1, &["--to", "parquet"], "other settings: format was \"webdataset\" and is \"parquet\"");
     refused(1, &["--fields", "n"], "other settings: fields was null and is [\"n\"]");
     printed(&["data", "convert", &words, &dest, "--to", "parquet", "--overwrite"]);
-    assert!(!fs::exists(place.path().join("out/000000.tar")).unwrap(), "the earlier shards are removed");
-    assert!(fs::exists(place.path().join("out/data/00000-of-00001.parquet")).unwrap());
+    assert!(
+        !fs::exists(place.path().join("out/train-000000.tar")).unwrap(),
+        "the earlier shards are removed"
+    );
+    assert!(fs::exists(place.path().join("out/data/train-00000-of-00001.parquet")).unwrap());
 }
