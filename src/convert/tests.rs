@@ -190,7 +190,7 @@ fn episodes_return_with_their_steps() {
         for (field, of_source) in texts.iter().zip(["end", "task"]) {
             assert_eq!(values(&*table, field), column(&rows, of_source), "{name}: {field}");
         }
-        assert_eq!(table.skipped(), [], "{name}");
+        assert!(table.skipped().is_empty(), "{name}: {:?}", table.skipped());
     }
 }
 
@@ -219,7 +219,8 @@ fn shards_of_a_table_without_splits_are_named_train() {
         let dest = folder.path().join(path.len().to_string());
         assert_eq!(converted(&rows, &dest, &options).shards[0].path, path);
         let table = reread(&dest);
-        assert_eq!((values(&*table, "split"), table.skipped()), (vec!["train".into()], &[][..]));
+        assert_eq!(values(&*table, "split"), ["train".into()]);
+        assert!(table.skipped().is_empty(), "{:?}", table.skipped());
     }
 }
 
