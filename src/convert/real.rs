@@ -3,6 +3,8 @@
 use super::*;
 use crate::data::testing::real;
 use crate::table::{Source, SourceRegistry};
+#[cfg(feature = "trajectory")]
+use smalti_contract::Value;
 use std::sync::Arc;
 use tempfile::TempDir;
 
@@ -32,6 +34,38 @@ fn sets_of_images_and_clips_are_converted_to_both_formats() {
             assert!(converted(&*table, &options) > 0, "{location} {format:?}");
         }
     }
+}
+
+#[cfg(feature = "trajectory")]
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn logs_return_with_their_steps() {
+    let folder = TempDir::new().unwrap();
+    let never = AtomicBool::new(false);
+    for (location, format) in [
+        ("layouts/lerobot-v3", Format::Parquet),
+        ("layouts/lerobot-v3", Format::Webdataset),
+        ("layouts/rlds", Format::Parquet),
+    ] {
+        let source = of(&real(location));
+        let dest = folder.path().join(format!("{}-{format:?}", location.replace('/', "-")));
+        let options = Options { format, ..Options::default() };
+        let outcome = convert(&*source, location, &dest, &options, &never, &mut |_, _| {}).unwrap();
+        assert_eq!(outcome.corrupt, [], "{location}");
+        let table = of(dest.to_str().unwrap());
+        let rows: Vec<usize> = (0..source.len()).filter(|row| is_first_split(&*source, *row)).collect();
+        for (at, row) in rows.into_iter().enumerate() {
+            for field in ["observations", "actions"] {
+                assert_eq!(table.value(at, field).unwrap(), source.value(row, field).unwrap(), "{location}");
+            }
+        }
+    }
+}
+
+/// Whether a row is of the split whose shards come first by name.
+#[cfg(feature = "trajectory")]
+fn is_first_split(table: &dyn Table, row: usize) -> bool {
+    table.value(row, SPLIT).map_or(true, |split| split == Value::Text("train".into()))
 }
 
 #[cfg(feature = "audio")]

@@ -41,6 +41,33 @@ fn a_log_becomes_parquet() {
 }
 
 #[test]
+fn a_converted_log_trains() {
+    let place = folder(&[]);
+    let (file, tars) = (at(&place, "log.parquet"), at(&place, "tars"));
+    for dest in [&file, &tars] {
+        printed(&[
+            "data",
+            "convert",
+            "builtin:cartpole-mixed.npz",
+            dest,
+            "--to",
+            if dest == &file { "parquet" } else { "webdataset" },
+        ]);
+        let source = format!("data.source={dest}");
+        let out = format!("{dest}-run");
+        printed(
+            &[
+                &["train", "trajectory", "--out", &out][..],
+                &["--set", &source, "--set", "train.max_steps=1", "--set", "train.eval_samples=8"],
+                &["--set", "model.d_model=8", "--set", "model.n_layers=1", "--set", "train.batch_size=2"],
+            ]
+            .concat(),
+        );
+    }
+    assert!(!printed(&["data", "check", &tars]).contains("skipped"), "convert.json is known");
+}
+
+#[test]
 fn corrupt_rows_are_left_out_and_named() {
     let place = folder(&[("images/cat/good.bmp", &bmp()), ("images/dog/cut.bmp", &bmp()[..50])]);
     let (source, dest) = (at(&place, "images"), at(&place, "out"));
