@@ -95,7 +95,7 @@ impl FileFields {
                 let mut column = column.clone();
                 column.path.push(number);
                 let known = [&feature[child.name()], &feature["feature"][child.name()]];
-                let feature = known.into_iter().find(|json| !json.is_null()).unwrap_or(&Json::Null, &[]);
+                let feature = known.into_iter().find(|json| !json.is_null()).unwrap_or(&Json::Null);
                 self.add(format!("{name}.{}", child.name()), child, feature, column);
             }
             return;
