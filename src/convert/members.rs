@@ -70,7 +70,9 @@ impl Members {
                         "a series of files has no place in WebDataset; choose Parquet, or other fields";
                     return Err(ConvertError::field(&field.name, problem));
                 }
-                Kind::Series(step) if is_numeric(step) => Place::Series(ending(&field.name)),
+                Kind::Series(step) if is_numeric(step) && !field.is_ragged => {
+                    Place::Series(ending(&field.name))
+                }
                 kind if is_numeric(kind) && (field.most_numbers > MAX_IN_JSON || field.has_nan) => match kind
                 {
                     Kind::Number => Place::Json(key(&field.name)),

@@ -12,9 +12,9 @@
 //! | --- | --- | --- |
 //! | the first class | `cls`: its number; the names are in `classes.txt` beside the shards | `cls` |
 //! | the text `text` or `txt` | `txt` | `txt` |
-//! | other texts, numbers, arrays of up to 256 numbers, series of texts | the key `NAME` in `json` | `json.NAME` |
+//! | other texts, numbers, arrays of up to 256 numbers, other series | the key `NAME` in `json` | `json.NAME` |
 //! | longer arrays, and those with NaN | `NAME.npy` | `NAME.npy` |
-//! | series of numbers or arrays | `NAME.series.npy`, the first axis being that of the steps | `NAME`, a series |
+//! | series of numbers, or of arrays of one shape | `NAME.series.npy`, the first axis being that of the steps | `NAME`, a series |
 //! | files, if they are one field | `png` (the ending of the file) | `png` |
 //! | files of several fields | `NAME.png` | `NAME.png` |
 //!

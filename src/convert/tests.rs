@@ -195,6 +195,17 @@ fn episodes_return_with_their_steps() {
 }
 
 #[test]
+fn series_of_arrays_of_different_shapes_return() {
+    let folder = TempDir::new().unwrap();
+    let ragged = |n: f32| Value::Series(vec![Value::vector([n, 2.0]), Value::vector([3.0])]);
+    let rows = [Row::from([("x", ragged(1.0))]), Row::from([("x", ragged(5.0))])];
+    converted(&rows, &folder.path().join("tars"), &Options::default());
+    converted(&rows, &folder.path().join("x.parquet"), &parquet());
+    assert_eq!(values(&*reread(&folder.path().join("tars")), "json.x"), column(&rows, "x"));
+    assert_eq!(values(&*reread(&folder.path().join("x.parquet")), "x"), column(&rows, "x"));
+}
+
+#[test]
 fn series_of_files_return_from_parquet() {
     let folder = TempDir::new().unwrap();
     let frames =
