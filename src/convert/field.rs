@@ -60,8 +60,8 @@ pub(super) fn fields(
 
 /// A field; `None` if no row has a value.
 fn field(table: &dyn Table, name: &str, rows: &[u32]) -> Result<Option<Field>, ConvertError> {
-    let (most_numbers, has_nan, is_ragged) = (0, false, false);
-    let mut field = Field { name: name.into(), kind: Kind::Text, most_numbers, has_nan, is_ragged };
+    let mut field =
+        Field { name: name.into(), kind: Kind::Text, most_numbers: 0, has_nan: false, is_ragged: false };
     let mut kind = None;
     for row in sampled(rows) {
         let Some(value) = outline(table, row, name) else { continue };
