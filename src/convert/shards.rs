@@ -59,7 +59,8 @@ pub(super) fn groups(
     for row in 0..table.len() {
         let split = match has_splits {
             true => table.peek(row, SPLIT)?.into_label().unwrap_or_default(),
-            false => String::new(),
+            // The name that `datasets` gives to rows of no split.
+            false => "train".into(),
         };
         if wanted.is_none_or(|wanted| is_split(wanted, &split)) {
             let name = if together { String::new() } else { file_name(&split) };

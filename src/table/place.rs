@@ -10,6 +10,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 /// The file of class names, one per line, in the order of their numbers.
 pub(super) const CLASSES: &str = "classes.txt";
+/// The record of a conversion, which lies beside the shards.
+pub(crate) const RECORD: &str = "convert.json";
 
 /// A source and the files at its path. It dereferences to the [`Source`].
 pub struct Place<'a> {

@@ -5,6 +5,7 @@
 //! | nothing: an empty text or list, null, NaN | missing |
 //! | integers and numbers; those of a `ClassLabel` | number; text, the class name |
 //! | lists of numbers, of one shape in each row; other lists | array; series |
+//! | lists that the key `smalti.series` of the metadata names, as a JSON list | series, a step for each item |
 //! | `{bytes, path}`, without bytes the path relative to the table; bytes | the file |
 //! | a path in the field `path`, `file_name` or `NAME.path` | the file, relative to the table or in `FOLDER.tar` beside it |
 //! | a group | a field for each of its own, `GROUP.FIELD` |
@@ -19,9 +20,9 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "trajectory")]
-use super::columnar::guarded;
 use super::columnar::{Columnar, ShardFile};
+#[cfg(feature = "trajectory")]
+use super::columnar::{SERIES, guarded, series};
 use super::place::{extension, file_name, is_archive};
 use super::{Place, Table};
 use crate::data::{DataError, Files};
@@ -80,18 +81,30 @@ pub(super) fn read(name: &str, locations: &[String]) -> Result<Arc<dyn Table>, D
     Ok(Arc::new(of_files(name, files, false)?))
 }
 
-/// The names of a file's columns, and its footer, which is Parquet without rows.
+/// The columns of a file.
+#[cfg(feature = "trajectory")]
+pub(super) struct Columns {
+    pub names: Vec<String>,
+    /// Parquet without rows.
+    pub footer: Vec<u8>,
+    /// Whether the file declares which columns are series.
+    pub has_series: bool,
+}
+
+/// The columns of a file.
 ///
 /// # Errors
 /// [`DataError::Format`] for a file with corrupt metadata.
 #[cfg(feature = "trajectory")]
-pub(super) fn columns(location: &str) -> Result<(Vec<String>, Vec<u8>), DataError> {
+pub(super) fn columns(location: &str) -> Result<Columns, DataError> {
     let file = ShardFile::at(location).open()?;
     let columns = guarded(|| {
         let footer = footer::bytes(&file)?;
         let metadata = footer::metadata(&footer)?;
         let fields = metadata.file_metadata().schema().get_fields();
-        Ok((fields.iter().map(|field| field.name().to_string()).collect(), footer))
+        let names = fields.iter().map(|field| field.name().to_string()).collect();
+        let has_series = !series(shard::described(&metadata, SERIES)).is_empty();
+        Ok(Columns { names, footer, has_series })
     });
     columns.map_err(|problem| DataError::format(location, "Parquet", problem))
 }
