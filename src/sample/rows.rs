@@ -319,3 +319,38 @@ fn sizes_within(rows: &[u32], sizes: &[(usize, f64)]) -> Vec<(usize, f64)> {
     };
     sizes.iter().map(count).filter(|(n, _)| *n > 0).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing::{at, folder_of};
+
+    /// The numbers of training and validation rows, and the note.
+    fn split(folder: &tempfile::TempDir, path: &str) -> (usize, usize, String) {
+        let toml = format!("[data]\nsource = {:?}\n[outputs.label]\nhead = \"classify\"", at(folder, path));
+        let settings: TaskSettings = toml::from_str(&toml).unwrap();
+        let both = Rows::split(&settings, &SourceRegistry::builtin(), true).unwrap();
+        (both.train.rows.len(), both.validation.rows.len(), both.note.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_split_without_targets_is_passed_over() {
+        let train = format!("id,label\n{}", "1,cat\n2,dog\n".repeat(10));
+        let folder = folder_of(&[
+            ("test/train.csv", train.as_bytes()),
+            ("test/test.csv", b"id\n3\n4\n"),
+            ("both/train.csv", train.as_bytes()),
+            ("both/val.csv", b"id,label\n3,\n"),
+            ("both/test.csv", b"id,label\n4,cat\n5,\n"),
+        ]);
+        let (train, validation, note) = split(&folder, "test");
+        assert_eq!((train, validation), (18, 2), "{note}");
+        assert!(note.ends_with("; no row of the split test has a value of an output's field"), "{note}");
+        let (train, validation, note) = split(&folder, "both");
+        assert_eq!((train, validation), (20, 2), "{note}");
+        assert!(
+            note.contains("the 2 of the split test for validation; no row of the split validation"),
+            "{note}"
+        );
+    }
+}

@@ -46,6 +46,7 @@ pub use place::Place;
 pub use select::{compared_values, hold_out, select};
 pub use source::{Declined, Detected, Opener, Source, SourceError, SourceRegistry};
 pub use splits::{Splits, splits};
+pub(crate) use unread::is_unread;
 
 use crate::data::DataError;
 use smalti_contract::Value;
