@@ -48,6 +48,7 @@ pub(crate) use place::RECORD;
 pub use select::{compared_values, hold_out, select};
 pub use source::{Declined, Detected, Opener, Source, SourceError, SourceRegistry};
 pub use splits::{Splits, splits};
+pub(crate) use unread::is_unread;
 
 use crate::data::DataError;
 use smalti_contract::Value;

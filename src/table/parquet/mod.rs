@@ -23,7 +23,7 @@ mod tests;
 use super::columnar::{Columnar, ShardFile};
 #[cfg(feature = "trajectory")]
 use super::columnar::{SERIES, guarded, series};
-use super::place::{extension, file_name, is_archive};
+use super::place::{describes, extension, file_name, has_rows_of_files, is_archive};
 use super::{Place, Table};
 use crate::data::{DataError, Files};
 use rayon::prelude::*;
@@ -32,8 +32,6 @@ use std::sync::Arc;
 
 /// The layout's name.
 pub const NAME: &str = "parquet";
-/// Endings of files that describe the tables of a folder.
-const DESCRIPTIONS: [&str; 5] = ["json", "md", "txt", "yaml", "yml"];
 
 /// Whether a location has the extension of a Parquet file.
 pub fn is_parquet(location: &str) -> bool {
@@ -41,7 +39,7 @@ pub fn is_parquet(location: &str) -> bool {
 }
 
 /// Opens a file, the files of a pattern, the `manifest.parquet` or the files `metadata.parquet` of a folder or archive, or a folder
-/// of Parquet files only.
+/// or archive of Parquet files only.
 /// Several files have the field `split` by their names and folders, unless they already have one.
 ///
 /// # Errors
@@ -134,12 +132,13 @@ fn of_tree(files: &Files, requested: bool) -> Result<Vec<&str>, String> {
     if !tables.is_empty() && tables.iter().all(|path| file_name(path) == "metadata.parquet") {
         return Ok(tables);
     }
-    let describes = |path: &&str| DESCRIPTIONS.contains(&extension(path)) || !file_name(path).contains('.');
     let other = all().find(|path| !is_parquet(path) && !describes(path));
     match other {
         _ if tables.is_empty() => Err("it has no file named .parquet".into()),
         Some(other) if !requested => Err(format!("it has {other} beside its files named .parquet")),
-        None if is_archive(files.name()) && !requested => Err("it is an archive".into()),
+        None if is_archive(files.name()) && has_rows_of_files(files) && !requested => {
+            Err("it is an archive in which files of one name are a row".into())
+        }
         _ => Ok(tables),
     }
 }
