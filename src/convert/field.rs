@@ -18,6 +18,8 @@ pub(super) struct Field {
     pub most_numbers: usize,
     /// Whether a number is infinite or NaN.
     pub has_nan: bool,
+    /// Whether the arrays in the steps of a series have different shapes.
+    pub is_ragged: bool,
 }
 
 /// Fields that are left out, each with the reason.
@@ -58,7 +60,8 @@ pub(super) fn fields(
 
 /// A field; `None` if no row has a value.
 fn field(table: &dyn Table, name: &str, rows: &[u32]) -> Result<Option<Field>, ConvertError> {
-    let mut field = Field { name: name.into(), kind: Kind::Text, most_numbers: 0, has_nan: false };
+    let mut field =
+        Field { name: name.into(), kind: Kind::Text, most_numbers: 0, has_nan: false, is_ragged: false };
     let mut kind = None;
     for row in sampled(rows) {
         let Some(value) = outline(table, row, name) else { continue };
@@ -67,6 +70,7 @@ fn field(table: &dyn Table, name: &str, rows: &[u32]) -> Result<Option<Field>, C
         let (numbers, has_nan) = numbers(&value);
         field.most_numbers = field.most_numbers.max(numbers);
         field.has_nan |= has_nan;
+        field.is_ragged |= is_ragged(&value);
     }
     let later = || rows.iter().find_map(|row| Kind::of(&outline(table, *row, name)?).ok()?);
     let Some(kind) = kind.or_else(later) else { return Ok(None) };
@@ -112,6 +116,17 @@ fn numbers(value: &Value) -> (usize, bool) {
             .fold((0, false), |(all, has_nan), (numbers, nan)| (all + numbers, has_nan || nan)),
         _ => (0, false),
     }
+}
+
+/// Whether the arrays in the steps of a series have different shapes.
+fn is_ragged(value: &Value) -> bool {
+    let Value::Series(steps) = value else { return false };
+    let mut shapes = steps.iter().filter_map(|step| match step {
+        Value::Array(array) => Some(&array.shape),
+        _ => None,
+    });
+    let first = shapes.next();
+    shapes.any(|shape| Some(shape) != first)
 }
 
 /// Whether all numbers of a field are whole.

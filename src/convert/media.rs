@@ -149,7 +149,7 @@ impl Media {
         }
     }
 
-    /// The file of an image: its bytes, or the resized image or the array in a new file.
+    /// The file of an image: its bytes, once they were decoded, or the resized image or the array in a new file.
     #[cfg(feature = "image")]
     fn image(&self, value: Value) -> Result<File, String> {
         use crate::modalities::image::{Filter, Image, read, write_jpeg, write_png};
@@ -161,7 +161,10 @@ impl Media {
             ImageFormat::Png => is_png,
         };
         let (name, decoded) = match value {
-            Value::File(file) if has_format && self.image_size.is_none() => return Ok(file),
+            Value::File(file) if has_format && self.image_size.is_none() => {
+                // Its bytes stay, but a file that cannot be decoded is no image.
+                return read(&file.bytes).map(|_| file).map_err(|e| e.to_string());
+            }
             Value::File(file) => {
                 let decoded = read(&file.bytes);
                 (file.name, decoded)
@@ -194,9 +197,12 @@ impl Media {
         }
     }
 
-    /// The file of a clip: its bytes, or the resampled clip in a new file.
+    /// The file of a clip: its bytes, once they were decoded, or the resampled clip in a new file.
     fn audio(&self, file: File) -> Result<File, String> {
         match self.sampling_rate {
+            #[cfg(feature = "audio")]
+            None => crate::modalities::audio::read(&file.bytes).map(|_| file).map_err(|e| e.to_string()),
+            #[cfg(not(feature = "audio"))]
             None => Ok(file),
             #[cfg(feature = "audio")]
             Some(rate) => {

@@ -39,6 +39,8 @@ enum Place {
     Json(String),
     /// The name before `.npy`.
     Npy(String),
+    /// The name before `.series.npy`.
+    Series(String),
     /// The name before the ending of the file; `None` for the only field of files.
     File(Option<String>),
 }
@@ -68,12 +70,14 @@ impl Members {
                         "a series of files has no place in WebDataset; choose Parquet, or other fields";
                     return Err(ConvertError::field(&field.name, problem));
                 }
-                kind if is_numeric(kind.step()) && (field.most_numbers > MAX_IN_JSON || field.has_nan) => {
-                    match kind {
-                        Kind::Number => Place::Json(key(&field.name)),
-                        _ => Place::Npy(ending(&field.name)),
-                    }
+                Kind::Series(step) if is_numeric(step) && !field.is_ragged => {
+                    Place::Series(ending(&field.name))
                 }
+                kind if is_numeric(kind) && (field.most_numbers > MAX_IN_JSON || field.has_nan) => match kind
+                {
+                    Kind::Number => Place::Json(key(&field.name)),
+                    _ => Place::Npy(ending(&field.name)),
+                },
                 _ => Place::Json(key(&field.name)),
             };
             if let Some(other) = places.iter().position(|known| *known == place) {
@@ -102,6 +106,7 @@ impl Members {
             Some(Place::Text) => "txt".into(),
             Some(Place::Json(key)) => format!("json, key {key}"),
             Some(Place::Npy(name)) => format!("{name}.npy"),
+            Some(Place::Series(name)) => format!("{name}.series.npy"),
             Some(Place::File(Some(name))) => format!("{name}.*"),
             Some(Place::File(None)) => "*".into(),
             None => String::new(),
@@ -133,6 +138,9 @@ impl Members {
                 }
                 (Place::Npy(name), value) => {
                     members.push((format!("{name}.npy"), npy(&value).map_err(failed)?))
+                }
+                (Place::Series(name), value) => {
+                    members.push((format!("{name}.series.npy"), npy(&value).map_err(failed)?))
                 }
                 (Place::Json(key), value) => {
                     let value = named(value, &field.kind);

@@ -5,20 +5,22 @@
 //! `convert.json` in the same folder lists the complete ones: a conversion that was stopped or killed continues at the first
 //! other shard, and ends with the same bytes.
 //!
-//! WebDataset: `train-000000.tar`, or `000000.tar` without splits, with the members of row 7 named `00000007.*`. A row without
-//! a value has no member or key for it.
+//! WebDataset: `train-000000.tar` with the members of row 7 named `00000007.*`. A row without a value has no member or key for
+//! it.
 //!
 //! | field | member | field of the converted table |
 //! | --- | --- | --- |
 //! | the first class | `cls`: its number; the names are in `classes.txt` beside the shards | `cls` |
 //! | the text `text` or `txt` | `txt` | `txt` |
-//! | other texts, numbers, arrays of up to 256 numbers, series of these | the key `NAME` in `json` | `json.NAME` |
-//! | longer arrays and series, and those with NaN | `NAME.npy` | `NAME.npy` |
+//! | other texts, numbers, arrays of up to 256 numbers, other series | the key `NAME` in `json` | `json.NAME` |
+//! | longer arrays, and those with NaN | `NAME.npy` | `NAME.npy` |
+//! | series of numbers, or of arrays of one shape | `NAME.series.npy`, the first axis being that of the steps | `NAME`, a series |
 //! | files, if they are one field | `png` (the ending of the file) | `png` |
 //! | files of several fields | `NAME.png` | `NAME.png` |
 //!
-//! Parquet: `data/train-00000-of-00005.parquet`, or `data/00000-of-00005.parquet` without splits; fields keep their names.
-//! The key `huggingface` of the schema's metadata has the features of `datasets`.
+//! Parquet: `data/train-00000-of-00005.parquet`; fields keep their names. The key `huggingface` of the schema's metadata has the
+//! features of `datasets`, and the key `smalti.series` the names of the fields that are series, as a JSON list: readers of smalti
+//! return these as series, however similar their steps.
 //!
 //! | field | column | feature |
 //! | --- | --- | --- |
@@ -27,6 +29,10 @@
 //! | images, audio clips | `{bytes: binary, path: string}` | `Image`, `Audio` |
 //! | other files | `{bytes: binary, path: string}` | the same |
 //! | an array, a series | a list for each axis, a list of the steps | `Sequence` |
+//!
+//! The shards of a table without splits are named `train`, too: `datasets` takes the format of a folder from the endings of all
+//! its files unless their names have splits, and it calls such rows `train` in any case. Images and audio clips are decoded once,
+//! even if their bytes are kept: the row of one that cannot be decoded is left out.
 //!
 //! A class is a field whose source declares its names, or a text field named `label`, `class` or `cls`. Arrays of bytes in the
 //! shape of an image are images, and become PNG files.

@@ -4,6 +4,7 @@
 use super::ConvertError;
 use super::field::Field;
 use super::kind::Kind;
+use crate::table::SERIES;
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::arrow::arrow_writer::ArrowWriterOptions;
 use ::parquet::basic::{Compression, ZstdLevel};
@@ -61,10 +62,16 @@ impl Columns {
         let features = serde_json::to_string(&features).map_err(|e| ConvertError::setting("features", e))?;
         let metadata = format!("{{\"info\": {{\"features\": {features}}}}}");
         let has_files = fields.iter().any(|field| field.kind.step().is_file());
+        let series = fields.iter().filter(|field| matches!(field.kind, Kind::Series(_)));
+        let series: Vec<&str> = series.map(|field| field.name.as_str()).collect();
+        let mut metadata = vec![KeyValue::new("huggingface".into(), metadata)];
+        if !series.is_empty() {
+            metadata.push(KeyValue::new(SERIES.into(), json!(series).to_string()));
+        }
         let mut properties = WriterProperties::builder()
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             .set_max_row_group_row_count(None)
-            .set_key_value_metadata(Some(vec![KeyValue::new("huggingface".into(), metadata)]));
+            .set_key_value_metadata(Some(metadata));
         for field in fields.iter().filter(|field| field.kind.is_file()) {
             // Encoded images and clips are compressed already, and no two are the same.
             let column = ColumnPath::new(vec![field.name.clone(), "bytes".into()]);

@@ -34,6 +34,33 @@ fn sets_of_images_and_clips_are_converted_to_both_formats() {
     }
 }
 
+#[cfg(feature = "trajectory")]
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn logs_return_with_their_steps() {
+    let folder = TempDir::new().unwrap();
+    let never = AtomicBool::new(false);
+    for (location, format) in [
+        ("layouts/lerobot-v3", Format::Parquet),
+        ("layouts/lerobot-v3", Format::Webdataset),
+        ("layouts/rlds", Format::Parquet),
+    ] {
+        let source = of(&real(location));
+        let dest = folder.path().join(format!("{}-{format:?}", location.replace('/', "-")));
+        let options = Options { format, ..Options::default() };
+        let outcome = convert(&*source, location, &dest, &options, &never, &mut |_, _| {}).unwrap();
+        assert_eq!(outcome.corrupt, [], "{location}");
+        let table = of(dest.to_str().unwrap());
+        assert_eq!(table.len(), source.len(), "{location}");
+        for row in 0..source.len() {
+            assert_eq!(table.steps(row), source.steps(row), "{location}");
+            for field in ["observations", "actions"] {
+                assert_eq!(table.value(row, field).unwrap(), source.value(row, field).unwrap(), "{location}");
+            }
+        }
+    }
+}
+
 #[cfg(feature = "audio")]
 #[test]
 #[ignore = "needs SMALTI_DATA"]

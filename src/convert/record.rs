@@ -3,15 +3,13 @@
 use super::files::{CLASSES, DATA, create};
 use super::{ConvertError, Options};
 use crate::inspect::Corrupt;
+use crate::table::RECORD as NAME;
 use crate::train::checkpoint::{remove_unfinished, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-
-/// The name of the file.
-const NAME: &str = "convert.json";
 
 /// The settings and the complete shards by their paths.
 #[derive(Debug, Default, Serialize, Deserialize)]

@@ -58,10 +58,11 @@ pub(super) fn groups(
     let (mut groups, mut known): (IndexMap<String, Vec<u32>>, Vec<String>) = Default::default();
     for row in 0..table.len() {
         let split = match has_splits {
-            true => table.peek(row, SPLIT)?.into_label().unwrap_or_default(),
-            false => String::new(),
+            true => canonical(table.peek(row, SPLIT)?.into_label().unwrap_or_default()),
+            // The name that `datasets` gives to rows of no split.
+            false => "train".into(),
         };
-        if wanted.is_none_or(|wanted| is_split(wanted, &split)) {
+        if wanted.is_none_or(|wanted| canonical(wanted.into()) == split) {
             let name = if together { String::new() } else { file_name(&split) };
             groups.entry(name).or_default().push(row as u32);
         } else if !known.contains(&split) {
@@ -79,9 +80,9 @@ pub(super) fn groups(
     }
 }
 
-/// Whether a split is the wanted one, in any spelling: `val` is `validation`.
-fn is_split(wanted: &str, split: &str) -> bool {
-    wanted == split || split_word(wanted).is_some_and(|word| split_word(split) == Some(word))
+/// The name of a split in its usual spelling: `validation` of `val`.
+fn canonical(split: String) -> String {
+    split_word(&split).map_or(split, String::from)
 }
 
 /// A split as the start of a file's name: letters, digits and `_`, as `datasets` requires.
@@ -109,6 +110,8 @@ pub(super) fn plan(groups: IndexMap<String, Vec<u32>>, rows: usize, format: Form
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::table::MemoryTable;
+    use smalti_contract::{Row, Value};
 
     #[test]
     fn shards_are_ranges_of_the_rows_of_a_split() {
@@ -132,9 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn splits_are_wanted_in_any_spelling() {
-        assert!(is_split("val", "validation") && is_split("fold1", "fold1") && is_split("train", "train"));
-        assert!(!is_split("fold1", "fold2") && !is_split("test", "train"));
+    fn splits_are_named_in_the_usual_spelling() {
+        let row = |split: &str| Row { fields: [(SPLIT.to_string(), Value::Text(split.into()))].into() };
+        let table = MemoryTable::new("rows", ["TRAIN", "valid", "train", "fold1"].map(row).to_vec());
+        let named = |wanted| groups(&table, wanted, false).unwrap().into_iter().collect::<Vec<_>>();
+        let of = |name: &str, rows: &[u32]| (name.to_string(), rows.to_vec());
+        assert_eq!(named(None), [of("train", &[0, 2]), of("validation", &[1]), of("fold1", &[3])]);
+        assert_eq!(named(Some("val")), [of("validation", &[1])]);
+        assert!(groups(&table, Some("fold2"), false).is_err());
         assert_eq!(file_name("fold-1.b/x"), "fold_1_b_x");
     }
 }

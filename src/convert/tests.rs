@@ -41,6 +41,14 @@ fn contents(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     files.list().iter().map(|path| (path.clone(), std::fs::read(folder.join(path)).unwrap())).collect()
 }
 
+/// A clip of one sample at 8 kHz.
+fn wav() -> Vec<u8> {
+    let mut bytes = b"RIFF\x26\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0".to_vec();
+    bytes.extend([8000_u32, 16_000].map(u32::to_le_bytes).concat());
+    bytes.extend(b"\x02\0\x10\0data\x02\0\0\0\x01\x02");
+    bytes
+}
+
 /// Rows of a file, a class and a text, of which some miss the text.
 fn clips() -> Vec<Row> {
     let clip = |i: u8| {
@@ -48,7 +56,7 @@ fn clips() -> Vec<Row> {
         let label = if i.is_multiple_of(2) { "dog" } else { "cat" };
         let split = if i < 6 { "train" } else { "test" };
         Row::from([
-            ("audio", file(&format!("clips/{i}.wav"), &[b'R', b'I', i])),
+            ("audio", file(&format!("clips/{i}.dat"), &[b'R', b'I', i])),
             ("label", label.into()),
             ("split", split.into()),
             ("text", text),
@@ -76,7 +84,7 @@ fn files_classes_and_texts_return_from_webdataset() {
     assert_eq!(values(&*table, "txt"), column(&sorted, "text"));
     assert_eq!(values(&*table, "split"), column(&sorted, "split"));
     assert_eq!(table.classes("cls").unwrap(), ["cat", "dog"]);
-    for (value, row) in values(&*table, "wav").into_iter().zip(&sorted) {
+    for (value, row) in values(&*table, "dat").into_iter().zip(&sorted) {
         let (Value::File(found), Value::File(expected)) = (value, row.get("audio")) else {
             panic!("no file")
         };
@@ -96,7 +104,7 @@ fn files_classes_and_texts_return_from_parquet() {
         assert_eq!(values(&*table, field), column(&rows[..6], field), "{field}");
     }
     assert_eq!(table.classes("label").unwrap(), ["cat", "dog"]);
-    assert_eq!(table.value(1, "audio").unwrap(), file("1.wav", &[b'R', b'I', 1]));
+    assert_eq!(table.value(1, "audio").unwrap(), file("1.dat", &[b'R', b'I', 1]));
 }
 
 #[test]
@@ -114,7 +122,7 @@ fn numbers_and_arrays_return() {
     };
     let rows = [row(1.0), row(2.0)];
     converted(&rows, &folder.path().join("tars"), &Options::default());
-    let table = reread(&folder.path().join("tars/000000.tar"));
+    let table = reread(&folder.path().join("tars/train-000000.tar"));
     for field in ["count", "grid", "speed"] {
         assert_eq!(values(&*table, &format!("json.{field}")), column(&rows, field), "{field}");
     }
@@ -133,36 +141,119 @@ fn long_arrays_are_files_of_numpy() {
     let steps = |i: usize| Value::Series(vec![Value::vector([i as f32, 0.5]); 200]);
     let row = |i: usize| Row::from([("path", steps(i)), ("scan", Value::vector(vec![f32::NAN, i as f32]))]);
     converted(&[row(0), row(1)], folder.path(), &Options::default());
-    let tar = folder.path().join("000000.tar");
+    let tar = folder.path().join("train-000000.tar");
     let read = |member: &str| {
         let bytes = crate::data::read(&format!("{}/{member}", tar.display())).unwrap();
         let array = npyz::NpyFile::new(bytes.as_slice()).unwrap();
         (array.shape().to_vec(), array.into_vec::<f32>().unwrap())
     };
-    assert_eq!(read("00000001.path.npy"), (vec![200, 2], [1.0, 0.5].repeat(200)));
+    assert_eq!(read("00000001.path.series.npy"), (vec![200, 2], [1.0, 0.5].repeat(200)));
     let (shape, numbers) = read("00000001.scan.npy");
     assert!(shape == [2] && numbers[0].is_nan() && numbers[1] == 1.0);
 }
 
-#[cfg(feature = "trajectory")]
-#[test]
-fn episodes_return_from_parquet() {
-    let folder = TempDir::new().unwrap();
+/// Episodes of different lengths, with parts of the state, texts, and steps without a value.
+fn episodes() -> Vec<Row> {
     let row = |length: usize| {
         let series = |of: &dyn Fn(usize) -> Value| Value::Series((0..length).map(of).collect());
+        let known = |step: usize, value: Value| if step == 1 { Value::Missing } else { value };
         Row::from([
             ("actions", series(&|step| Value::Number((step % 2) as f64))),
+            ("arm", series(&|step| known(step, Value::Number(step as f64 / 8.0)))),
+            ("end", if length > 3 { "terminated".into() } else { Value::Missing }),
+            ("grip", series(&|step| known(step, Value::vector([step as f32, 1.5])))),
             ("observations", series(&|step| Value::vector([step as f32, 0.5]))),
+            ("observations.state", series(&|step| Value::vector([step as f32]))),
             ("rewards", series(&|step| Value::Number(step as f64 / 2.0))),
+            ("task", "stack the cubes".into()),
         ])
     };
-    let rows = [row(3), row(5)];
-    let path = folder.path().join("log.parquet");
+    vec![row(3), row(5), row(2)]
+}
+
+#[test]
+fn episodes_return_with_their_steps() {
+    let folder = TempDir::new().unwrap();
+    let rows = episodes();
+    converted(&rows, &folder.path().join("log.parquet"), &parquet());
+    converted(&rows, &folder.path().join("parquet"), &parquet());
+    converted(&rows, &folder.path().join("tars"), &Options::default());
+    for name in ["log.parquet", "parquet", "tars"] {
+        let table = reread(&folder.path().join(name));
+        assert_eq!([0, 1, 2].map(|row| table.steps(row)), [3, 5, 2], "{name}");
+        for field in ["actions", "arm", "grip", "observations", "observations.state", "rewards"] {
+            assert_eq!(values(&*table, field), column(&rows, field), "{name}: {field}");
+            let window = table.window(1, field, 2..9).unwrap();
+            assert_eq!(window, rows[1].get(field).clone().window(2..9), "{name}: {field}");
+        }
+        let texts = if name == "tars" { ["json.end", "json.task"] } else { ["end", "task"] };
+        for (field, of_source) in texts.iter().zip(["end", "task"]) {
+            assert_eq!(values(&*table, field), column(&rows, of_source), "{name}: {field}");
+        }
+        assert!(table.skipped().is_empty(), "{name}: {:?}", table.skipped());
+    }
+}
+
+#[test]
+fn series_of_arrays_of_different_shapes_return() {
+    let folder = TempDir::new().unwrap();
+    let ragged = |n: f32| Value::Series(vec![Value::vector([n, 2.0]), Value::vector([3.0])]);
+    let rows = [Row::from([("x", ragged(1.0))]), Row::from([("x", ragged(5.0))])];
+    converted(&rows, &folder.path().join("tars"), &Options::default());
+    converted(&rows, &folder.path().join("x.parquet"), &parquet());
+    assert_eq!(values(&*reread(&folder.path().join("tars")), "json.x"), column(&rows, "x"));
+    assert_eq!(values(&*reread(&folder.path().join("x.parquet")), "x"), column(&rows, "x"));
+}
+
+#[test]
+fn series_of_files_return_from_parquet() {
+    let folder = TempDir::new().unwrap();
+    let frames =
+        |n: u8| Value::Series((0..n).map(|step| file(&format!("{step}.dat"), &[0xff, step])).collect());
+    let rows = [Row::from([("camera", frames(3))]), Row::from([("camera", frames(1))])];
+    let path = folder.path().join("frames.parquet");
     converted(&rows, &path, &parquet());
     let table = reread(&path);
-    assert_eq!((table.len(), table.steps(1)), (2, 5));
-    for field in ["actions", "observations", "rewards"] {
-        assert_eq!(values(&*table, field), column(&rows, field), "{field}");
+    assert_eq!([table.steps(0), table.steps(1)], [3, 1]);
+    assert_eq!(values(&*table, "camera"), column(&rows, "camera"));
+    assert_eq!(table.window(0, "camera", 1..2).unwrap(), Value::Series(vec![file("1.dat", &[0xff, 1])]));
+}
+
+/// `datasets` takes the format of a folder from the endings of all its files, unless their names have a split.
+#[test]
+fn shards_of_a_table_without_splits_are_named_train() {
+    let folder = TempDir::new().unwrap();
+    let rows = [Row::from([("n", Value::Number(1.0))])];
+    for (options, path) in
+        [(Options::default(), "train-000000.tar"), (parquet(), "data/train-00000-of-00001.parquet")]
+    {
+        let dest = folder.path().join(path.len().to_string());
+        assert_eq!(converted(&rows, &dest, &options).shards[0].path, path);
+        let table = reread(&dest);
+        assert_eq!(values(&*table, "split"), ["train".into()]);
+        assert!(table.skipped().is_empty(), "{:?}", table.skipped());
+    }
+}
+
+/// The bytes of a file are kept, but only of a file that can be decoded.
+#[cfg(all(feature = "image", feature = "audio"))]
+#[test]
+fn files_that_cannot_be_decoded_are_left_out() {
+    use crate::modalities::image::{Image, write_jpeg};
+    let pixels = (0..32 * 32).map(|pixel| (pixel * 7 % 251) as u8).collect();
+    let jpeg = write_jpeg(&Image::new(32, 32, 1, pixels).unwrap(), 90).unwrap();
+    let row =
+        |image: &[u8], audio: &[u8]| Row::from([("a", file("a.jpg", image)), ("b", file("b.wav", audio))]);
+    let page = b"<!DOCTYPE html><html><body>404</body></html>";
+    let cut = &jpeg[..jpeg.len() / 4];
+    let rows = [row(&jpeg, &wav()), row(cut, &wav()), row(page, &wav()), row(&jpeg, page)];
+    for options in [Options::default(), parquet()] {
+        let folder = TempDir::new().unwrap();
+        let outcome = converted(&rows, folder.path(), &options);
+        let corrupt: Vec<_> =
+            outcome.corrupt.iter().map(|corrupt| (corrupt.row.as_str(), corrupt.field.as_str())).collect();
+        assert_eq!(corrupt, [("rows row 2", "a"), ("rows row 3", "a"), ("rows row 4", "b")]);
+        assert_eq!(outcome.shards[0].rows, 1);
     }
 }
 
@@ -171,7 +262,7 @@ fn parquet_has_the_features_of_datasets() {
     use ::parquet::file::reader::{FileReader, SerializedFileReader};
     let folder = TempDir::new().unwrap();
     let rows = [Row::from([
-        ("audio", file("a.wav", b"RIFF")),
+        ("audio", file("a.wav", &wav())),
         ("boxes", Value::Series(vec![Value::vector([0.5])])),
         ("class", "cat".into()),
         ("n", Value::Number(3.0)),
@@ -268,7 +359,7 @@ fn images_are_resized_and_corrupt_ones_are_left_out() {
         assert_eq!((corrupt.row.as_str(), corrupt.field.as_str()), ("rows row 2", "image"));
         assert_eq!(outcome.shards[0].rows, 2);
     }
-    let table = reread(&folder.path().join("000000.tar"));
+    let table = reread(&folder.path().join("train-000000.tar"));
     assert_eq!(values(&*table, "json.n"), [0.0, 2.0].map(Value::Number));
     let Value::File(resized) = table.value(0, "jpg").unwrap() else { panic!("no file") };
     let resized = read(&resized.bytes).unwrap();
@@ -282,7 +373,7 @@ fn arrays_of_pixels_are_images() {
     let pixels = Array { shape: vec![2, 3], numbers: Numbers::U8((0..6).collect()) };
     let folder = TempDir::new().unwrap();
     converted(&[Row::from([("image", Value::Array(pixels))])], folder.path(), &Options::default());
-    let Value::File(png) = reread(&folder.path().join("000000.tar")).value(0, "png").unwrap() else {
+    let Value::File(png) = reread(&folder.path().join("train-000000.tar")).value(0, "png").unwrap() else {
         panic!("no file")
     };
     let image = crate::modalities::image::read(&png.bytes).unwrap();
@@ -298,7 +389,7 @@ fn clips_are_resampled() {
     let folder = TempDir::new().unwrap();
     let options = Options { sampling_rate: Some(4000), ..Options::default() };
     converted(&rows, folder.path(), &options);
-    let Value::File(wav) = reread(&folder.path().join("000000.tar")).value(0, "wav").unwrap() else {
+    let Value::File(wav) = reread(&folder.path().join("train-000000.tar")).value(0, "wav").unwrap() else {
         panic!("no file")
     };
     let clip = read(&wav.bytes).unwrap();

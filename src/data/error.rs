@@ -188,8 +188,11 @@ pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError>
     if path.starts_with('/') || drive {
         return Err(refuse("it is absolute"));
     }
-    if path.contains(['\\', '\0']) {
-        return Err(refuse("it holds a backslash or a zero byte"));
+    if path.contains('\\') {
+        return Err(refuse("it has a backslash; use / in paths"));
+    }
+    if path.contains('\0') {
+        return Err(refuse("it has a zero byte"));
     }
     let parts: Vec<&str> = path.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
     if parts.contains(&"..") {

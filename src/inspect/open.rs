@@ -1,7 +1,7 @@
 //! Opening data of any layout, or a single file, as a table.
 
 use crate::data::{self, DataError};
-use crate::table::{Detected, MemoryTable, Modality, Source, SourceRegistry};
+use crate::table::{Detected, MemoryTable, Modality, Source, SourceRegistry, is_unread};
 use smalti_contract::{File, Row, Value};
 use std::sync::Arc;
 
@@ -28,6 +28,9 @@ pub fn open(source: &Source, sources: &SourceRegistry) -> Result<Detected, DataE
         Err(_) => Err(error),
         Ok(bytes) => match Modality::guess(location, &bytes) {
             Some(Modality::Trajectory) | None => Err(error),
+            Some(Modality::Text) if Modality::by_name(location).is_none() && is_unread(location) => {
+                Err(error)
+            }
             Some(modality) => Ok(single(location, modality, bytes)),
         },
     }

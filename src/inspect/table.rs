@@ -90,14 +90,15 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
         return Err(unknown_field(table, SPLIT));
     }
     for row in 0..table.len() {
-        let split = if has_splits { table.peek(row, SPLIT)?.into_label().ok() } else { None };
+        let name = if has_splits { table.peek(row, SPLIT)?.into_label().ok() } else { None };
+        let split = name.map(|name| split_word(&name).map_or(name, String::from));
         splits.entry(split).or_default().push(row as u32);
     }
     splits.sort_by_key(|split, _| split.as_deref() != Some("train"));
     let Some(wanted) = wanted else { return Ok(splits) };
     let known = splits.keys().flatten().cloned().collect::<Vec<_>>().join(", ");
     let word = split_word(wanted).unwrap_or(wanted);
-    splits.retain(|split, _| split.as_deref().map(|name| split_word(name).unwrap_or(name)) == Some(word));
+    splits.retain(|split, _| split.as_deref() == Some(word));
     match splits.is_empty() {
         true => {
             Err(DataError::Unknown { location: table.name().into(), what: SPLIT, name: wanted.into(), known })
@@ -125,7 +126,7 @@ mod tests {
     fn duplicates_report_different_labels_and_splits() {
         let rows = [
             ("a", "cat", "train"),
-            ("b", "cat", "train"),
+            ("b", "cat", "TRAIN"),
             ("c", "dog", "train"),
             ("b", "dog", "train"),
             ("a", "cat", "train"),
@@ -152,7 +153,7 @@ mod tests {
         let expected = expected.map(|(rows, labels, splits)| (rows.to_string(), labels, splits));
         assert_eq!(found.collect::<Vec<_>>(), expected);
         assert_eq!(report.splits.iter().map(|split| split.rows).collect::<Vec<_>>(), [5, 2]);
-        assert!(inspect(Some("test")).unwrap().duplicates.is_empty());
+        assert!(inspect(Some("Testing")).unwrap().duplicates.is_empty());
         assert!(
             inspect(Some("dev")).unwrap_err().to_string().contains("no split \"dev\"; there is train, test")
         );

@@ -2,10 +2,12 @@
 
 use super::OpenError;
 use super::aliases::aliased;
+use super::plan;
 use super::settings::{DataSettings, KeepBest, OneOrMany, TaskSettings};
 use super::values::FieldValues;
 use crate::data::OnCorruptSample;
 use crate::table::{self, Source, SourceRegistry, Splits, Table};
+use smalti_contract::Value;
 use std::sync::Arc;
 
 /// For each source, its number of rows and its sampling weight.
@@ -37,7 +39,7 @@ impl Rows {
     /// The training and validation rows.
     ///
     /// If no filter and no source of validation rows is set, the rows of the split `validation` are for validation or,
-    /// without any, those of `test`; no row of either is for training. Otherwise, if the settings name no validation rows,
+    /// without any, those of `test`; no row of either is for training. A split without targets is passed over. Otherwise, if the settings name no validation rows,
     /// `hold_out` moves a share of the training rows to the validation split; without it both splits have all rows, for
     /// token windows that divide them later.
     ///
@@ -73,12 +75,19 @@ impl Rows {
             let validation = split(&validation_table, validation, &validation_sizes);
             return not_empty(data, split(&table, train, &sizes), validation, None);
         }
-        if let Some((train, validation, note)) = named_splits(&table, data)? {
-            let validation = split(&table, validation, &sizes);
+        let named = named_splits(&table, settings)?;
+        if let Some(NamedSplits { train, validation: Some((name, rows)), unlabelled }) = named {
+            let (n, m) = (train.len(), rows.len());
+            let note = format!(
+                "data: {n} rows for training, the {m} of the split {name} for validation{unlabelled}; set data.train and \
+                 data.validation to choose others"
+            );
+            let validation = split(&table, rows, &sizes);
             return not_empty(data, split(&table, train, &sizes), validation, Some(note));
         }
-        let (train, validation) =
-            (training_rows(&table, data)?, filtered(&table, "data.validation", &data.validation)?);
+        let (named, unlabelled) = named.map(|named| (named.train, named.unlabelled)).unzip();
+        let train = if named.is_some() { named } else { training_rows(&table, data)? };
+        let validation = filtered(&table, "data.validation", &data.validation)?;
         let Some(validation) = validation else {
             let selects_none = train.as_ref().is_some_and(Vec::is_empty);
             let train = train.unwrap_or_else(|| all(&table));
@@ -88,8 +97,10 @@ impl Rows {
             }
             let (rest, held) = held_out(&table, &train, data.holdout)?;
             let (n, m, share) = (rest.len(), held.len(), data.holdout);
-            let note =
-                format!("data: {n} rows for training, {m} held out for validation (data.holdout = {share})");
+            let unlabelled = unlabelled.unwrap_or_default();
+            let note = format!(
+                "data: {n} rows for training, {m} held out for validation (data.holdout = {share}){unlabelled}"
+            );
             let (name, all) = (table.name(), n + m);
             let chosen = format!("{}% held out of {all} rows of {name} at random", percent(share));
             let held = Self { chosen, ..split(&table, held, &sizes) };
@@ -212,12 +223,19 @@ fn apart(table: &Arc<dyn Table>, train: Option<Vec<u32>>, validation: &[u32]) ->
     }
 }
 
-/// Rows for training, rows for validation, and a note of them.
-type NamedSplits = (Vec<u32>, Vec<u32>, String);
+/// The rows of the splits that a table names.
+struct NamedSplits {
+    train: Vec<u32>,
+    /// The name and rows of the split for validation; `None` if each that could be has no targets.
+    validation: Option<(&'static str, Vec<u32>)>,
+    /// A clause of the splits without targets, for notes; empty if there is none.
+    unlabelled: String,
+}
 
 /// The training and validation rows by the splits that the table names. `None` if a filter is set,
 /// also an empty one, or the table does not name a split for each.
-fn named_splits(table: &Arc<dyn Table>, data: &DataSettings) -> Result<Option<NamedSplits>, OpenError> {
+fn named_splits(table: &Arc<dyn Table>, settings: &TaskSettings) -> Result<Option<NamedSplits>, OpenError> {
+    let data = &settings.data;
     if data.train.is_some() || data.validation.is_some() {
         return Ok(None);
     }
@@ -226,17 +244,30 @@ fn named_splits(table: &Arc<dyn Table>, data: &DataSettings) -> Result<Option<Na
         Some(best) => both(train, &best),
         None => train,
     };
-    let (name, rows) = if validation.is_empty() { ("test", test) } else { ("validation", validation) };
-    if train.is_empty() || rows.is_empty() {
+    let mut others = vec![("validation", validation), ("test", test)];
+    others.retain(|(_, rows)| !rows.is_empty());
+    if train.is_empty() || others.is_empty() {
         return Ok(None);
     }
-    let note = format!(
-        "data: {} rows for training, the {} of the split {name} for validation; set data.train and data.validation to \
-         choose others",
-        train.len(),
-        rows.len()
-    );
-    Ok(Some((train, rows, note)))
+    let mut named = NamedSplits { train, validation: None, unlabelled: String::new() };
+    for (name, rows) in others {
+        if has_targets(table.as_ref(), &rows, settings) {
+            named.validation = Some((name, rows));
+            break;
+        }
+        named.unlabelled += &format!("; no row of the split {name} has a value of an output's field");
+    }
+    Ok(Some(named))
+}
+
+/// Whether some of these rows has a value of a field that an output reads; true if no output reads a field.
+fn has_targets(table: &dyn Table, rows: &[u32], settings: &TaskSettings) -> bool {
+    let fields = settings.outputs.iter().flat_map(|(name, output)| plan::fields(name, &output.field));
+    let fields: Vec<String> = fields.filter(|field| table.fields().contains(field)).collect();
+    // A value that cannot be read is reported when a part reads it.
+    let has_value =
+        |row: usize| fields.iter().any(|field| !matches!(table.peek(row, field), Ok(Value::Missing)));
+    fields.is_empty() || rows.iter().any(|&row| has_value(row as usize))
 }
 
 /// These rows without a share of them, and that share, both in ascending order.
@@ -287,4 +318,39 @@ fn sizes_within(rows: &[u32], sizes: &[(usize, f64)]) -> Vec<(usize, f64)> {
         (rows.iter().filter(|row| range.contains(row)).count(), weight)
     };
     sizes.iter().map(count).filter(|(n, _)| *n > 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::testing::{at, folder_of};
+
+    /// The numbers of training and validation rows, and the note.
+    fn split(folder: &tempfile::TempDir, path: &str) -> (usize, usize, String) {
+        let toml = format!("[data]\nsource = {:?}\n[outputs.label]\nhead = \"classify\"", at(folder, path));
+        let settings: TaskSettings = toml::from_str(&toml).unwrap();
+        let both = Rows::split(&settings, &SourceRegistry::builtin(), true).unwrap();
+        (both.train.rows.len(), both.validation.rows.len(), both.note.unwrap_or_default())
+    }
+
+    #[test]
+    fn a_split_without_targets_is_passed_over() {
+        let train = format!("id,label\n{}", "1,cat\n2,dog\n".repeat(10));
+        let folder = folder_of(&[
+            ("test/train.csv", train.as_bytes()),
+            ("test/test.csv", b"id\n3\n4\n"),
+            ("both/train.csv", train.as_bytes()),
+            ("both/val.csv", b"id,label\n3,\n"),
+            ("both/test.csv", b"id,label\n4,cat\n5,\n"),
+        ]);
+        let (train, validation, note) = split(&folder, "test");
+        assert_eq!((train, validation), (18, 2), "{note}");
+        assert!(note.ends_with("; no row of the split test has a value of an output's field"), "{note}");
+        let (train, validation, note) = split(&folder, "both");
+        assert_eq!((train, validation), (20, 2), "{note}");
+        assert!(
+            note.contains("the 2 of the split test for validation; no row of the split validation"),
+            "{note}"
+        );
+    }
 }

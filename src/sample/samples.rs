@@ -3,6 +3,7 @@
 use super::compose::Purpose;
 use super::rows::Rows;
 use super::settings::TaskSettings;
+use super::values::with_remedy;
 use super::windows::{StepWindows, TokenWindows};
 use super::{Composition, OpenError};
 use crate::data::{DataError, Dataset, OnCorruptSample, Sample};
@@ -155,6 +156,10 @@ impl Dataset for Samples {
         let partner = self.partner(seed).map(|place| self.get_field(place, &(0..0), seed).0);
         self.task.blended(&get, partner.as_deref(), steps, purpose, id).map_err(|e| {
             let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
+            let e = match self.rows.corrupt {
+                OnCorruptSample::Fail => with_remedy(&e.to_string()),
+                OnCorruptSample::Skip => e.to_string(),
+            };
             let problem = format!("({}): {e}", located(table.as_ref(), row, &self.task.fields()));
             let problem = match self.task.spec.name.as_str() {
                 "" => problem,

@@ -24,6 +24,15 @@ pub(super) struct FieldValues {
     corrupt: Mutex<BTreeSet<usize>>,
 }
 
+/// A problem, and the setting that leaves out rows whose files are missing or corrupt, if it is one of a file.
+pub(super) fn with_remedy(problem: &str) -> String {
+    let is_of_file = ["not readable as", "not found"].iter().any(|words| problem.contains(words));
+    match is_of_file {
+        true => format!("{problem}; data.corrupt_samples = \"skip\" leaves such rows out"),
+        false => problem.into(),
+    }
+}
+
 /// Number of rows that are read to detect a series.
 const PROBED_ROWS: usize = 100;
 
@@ -56,6 +65,7 @@ impl FieldValues {
     pub(super) fn with_location(&self, problem: &str) -> String {
         match self.locate(self.last_read.load(Ordering::Relaxed)) {
             Some((row, _)) => {
+                let problem = with_remedy(problem);
                 format!("{}: {problem}", located(self.table.as_ref(), row as usize, &self.fields))
             }
             None => problem.into(),

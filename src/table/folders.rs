@@ -2,6 +2,7 @@
 //! `train/1.png`. Folders that hold all others, as in `pets/data/cat/1.png`, are passed over.
 
 use super::place::{CLASSES, class_names, extension, split_word};
+use super::rows::is_table;
 use super::{Modality, Place, Table, unknown_field};
 use crate::data::error::listed;
 use crate::data::{DataError, Files};
@@ -49,6 +50,11 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     // Texts beside images are a source of another layout.
     if !has_classes && files.list().iter().any(|path| extension(path) == "txt" && path != CLASSES) {
         return none("it has texts beside images, and no class folder");
+    }
+    let is_tabular = |path: &String| is_table(path) || ["parquet", "arrow"].contains(&extension(path));
+    let mut sorted = files.list().iter().filter(|path| tree.is_sample(path) && tree.label(path).is_some());
+    if !tree.holds_media && sorted.all(is_tabular) && !place.is_requested(NAME) {
+        return none("the files in its folders are tables");
     }
     let table = Folders::new(files, &tree, has_classes)?;
     let Some(example) = table.paths.first() else { return none("it has no file") };
@@ -161,7 +167,9 @@ impl Folders {
         let mut paths = vec![];
         for path in files.list().iter().filter(|path| *path != CLASSES) {
             let is_sample = if has_classes { tree.is_sample(path) } else { is_media(path) };
+            let is_other_table = tree.holds_media && ["csv", "tsv"].contains(&extension(path));
             match !has_classes || tree.label(path).is_some() {
+                _ if is_other_table => skipped.push((files.location(path), "no column names the files")),
                 true if is_sample => paths.push(path.clone()),
                 true => skipped.push((files.location(path), "not an image or audio clip")),
                 false => skipped.push((files.location(path), "in no class folder")),

@@ -3,7 +3,7 @@
 //!
 //! The fields are the keys of the first thousand rows and of a thousand rows that are spread over the files.
 
-use super::place::{extension, file_name, is_archive, origin, split_of_table};
+use super::place::{describes, extension, file_name, is_archive, origin, split_of_table};
 use super::rows::{RelativeFiles, json, kind, names_files};
 use super::{Place, Table, unknown_field};
 use crate::data::files::{self, Extent, split_word};
@@ -79,7 +79,6 @@ fn is_json_lines(location: &str) -> bool {
 /// The JSON lines of a folder of such files and their descriptions, without a list of other files.
 fn in_folder(files: &Files) -> Vec<String> {
     let all = || files.list().iter();
-    let describes = |path: &String| ["json", "md", "txt"].contains(&extension(path));
     let lists =
         |path: &String| ["manifest.", "metadata."].iter().any(|name| file_name(path).starts_with(name));
     let fits = |path: &String| describes(path) || is_json_lines(path) && !lists(path);

@@ -37,15 +37,18 @@ mod unread;
 mod webdataset;
 
 pub use alias::alias;
+pub(crate) use columnar::SERIES;
 pub use concat::{ConcatTable, open_all};
 pub use derived::{Derivation, derive};
 pub use filter::Filter;
 pub use memory::MemoryTable;
 pub use modality::Modality;
 pub use place::Place;
+pub(crate) use place::RECORD;
 pub use select::{compared_values, hold_out, select};
 pub use source::{Declined, Detected, Opener, Source, SourceError, SourceRegistry};
 pub use splits::{Splits, splits};
+pub(crate) use unread::is_unread;
 
 use crate::data::DataError;
 use smalti_contract::Value;

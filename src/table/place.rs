@@ -4,12 +4,15 @@ use super::{Source, Table};
 use crate::data::files::{self, Files, glob};
 pub(super) use crate::data::files::{is_archive, split_word};
 use crate::data::{DataError, read_text};
+use std::collections::HashSet;
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// The file of class names, one per line, in the order of their numbers.
 pub(super) const CLASSES: &str = "classes.txt";
+/// The record of a conversion, which lies beside the shards.
+pub(crate) const RECORD: &str = "convert.json";
 
 /// A source and the files at its path. It dereferences to the [`Source`].
 pub struct Place<'a> {
@@ -133,6 +136,35 @@ pub(super) fn extension(location: &str) -> &str {
     name.rsplit_once('.').map_or("", |(_, extension)| extension)
 }
 
+/// Whether a file describes data and has no rows, by its name: `README.md`, `LICENSE`, `dataset_infos.json`.
+pub(super) fn describes(path: &str) -> bool {
+    const ENDINGS: [&str; 8] = ["json", "md", "txt", "yaml", "yml", "html", "rst", "bib"];
+    !file_name(path).contains('.') || ENDINGS.contains(&extension(path))
+}
+
+/// The folder that all these files are in, with its final `/`: `kg/` of `kg/train.csv` and `kg/test/1.png`; empty if there is
+/// none.
+pub(super) fn top_folder<'a>(mut paths: impl Iterator<Item = &'a str>) -> &'a str {
+    let folder = |path: &'a str| path.rfind('/').map_or("", |end| &path[..=end]);
+    let first = paths.next().map_or("", folder);
+    paths.fold(first, |mut top, path| {
+        while !path.starts_with(top) {
+            top = folder(&top[..top.len() - 1]);
+        }
+        top
+    })
+}
+
+/// Whether several files of a tree have the same name before the first dot, as the files of a row in a shard of WebDataset.
+pub(super) fn has_rows_of_files(files: &Files) -> bool {
+    let stem = |path: &'_ str| {
+        let name = file_name(path);
+        path.len() - name.len() + name.find('.').unwrap_or(name.len())
+    };
+    let mut stems = HashSet::new();
+    !files.list().iter().all(|path| stems.insert(&path[..stem(path)]))
+}
+
 /// The split at the start of a file's name: `train` of `train-0003.tar` and of `training-00000-of-00002.parquet`; empty for
 /// `0003.tar`. A name that is no word for a split stays as it is: `test_2016_flickr`.
 pub(super) fn split_of(location: &str) -> &str {
@@ -143,10 +175,22 @@ pub(super) fn split_of(location: &str) -> &str {
     split_word(start).unwrap_or(start)
 }
 
+/// The split at the start or the end of a table's name: `train` of `reviews_train.csv`. A name that ends in one word for a
+/// split and has another stays as it is: `train_test`.
+pub(super) fn split_at_end(location: &str) -> &str {
+    let start = split_of(location);
+    let mut words = start.split(['-', '_', ' ']).filter_map(split_word);
+    let last = start.rsplit(['-', '_', ' ']).next().and_then(split_word);
+    match (words.next(), words.next()) {
+        (Some(_), None) => last.unwrap_or(start),
+        _ => start,
+    }
+}
+
 /// The split of a table among others: the word for a split in its name, or that of its folder, as in `train/0000.parquet`, or
 /// else the start of its name, unless all tables have this name, as `metadata.csv`.
 pub(super) fn split_of_table(location: &str) -> &str {
-    let named = split_of(location);
+    let named = split_at_end(location);
     if split_word(named).is_some() {
         return named;
     }
@@ -211,6 +255,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_top_folder_holds_all_files() {
+        let of = |paths: &[&'static str]| top_folder(paths.iter().copied());
+        assert_eq!(of(&["kg/train.csv", "kg/test/1.png"]), "kg/");
+        assert_eq!(of(&["a/b/1.csv", "a/b/2.csv"]), "a/b/");
+        assert_eq!(of(&["ab/1.csv", "a/1.csv"]), "");
+        assert_eq!((of(&["1.csv"]), of(&[])), ("", ""));
+    }
+
+    #[test]
     fn the_split_is_the_start_of_the_file_name() {
         for (location, split) in [
             ("a/train-0003.tar", "train"),
@@ -233,6 +286,10 @@ mod tests {
             ("x/metadata.csv", ""),
             ("val/part.csv", "validation"),
             ("x/part.csv", "part"),
+            ("x/reviews_train.csv", "train"),
+            ("reviews-test-00001.csv", "test"),
+            ("train_test.csv", "train_test"),
+            ("test_2016_flickr.csv", "test_2016_flickr"),
         ] {
             assert_eq!(split_of_table(location), split, "{location}");
         }
@@ -243,6 +300,7 @@ mod tests {
         ] {
             assert_eq!(split_in_tree(path), split, "{path}");
         }
+        assert_eq!(split_in_tree("how_to_train.txt"), None, "a text is no table");
         assert_eq!([extension("a.b/c.csv.gz"), extension("a.b/c"), extension("x.de.gz")], ["csv", "", "de"]);
     }
 }

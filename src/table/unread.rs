@@ -98,6 +98,11 @@ pub(super) fn form(location: &str) -> Option<(&'static str, &'static str)> {
     found.map(|form| (form.what, form.instead))
 }
 
+/// Whether a file is known to be in another form than a text: a PDF document, a page of HTML, JSON.
+pub(crate) fn is_unread(location: &str) -> bool {
+    extension(location).eq_ignore_ascii_case("json") || form(location).is_some()
+}
+
 /// What any other file is, and what to do, by its first bytes.
 pub(super) fn content(location: &str) -> (&'static str, &'static str) {
     let start = start(location);

@@ -109,9 +109,9 @@ impl TensorFile {
             file.seek(SeekFrom::Start(self.start + info.data_offsets.0 as u64))?;
             match info.dtype {
                 Dtype::BF16 => {
-                    read_halves(&mut *file, values, |half| half::bf16::from_le_bytes(half).to_f32())
+                    read_halves(&mut file, values, |half| half::bf16::from_le_bytes(half).to_f32())
                 }
-                Dtype::F16 => read_halves(&mut *file, values, |half| half::f16::from_le_bytes(half).to_f32()),
+                Dtype::F16 => read_halves(&mut file, values, |half| half::f16::from_le_bytes(half).to_f32()),
                 _ => {
                     file.read_exact(bytemuck::cast_slice_mut(values))?;
                     if cfg!(target_endian = "big") {

@@ -63,6 +63,9 @@ def classes(folder: Path) -> None:
     names = (folder / "w" / "classes.txt").read_text().split()
     tar_rows = list(webdataset.WebDataset(shards, shardshuffle=False).decode("pil"))
     assert len(rows) == len(tar_rows) == 4
+    # Found by the name of the split, although there are as many files of other formats.
+    found = datasets.load_dataset(str(folder / "w"), cache_dir=str(folder / "cache"))
+    assert len(found["train"]) == 4 and "png" in found["train"].features, found
     for row, tar_row in zip(rows, tar_rows):
         assert (numpy.asarray(row[image]) == numpy.asarray(tar_row["png"])).all()
         assert rows.features["label"].int2str(row["label"]) == names[tar_row["cls"]]
@@ -93,6 +96,13 @@ def episodes(folder: Path) -> None:
         steps = len(row["actions"])
         assert numpy.asarray(row["observations"]).shape == (steps, 4)
         assert len(row["rewards"]) == steps > 0
+    convert("builtin:cartpole-mixed.npz", folder / "w", "--to", "webdataset")
+    shards = sorted(str(shard) for shard in (folder / "w").glob("*.tar"))
+    tar_rows = list(webdataset.WebDataset(shards, shardshuffle=False).decode())
+    assert len(rows) == len(tar_rows)
+    for row, tar_row in zip(rows, tar_rows):
+        assert (numpy.float32(row["observations"]) == tar_row["observations.series.npy"]).all()
+        assert (numpy.asarray(row["actions"]) == tar_row["actions.series.npy"]).all()
 
 
 with tempfile.TemporaryDirectory() as temporary:

@@ -42,6 +42,17 @@ fn built_in_data_have_no_faults() {
 }
 
 #[test]
+fn a_file_in_another_form_is_no_text() {
+    let data =
+        folder(&[("doc.pdf", b"%PDF-1.7\n1 0 obj\n"), ("list.json", b"[{\"a\": 1}]"), ("notes", b"a text")]);
+    let pdf = refusal(1, &["data", "check", &at(&data, "doc.pdf")]);
+    assert!(pdf.contains("it is a PDF document; write its text to .txt files"), "{pdf}");
+    let list = refusal(1, &["data", "check", &at(&data, "list.json")]);
+    assert!(list.contains("write one object on each line, and name the file .jsonl"), "{list}");
+    assert_eq!(checked(&[&at(&data, "notes")]).1, 0);
+}
+
+#[test]
 fn a_table_without_files_is_checked() {
     let data =
         folder(&[("words.csv", b"word,length,kind\ncat,3,noun\nhorse,5,noun\nrun,3,verb\nrun,3,noun\n")]);

@@ -41,6 +41,33 @@ fn a_log_becomes_parquet() {
 }
 
 #[test]
+fn a_converted_log_trains() {
+    let place = folder(&[]);
+    let (file, tars) = (at(&place, "log.parquet"), at(&place, "tars"));
+    for dest in [&file, &tars] {
+        printed(&[
+            "data",
+            "convert",
+            "builtin:cartpole-mixed.npz",
+            dest,
+            "--to",
+            if dest == &file { "parquet" } else { "webdataset" },
+        ]);
+        let source = format!("data.source={dest}");
+        let out = format!("{dest}-run");
+        printed(
+            &[
+                &["train", "trajectory", "--out", &out][..],
+                &["--set", &source, "--set", "train.max_steps=1", "--set", "train.eval_samples=8"],
+                &["--set", "model.d_model=8", "--set", "model.n_layers=1", "--set", "train.batch_size=2"],
+            ]
+            .concat(),
+        );
+    }
+    assert!(!printed(&["data", "check", &tars]).contains("skipped"), "convert.json is known");
+}
+
+#[test]
 fn corrupt_rows_are_left_out_and_named() {
     let place = folder(&[("images/cat/good.bmp", &bmp()), ("images/dog/cut.bmp", &bmp()[..50])]);
     let (source, dest) = (at(&place, "images"), at(&place, "out"));
@@ -49,7 +76,7 @@ fn corrupt_rows_are_left_out_and_named() {
     assert_eq!(output.status.code(), Some(1), "{err}");
     assert!(out.contains("corrupt: ") && out.contains("cut.bmp, field file: "), "{out}");
     assert!(err.contains("1 of 2 rows cannot be converted and are left out"), "{err}");
-    assert!(fs::exists(place.path().join("out/000000.tar")).unwrap());
+    assert!(fs::exists(place.path().join("out/train-000000.tar")).unwrap());
 }
 
 #[test]
@@ -82,6 +109,9 @@ fn wrong_arguments_are_refused() {
     refused(1, &["--to", "parquet"], "other settings: format was \"webdataset\" and is \"parquet\"");
     refused(1, &["--fields", "n"], "other settings: fields was null and is [\"n\"]");
     printed(&["data", "convert", &words, &dest, "--to", "parquet", "--overwrite"]);
-    assert!(!fs::exists(place.path().join("out/000000.tar")).unwrap(), "the earlier shards are removed");
-    assert!(fs::exists(place.path().join("out/data/00000-of-00001.parquet")).unwrap());
+    assert!(
+        !fs::exists(place.path().join("out/train-000000.tar")).unwrap(),
+        "the earlier shards are removed"
+    );
+    assert!(fs::exists(place.path().join("out/data/train-00000-of-00001.parquet")).unwrap());
 }

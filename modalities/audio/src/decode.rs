@@ -65,6 +65,11 @@ impl Format {
 pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
     match value {
         Value::File(file) => read(&file.bytes),
+        Value::Text(_) => Err(TokenizeError::Input(
+            "expected an audio clip: a file; found text; a column of paths of files is named path, file_name or \
+             NAME.path, such as audio.path"
+                .into(),
+        )),
         other => Err(other.unexpected("an audio clip: a file")),
     }
 }

@@ -161,6 +161,9 @@ fn values_that_are_no_clips_are_errors() {
         problem
     };
     assert_eq!(problem(Value::Number(3.0)), "expected an audio clip: a file; found a number");
+    assert!(
+        problem(Value::Text("a.wav".into())).contains("found text; a column of paths of files is named path")
+    );
     assert_eq!(problem(Value::vector([0.5; 4])), "expected an audio clip: a file; found an array [4]");
     let noise = File { name: "a.wav".into(), bytes: vec![7; 99] };
     assert!(problem(Value::File(noise)).starts_with("not readable as"));

@@ -58,6 +58,10 @@ pub(crate) fn read_value(value: Value, background: [u8; 3]) -> Result<Image, Tok
             _ => Err(unexpected(format!("an array {shape:?}"))),
         },
         Value::Array(Array { shape, .. }) => Err(unexpected(format!("an array {shape:?} of real numbers"))),
+        Value::Text(_) => Err(unexpected(
+            "text; a column of paths of files is named path, file_name or NAME.path, such as image.path"
+                .into(),
+        )),
         other => Err(other.unexpected(EXPECTED)),
     }
 }
@@ -104,7 +108,15 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenizeError> {
 fn recognise(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, TokenizeError> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(unreadable)?;
     if reader.format().is_none() {
-        return Err(unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known"));
+        return Err(match bytes {
+            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..]
+            | [b'f', b'L', b'a', b'C', ..]
+            | [b'O', b'g', b'g', b'S', ..]
+            | [b'I', b'D', b'3', ..] => unreadable(
+                "it is an audio clip (WAV, FLAC, Ogg or MP3); set the modality of this part to audio",
+            ),
+            _ => unreadable("unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known"),
+        });
     }
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_BYTES);

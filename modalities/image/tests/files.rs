@@ -160,6 +160,7 @@ fn files_that_are_no_images_are_errors() {
     assert_eq!(problem(b""), "not readable as image: the file is empty");
     let unknown = "not readable as image: unknown format; PNG, JPEG, GIF, BMP, TIFF, WebP and IDX are known";
     assert_eq!(problem(b"To be, or not to be"), unknown);
+    assert!(problem(b"RIFF\x24\0\0\0WAVEfmt ").contains("it is an audio clip (WAV, "));
     assert!(tokenizer().raw_inputs(b"").next().unwrap().is_err());
 }
 

@@ -264,7 +264,12 @@ fn values_that_are_no_images_are_errors() {
     let expected =
         "expected an image: a file, or an array of bytes [height, width] or [height, width, channels]";
     assert_eq!(problem(Value::Number(3.0)), format!("{expected}; found a number"));
-    assert_eq!(problem(Value::Text("a.png".into())), format!("{expected}; found text"));
+    assert_eq!(
+        problem(Value::Text("a.png".into())),
+        format!(
+            "{expected}; found text; a column of paths of files is named path, file_name or NAME.path, such as image.path"
+        )
+    );
     assert_eq!(problem(Value::vector([0.5; 4])), format!("{expected}; found an array [4] of real numbers"));
     let bytes = |shape: Vec<usize>| {
         let numbers = Numbers::U8(vec![0; shape.iter().product()]);

@@ -7,6 +7,21 @@ use std::io::Read;
 /// The most bytes of an unpacked `.gz` or member of a zip archive.
 pub(super) const UNPACKED_LIMIT: u64 = 2 << 30;
 
+/// The first bytes of files that are named as texts by mistake, and what such files are.
+const FORMS: [(&[u8], &str); 11] = [
+    (b"PAR1", "Parquet; name it .parquet"),
+    (b"ARROW1", "a file of Arrow; write it as .parquet"),
+    (b"PK\x03\x04", "a zip archive or a spreadsheet; name it .zip, or save the spreadsheet as .csv"),
+    (b"\x1f\x8b", "gzip; add .gz to its name"),
+    (b"\x28\xb5\x2f\xfd", "packed by Zstandard; unpack it"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"GIF8", "a GIF image"),
+    (b"RIFF", "a clip or image of RIFF, such as WAV"),
+    (b"\x89HDF", "HDF5; name it .h5"),
+    (b"%PDF", "a PDF document"),
+];
+
 /// The bytes of a file, which must not be empty; unpacked if its name ends in `.gz`.
 pub(super) fn contents(location: &str, file: &Extent) -> Result<Vec<u8>, DataError> {
     let bytes = if location.ends_with(".gz") {
@@ -58,6 +73,9 @@ fn not_utf8(bytes: &[u8], offset: usize) -> String {
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
     let byte = from.first().copied().unwrap_or_default();
     let problem = format!("byte {byte:#04x} at offset {offset}, in line {line}, is not UTF-8");
+    if let Some((_, what)) = FORMS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
+        return format!("{problem}; it is no text, but {what}");
+    }
     // A text in an encoding of one byte has no zeros.
     match bytes.contains(&0) {
         true => format!("{problem}; it is no text, or UTF-16 without a byte-order mark"),
@@ -108,5 +126,21 @@ mod tests {
              Windows-1252 (or Latin-1); convert the file: iconv -f WINDOWS-1252 -t UTF-8"
         );
         assert!(message(b"\x89PNG\0").ends_with("it is no text, or UTF-16 without a byte-order mark"));
+    }
+
+    #[test]
+    fn bytes_of_another_form_are_named() {
+        for (bytes, what) in [
+            (&b"PAR1\x15\x04\xf0"[..], "Parquet; name it .parquet"),
+            (b"PK\x03\x04\xff\xff\0", "a zip archive"),
+            (b"\x1f\x8b\x08", "gzip; add .gz"),
+            (b"\x89PNG\r\n", "a PNG image"),
+            (b"\xff\xd8\xff\xe0", "a JPEG image"),
+            (b"caf\xe9", "Windows-1252"),
+        ] {
+            let message = text("a.csv", bytes.to_vec()).unwrap_err().to_string();
+            assert!(message.starts_with("a.csv: not readable as UTF-8 text"), "{message}");
+            assert!(message.contains(what), "{message}");
+        }
     }
 }

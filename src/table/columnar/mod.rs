@@ -6,7 +6,7 @@ mod shard;
 mod split;
 mod value;
 
-pub use schema::{FEATURES, MAX_DEPTH, features};
+pub use schema::{FEATURES, MAX_DEPTH, SERIES, features, series};
 pub use shard::{Decoded, Part, Shard, ShardFile, guarded};
 
 use super::rows::{RelativeFiles, names_files};
@@ -17,8 +17,9 @@ use cache::Cache;
 use indexmap::IndexMap;
 use schema::{Column, FileFields, Kind};
 use smalti_contract::Value;
+use std::ops::Range;
 use std::sync::Arc;
-use value::{Reader, binary};
+use value::{Reader, binary, items};
 
 /// The field of the split.
 const SPLIT: &str = "split";
@@ -67,8 +68,10 @@ impl Columnar {
         shards: Vec<(ShardFile, Box<dyn Shard>)>,
         splits: bool,
     ) -> Result<Self, DataError> {
-        let of_files: Vec<FileFields> =
-            shards.iter().map(|(_, shard)| FileFields::of(shard.schema(), &shard.features())).collect();
+        let of_files: Vec<FileFields> = shards
+            .iter()
+            .map(|(_, shard)| FileFields::of(shard.schema(), &shard.features(), &shard.series()))
+            .collect();
         let locations: Vec<String> = shards.iter().map(|(file, _)| file.location()).collect();
         let mut fields = united(format, &locations, &of_files)?;
         let has_split = fields.contains_key(SPLIT);
@@ -179,7 +182,13 @@ impl Columnar {
         Ok((array, at))
     }
 
-    fn get(&self, row: usize, field: &str, with_bytes: bool) -> Result<Value, DataError> {
+    fn get(
+        &self,
+        row: usize,
+        field: &str,
+        steps: Range<usize>,
+        with_bytes: bool,
+    ) -> Result<Value, DataError> {
         let (opened, number) = self.field(row, field)?;
         let Some(column) = &opened.columns[number] else {
             let split = opened.split.as_ref().filter(|_| field == SPLIT);
@@ -198,10 +207,29 @@ impl Columnar {
             bytes_are_texts: self.fields[number],
             files: with_bytes.then_some(&opened.relative),
         };
+        if column.steps.is_some() {
+            return reader.steps(array.as_ref(), at, steps);
+        }
         match reader.value(array.as_ref(), at)? {
             Value::Text(path) if names_files(field) && column.names.is_none() => reader.at(&path),
             value => Ok(value),
         }
+    }
+}
+
+impl Columnar {
+    /// The number of steps of a row whose file declares series; `None` if none is, or none has a value. Series of files are
+    /// the last that are decoded for it.
+    fn declared_steps(&self, row: usize) -> Option<usize> {
+        let opened = self.find(row);
+        let of = |files: bool| {
+            let columns = opened.columns.iter().flatten();
+            columns.filter(move |column| column.steps.is_some_and(|kind| (kind == Kind::File) == files))
+        };
+        of(false).chain(of(true)).find_map(|column| {
+            let (array, at) = self.array(opened, column, row).ok()?;
+            Some(items(array?.as_ref(), at)?.len())
+        })
     }
 }
 
@@ -275,14 +303,26 @@ impl Table for Columnar {
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        self.get(row, field, true)
+        self.get(row, field, 0..usize::MAX, true)
     }
 
     fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        self.get(row, field, false)
+        self.get(row, field, 0..usize::MAX, false)
+    }
+
+    fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
+        match self.field(row, field)? {
+            (opened, number) if opened.columns[number].as_ref().is_some_and(|c| c.steps.is_some()) => {
+                self.get(row, field, steps, true)
+            }
+            _ => Ok(self.value(row, field)?.window(steps)),
+        }
     }
 
     fn steps(&self, row: usize) -> usize {
+        if let Some(steps) = self.declared_steps(row) {
+            return steps;
+        }
         let is_list =
             |column: &Option<Column>| column.as_ref().is_some_and(|column| column.kind == Kind::List);
         let columns = self.names.iter().zip(&self.find(row).columns);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 /// The key of the features in the metadata of a schema.
 pub const FEATURES: &str = "huggingface";
+/// The key, in the same metadata, of the names of the fields that are series: a JSON list.
+pub const SERIES: &str = "smalti.series";
 /// The most levels of lists and groups.
 pub const MAX_DEPTH: usize = 32;
 
@@ -20,6 +22,8 @@ pub struct Column {
     pub kind: Kind,
     /// The class names that replace numbers.
     pub names: Option<Arc<Vec<String>>>,
+    /// The type of each step, if the values are declared as series.
+    pub steps: Option<Kind>,
 }
 
 /// A type of values.
@@ -68,12 +72,19 @@ pub struct FileFields {
 }
 
 impl FileFields {
-    /// The fields of a schema; fields of a group are named `group.field`. `features` is the description of `datasets`.
-    pub fn of(schema: &Schema, features: &Json) -> Self {
+    /// The fields of a schema; fields of a group are named `group.field`. `features` is the description of `datasets`, and
+    /// `series` are the names of lists with an item for each time step.
+    pub fn of(schema: &Schema, features: &Json, series: &[String]) -> Self {
         let mut fields = Self::default();
         for (root, field) in schema.fields().iter().enumerate() {
-            let column = Column { root, path: vec![], kind: Kind::Missing, names: None };
+            let column = Column { root, path: vec![], kind: Kind::Missing, names: None, steps: None };
             fields.add(field.name().clone(), field, &features[field.name()], column);
+            if let (true, Some((_, column))) = (series.contains(field.name()), fields.columns.last_mut())
+                && column.root == root
+                && column.path.is_empty()
+            {
+                column.steps = step_kind(field.data_type());
+            }
         }
         fields
     }
@@ -146,6 +157,16 @@ fn kind(data_type: &DataType, depth: usize) -> Result<Kind, &'static str> {
     })
 }
 
+/// The type of the items of a list.
+fn step_kind(data_type: &DataType) -> Option<Kind> {
+    match data_type {
+        DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
+            kind(item.data_type(), 1).ok()
+        }
+        _ => None,
+    }
+}
+
 /// The class names of a feature, or of the items of a list.
 fn class_names(feature: &Json) -> Option<Vec<String>> {
     let mut feature = feature;
@@ -163,6 +184,11 @@ fn class_names(feature: &Json) -> Option<Vec<String>> {
 pub fn features(metadata: Option<&str>) -> Json {
     let json: Json = metadata.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default();
     json["info"]["features"].clone()
+}
+
+/// The names of the fields that are series, in the metadata of a schema.
+pub fn series(metadata: Option<&str>) -> Vec<String> {
+    metadata.and_then(|json| serde_json::from_str(json).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -189,7 +215,7 @@ mod tests {
             Field::new("frames", list(file), true),
             Field::new("messages", messages, true),
         ]);
-        let fields = FileFields::of(&schema, &Json::Null);
+        let fields = FileFields::of(&schema, &Json::Null, &[]);
         let found: Vec<(&str, Kind)> =
             fields.columns.iter().map(|(name, column)| (name.as_str(), column.kind)).collect();
         assert_eq!(
@@ -215,7 +241,7 @@ mod tests {
             Field::new("n", DataType::Int64, true),
         ]);
         let named: Vec<bool> =
-            FileFields::of(&schema, &features).columns.iter().map(|(_, c)| c.names.is_some()).collect();
+            FileFields::of(&schema, &features, &[]).columns.iter().map(|(_, c)| c.names.is_some()).collect();
         assert_eq!(named, [true, true, true, true, false]);
     }
 
@@ -223,6 +249,6 @@ mod tests {
     fn too_many_levels_are_skipped() {
         let deep = (0..100).fold(DataType::Int8, |of, _| list(of));
         let schema = Schema::new(vec![Field::new("deep", deep, true)]);
-        assert_eq!(FileFields::of(&schema, &Json::Null).skipped.len(), 1);
+        assert_eq!(FileFields::of(&schema, &Json::Null, &[]).skipped.len(), 1);
     }
 }

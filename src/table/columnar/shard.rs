@@ -19,6 +19,11 @@ pub trait Shard: Send + Sync {
     /// The description of the columns by `datasets`; null without one.
     fn features(&self) -> Json;
 
+    /// The names of the columns that are declared as series.
+    fn series(&self) -> Vec<String> {
+        vec![]
+    }
+
     /// The rows that are decoded together with this row of a column.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The split of each file, from its name or its folders.
 
 use crate::data::files::split_word;
-use crate::table::place::{file_name, split_of};
+use crate::table::place::{file_name, split_at_end, split_of};
 
 /// The split of each file: `train`, `validation` or `test` if the start of its name or a folder is a word for it, as in
 /// `train-00000-of-00002.parquet` and `eval/0.parquet`. Another start of the name or another folder is the split as it is
@@ -34,7 +34,7 @@ fn below<'a>(name: &str, location: &'a str) -> &'a str {
 /// The word of a split in the start of the name, or else in the nearest folder that has one.
 fn word(path: &str) -> Option<&'static str> {
     let mut folders = path.rsplit('/').skip(1);
-    split_word(split_of(path)).or_else(|| folders.find_map(split_word))
+    split_word(split_at_end(path)).or_else(|| folders.find_map(split_word))
 }
 
 /// The start of the name, or else the folder; a name that only numbers shards says nothing.
@@ -62,6 +62,7 @@ mod tests {
         assert_eq!(splits("x/*/*.arrow", &["x/test/data-00000-of-00001.arrow"]), ["test"]);
         assert_eq!(splits("d", &["d/fold1.parquet", "d/fold2.parquet"]), ["fold1", "fold2"]);
         assert_eq!(splits("d", &["d/train.parquet", "d/extra.parquet"]), ["train", "extra"]);
+        assert_eq!(splits("d", &["d/x_train.parquet", "d/x_test.parquet"]), ["train", "test"]);
         assert_eq!(splits("d", &["d/part-00000.parquet", "d/part-00001.parquet"]), ["", ""]);
         assert_eq!(
             splits("train", &["train/0.parquet", "train/1.parquet"]),

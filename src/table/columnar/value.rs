@@ -8,6 +8,7 @@ use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef, StructArray};
 use arrow_schema::{DataType, TimeUnit};
 use smalti_contract::{File, Value};
+use std::ops::Range;
 
 /// The way in which the values of a field in one row are read.
 pub struct Reader<'a> {
@@ -51,9 +52,10 @@ impl Reader<'_> {
                 }
                 self.value(dictionary.values(), key as usize)?
             }
-            T::List(_) => self.list(&array.as_list::<i32>().value(row))?,
-            T::LargeList(_) => self.list(&array.as_list::<i64>().value(row))?,
-            T::FixedSizeList(..) => self.list(&array.as_fixed_size_list().value(row))?,
+            T::List(_) | T::LargeList(_) | T::FixedSizeList(..) => match items(array, row) {
+                Some(items) => self.list(&items)?,
+                None => Value::Missing,
+            },
             T::Struct(fields) if is_file(fields) => self.file(array.as_struct(), row)?,
             T::Decimal32(..) => number_or_text(array.as_primitive::<Decimal32Type>().value_as_string(row)),
             T::Decimal64(..) => number_or_text(array.as_primitive::<Decimal64Type>().value_as_string(row)),
@@ -104,6 +106,18 @@ impl Reader<'_> {
         }
     }
 
+    /// These steps of a series: the items of a list, each as a value of its own.
+    ///
+    /// # Errors
+    /// As for [`value`](Self::value).
+    pub fn steps(&self, array: &dyn Array, row: usize, steps: Range<usize>) -> Result<Value, DataError> {
+        let Some(items) = items(array, row).filter(|items| !items.is_empty()) else {
+            return Ok(Value::Missing);
+        };
+        let steps = steps.start.min(items.len())..steps.end.min(items.len());
+        Ok(Value::Series(steps.map(|at| self.value(&items, at)).collect::<Result<_, _>>()?))
+    }
+
     /// The file at a path relative to the table.
     ///
     /// # Errors
@@ -126,6 +140,19 @@ impl Reader<'_> {
         }
         let values = (0..items.len()).map(|at| self.value(items, at));
         Ok(json::list(values.collect::<Result<_, _>>()?))
+    }
+}
+
+/// The items of a list; `None` for null.
+pub fn items(array: &dyn Array, row: usize) -> Option<ArrayRef> {
+    if row >= array.len() || array.is_null(row) {
+        return None;
+    }
+    match array.data_type() {
+        DataType::List(_) => Some(array.as_list::<i32>().value(row)),
+        DataType::LargeList(_) => Some(array.as_list::<i64>().value(row)),
+        DataType::FixedSizeList(..) => Some(array.as_fixed_size_list().value(row)),
+        _ => None,
     }
 }
 

@@ -71,11 +71,14 @@ fn is_table(location: &str) -> bool {
 /// The reason for or against a table, by its columns: states and actions are those of steps or of episodes.
 fn of_table(location: &str) -> Result<Result<String, String>, DataError> {
     if is_parquet(location) {
-        let (columns, footer) = parquet::columns(location)?;
+        let parquet::Columns { names: columns, footer, has_series } = parquet::columns(location)?;
         let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&footer);
-        return Ok(match of_steps(&columns) && !has_episodes() {
-            true => Err(format!("no column has the numbers or the ends of episodes; {}", found(&columns))),
-            false => of_columns(&columns),
+        return Ok(match of_steps(&columns) {
+            true if has_series => Err("its metadata names the fields that are series".into()),
+            true if !has_episodes() => {
+                Err(format!("no column has the numbers or the ends of episodes; {}", found(&columns)))
+            }
+            _ => of_columns(&columns),
         });
     }
     let mut start = vec![];

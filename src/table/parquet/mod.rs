@@ -5,6 +5,7 @@
 //! | nothing: an empty text or list, null, NaN | missing |
 //! | integers and numbers; those of a `ClassLabel` | number; text, the class name |
 //! | lists of numbers, of one shape in each row; other lists | array; series |
+//! | lists that the key `smalti.series` of the metadata names, as a JSON list | series, a step for each item |
 //! | `{bytes, path}`, without bytes the path relative to the table; bytes | the file |
 //! | a path in the field `path`, `file_name` or `NAME.path` | the file, relative to the table or in `FOLDER.tar` beside it |
 //! | a group | a field for each of its own, `GROUP.FIELD` |
@@ -19,10 +20,10 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "trajectory")]
-use super::columnar::guarded;
 use super::columnar::{Columnar, ShardFile};
-use super::place::{extension, file_name, is_archive};
+#[cfg(feature = "trajectory")]
+use super::columnar::{SERIES, guarded, series};
+use super::place::{describes, extension, file_name, has_rows_of_files, is_archive};
 use super::{Place, Table};
 use crate::data::{DataError, Files};
 use rayon::prelude::*;
@@ -31,8 +32,6 @@ use std::sync::Arc;
 
 /// The layout's name.
 pub const NAME: &str = "parquet";
-/// Endings of files that describe the tables of a folder.
-const DESCRIPTIONS: [&str; 5] = ["json", "md", "txt", "yaml", "yml"];
 
 /// Whether a location has the extension of a Parquet file.
 pub fn is_parquet(location: &str) -> bool {
@@ -40,7 +39,7 @@ pub fn is_parquet(location: &str) -> bool {
 }
 
 /// Opens a file, the files of a pattern, the `manifest.parquet` or the files `metadata.parquet` of a folder or archive, or a folder
-/// of Parquet files only.
+/// or archive of Parquet files only.
 /// Several files have the field `split` by their names and folders, unless they already have one.
 ///
 /// # Errors
@@ -80,18 +79,30 @@ pub(super) fn read(name: &str, locations: &[String]) -> Result<Arc<dyn Table>, D
     Ok(Arc::new(of_files(name, files, false)?))
 }
 
-/// The names of a file's columns, and its footer, which is Parquet without rows.
+/// The columns of a file.
+#[cfg(feature = "trajectory")]
+pub(super) struct Columns {
+    pub names: Vec<String>,
+    /// Parquet without rows.
+    pub footer: Vec<u8>,
+    /// Whether the file declares which columns are series.
+    pub has_series: bool,
+}
+
+/// The columns of a file.
 ///
 /// # Errors
 /// [`DataError::Format`] for a file with corrupt metadata.
 #[cfg(feature = "trajectory")]
-pub(super) fn columns(location: &str) -> Result<(Vec<String>, Vec<u8>), DataError> {
+pub(super) fn columns(location: &str) -> Result<Columns, DataError> {
     let file = ShardFile::at(location).open()?;
     let columns = guarded(|| {
         let footer = footer::bytes(&file)?;
         let metadata = footer::metadata(&footer)?;
         let fields = metadata.file_metadata().schema().get_fields();
-        Ok((fields.iter().map(|field| field.name().to_string()).collect(), footer))
+        let names = fields.iter().map(|field| field.name().to_string()).collect();
+        let has_series = !series(shard::described(&metadata, SERIES)).is_empty();
+        Ok(Columns { names, footer, has_series })
     });
     columns.map_err(|problem| DataError::format(location, "Parquet", problem))
 }
@@ -121,12 +132,13 @@ fn of_tree(files: &Files, requested: bool) -> Result<Vec<&str>, String> {
     if !tables.is_empty() && tables.iter().all(|path| file_name(path) == "metadata.parquet") {
         return Ok(tables);
     }
-    let describes = |path: &&str| DESCRIPTIONS.contains(&extension(path)) || !file_name(path).contains('.');
     let other = all().find(|path| !is_parquet(path) && !describes(path));
     match other {
         _ if tables.is_empty() => Err("it has no file named .parquet".into()),
         Some(other) if !requested => Err(format!("it has {other} beside its files named .parquet")),
-        None if is_archive(files.name()) && !requested => Err("it is an archive".into()),
+        None if is_archive(files.name()) && has_rows_of_files(files) && !requested => {
+            Err("it is an archive in which files of one name are a row".into())
+        }
         _ => Ok(tables),
     }
 }

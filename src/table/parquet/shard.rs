@@ -3,7 +3,7 @@
 use super::{footer, pages};
 use crate::data::DataError;
 use crate::data::files::Extent;
-use crate::table::columnar::{Decoded, FEATURES, Part, Shard, ShardFile, features, guarded};
+use crate::table::columnar::{Decoded, FEATURES, Part, SERIES, Shard, ShardFile, features, guarded, series};
 use arrow_schema::{DataType, Field, Fields, Schema};
 use bytes::Bytes;
 use parquet::arrow::ProjectionMask;
@@ -11,7 +11,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelectionPolicy,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::RowGroupMetaData;
+use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use std::collections::HashMap;
 use std::io::BufReader;
@@ -90,6 +90,12 @@ impl ParquetShard {
 
 fn text(error: ParquetError) -> String {
     error.to_string()
+}
+
+/// The value of a key in the metadata of a file.
+pub fn described<'a>(metadata: &'a ParquetMetaData, key: &str) -> Option<&'a str> {
+    let pairs = metadata.file_metadata().key_value_metadata().into_iter().flatten();
+    pairs.filter(|pair| pair.key == key).find_map(|pair| pair.value.as_deref())
 }
 
 /// The first row of each row group, and the number of rows.
@@ -175,8 +181,11 @@ impl Shard for ParquetShard {
     }
 
     fn features(&self) -> serde_json::Value {
-        let pairs = self.metadata.metadata().file_metadata().key_value_metadata().into_iter().flatten();
-        features(pairs.filter(|pair| pair.key == FEATURES).find_map(|pair| pair.value.as_deref()))
+        features(described(self.metadata.metadata(), FEATURES))
+    }
+
+    fn series(&self) -> Vec<String> {
+        series(described(self.metadata.metadata(), SERIES))
     }
 
     fn part(&self, column: usize, row: usize) -> Result<Part, String> {

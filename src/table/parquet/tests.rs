@@ -312,6 +312,28 @@ fn truncated_and_foreign_files_state_the_problem() {
 }
 
 #[test]
+fn lists_that_the_metadata_names_are_series() {
+    let file = |series: &str| {
+        let pair = KeyValue::new("smalti.series".to_string(), series.to_string());
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(vec![pair])).build();
+        let lists = vectors(&[&[1.0, 2.0, 3.0], &[], &[4.0]]);
+        written(vec![("n", labels(vec![Some(1), None, Some(3)])), ("x", lists)], properties)
+    };
+    let folder = folder_of(&[("t.parquet", &file("[\"x\", \"n\", \"other\"]")), ("u.parquet", &file("[1"))]);
+    let table = opened(&at(&folder, "t.parquet")).unwrap();
+    assert_eq!([0, 1, 2].map(|row| table.steps(row)), [3, 0, 1]);
+    let series =
+        |numbers: &[f64]| Value::Series(numbers.iter().map(|number| Value::Number(*number)).collect());
+    assert_eq!(table.value(0, "x").unwrap(), series(&[1.0, 2.0, 3.0]));
+    assert_eq!(table.window(0, "x", 1..2).unwrap(), series(&[2.0]));
+    assert_eq!(table.window(0, "x", 7..9).unwrap(), series(&[]));
+    assert!(table.value(1, "x").unwrap().is_missing());
+    assert_eq!(table.value(2, "n").unwrap(), Value::Number(3.0), "only lists are series");
+    let table = opened(&at(&folder, "u.parquet")).unwrap();
+    assert_eq!(table.value(0, "x").unwrap(), Value::vector([1.0, 2.0, 3.0]), "the key is no list");
+}
+
+#[test]
 fn corrupt_parquet_causes_no_panic() {
     let whole = published(1);
     let folder = folder_of(&[]);

@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// The field that is added.
 const FILE: &str = "file";
-/// The values of a column that must name files.
+/// The values of a column that are looked at.
 const PROBED: usize = 100;
 /// The most folders beside a table that are searched; beside more, none is.
 const MAX_FOLDERS: usize = 256;
@@ -34,9 +34,9 @@ struct Folder {
 }
 
 impl Beside {
-    /// Adds the field `file` to a table of cells without a field of files, and tells whether it did: if the first 100 values of
-    /// a column differ and each is the name of an image or clip, with or without its ending, in one folder: that of the table or
-    /// one beside it. The first such column counts, and among folders the one of the table's split.
+    /// Adds the field `file` to a table of cells without a field of files, and tells whether it did: if [most](names_most) values
+    /// of a column are names of images or clips, with or without the ending, in one folder: that of the table or one beside it.
+    /// The column with the most different values counts, and among folders the one of the table's split.
     ///
     /// # Errors
     /// [`DataError::Format`] if the column's name is the name of a file too: then the first line is no header.
@@ -52,10 +52,12 @@ impl Beside {
         let mut folders: Vec<&Folder> = folders.iter().collect();
         folders
             .sort_by_key(|folder| (!folder.name.is_empty(), split_word(&folder.name) != split, &folder.name));
-        let found = table.fields.iter().zip(&table.columns).find_map(|(field, column)| {
+        let naming = table.fields.iter().zip(&table.columns).filter_map(|(field, column)| {
             let Raw::Cells(cells) = column else { return None };
             folders.iter().find(|folder| folder.holds(cells)).map(|folder| (field, cells, *folder))
         });
+        // Of equal columns, the first.
+        let found = naming.rev().max_by_key(|(_, cells, _)| n_different(&probed(cells)));
         let Some((field, cells, folder)) = found else { return Ok(false) };
         if folder.files.values().any(|file| file == field) {
             let problem = format!("line 1 names the file {field}; {COLUMNS}");
@@ -89,12 +91,13 @@ impl Folder {
         self.files.get(below.unwrap_or(value))
     }
 
-    /// Whether the first values of a column differ and name files of this folder.
+    /// Whether most values of a column name files of this folder. Values without an ending must differ, unless they repeat as
+    /// ids do: a column of a few classes or counts names no files, even beside `0.png` and `1.png`.
     fn holds(&self, cells: &[String]) -> bool {
-        let values: Vec<&str> =
-            cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).take(PROBED).collect();
-        let mut seen = HashSet::new();
-        !values.is_empty() && values.iter().all(|value| self.find(value).is_some() && seen.insert(*value))
+        let values = probed(cells);
+        let is_id = |value: &&str| self.find(value).is_some_and(|file| !value.ends_with(file.as_str()));
+        let differ = 10 * n_different(&values) > values.len();
+        names_most(cells, |value| self.find(value).is_some()) && (differ || !values.iter().any(is_id))
     }
 
     /// The path of the file that a value names, relative to the table; empty for an empty value.
@@ -106,6 +109,22 @@ impl Folder {
             None => join(&self.name, value),
         }
     }
+}
+
+/// Whether at least 9 of 10 of the first values of a column name files.
+pub fn names_most(cells: &[String], is_file: impl Fn(&str) -> bool) -> bool {
+    let values = probed(cells);
+    let named = values.iter().filter(|value| is_file(value)).count();
+    named > 0 && 10 * named >= 9 * values.len()
+}
+
+/// The first values of a column that are not empty.
+fn probed(cells: &[String]) -> Vec<&str> {
+    cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).take(PROBED).collect()
+}
+
+fn n_different(values: &[&str]) -> usize {
+    values.iter().collect::<HashSet<_>>().len()
 }
 
 fn is_media(name: &str) -> bool {
@@ -148,11 +167,16 @@ fn on_disk_beside(own: &Path) -> Vec<Folder> {
     folders
 }
 
-/// The files of an archive that replaces a folder of images: `images.zip`, `train.zip`. The index of any other archive may be
-/// large.
+/// The name of the folder of images that an archive replaces: `train` of `train.zip`, `images` of `images.tar`.
+pub fn packed_folder(name: &str) -> Option<&str> {
+    let stem = name.split('.').next().filter(|_| is_archive(name));
+    stem.filter(|stem| *stem == "images" || split_word(stem).is_some())
+}
+
+/// The files of an archive that replaces a folder of images. The index of any other archive may be large.
 fn packed(own: &Path, name: &str) -> Option<Folder> {
-    let stem = name.split('.').next().filter(|stem| *stem == "images" || split_word(stem).is_some())?;
-    let files = Files::open(own.join(name).to_str().filter(|_| is_archive(name))?).ok()?;
+    let stem = packed_folder(name)?;
+    let files = Files::open(own.join(name).to_str()?).ok()?;
     let inside =
         |path: &String| path.strip_prefix(stem).and_then(|rest| rest.strip_prefix('/')).map(String::from);
     Folder::new(stem, files.list().iter().map(|path| inside(path).unwrap_or_else(|| path.clone())).collect())

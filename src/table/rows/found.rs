@@ -1,10 +1,15 @@
 //! The files of rows at a source's path.
 
 use super::NAME;
-use super::beside::Beside;
-use super::parse::{EXTENSIONS, is_table, parse};
+use super::beside::{Beside, names_most, packed_folder};
+use super::column::names_files;
+use super::parse::{EXTENSIONS, Parsed, Raw, is_table, parse};
+use crate::data::files::join;
 use crate::data::{DataError, Files, open_text};
-use crate::table::place::{extension, file_name, is_archive, split_in_tree, split_of_table, split_word};
+use crate::table::place::{
+    describes, extension, file_name, has_rows_of_files, is_archive, split_in_tree, split_of_table,
+    split_word, top_folder,
+};
 use crate::table::{Modality, Place};
 use std::io::Read;
 use std::sync::Arc;
@@ -45,7 +50,9 @@ pub fn found(place: &Place) -> Result<Option<Found>, DataError> {
     if let Some(files) = place.files()? {
         return match in_tree(place, &files)? {
             Some(found) => Ok(Some(found)),
-            None => none("it has no manifest, no metadata.csv, and files other than tables"),
+            None => none(
+                "it has no manifest, no metadata.csv, no table of its files, and files other than tables",
+            ),
         };
     }
     let locations = place.locations()?;
@@ -63,14 +70,16 @@ fn named_splits(locations: &[String]) -> Vec<String> {
 }
 
 /// The tables of a folder or archive: its manifest, its `metadata.*`, tables whose values name images and clips in it, or all of
-/// a folder of tables and their descriptions only.
+/// a folder or archive of tables and their descriptions only. A folder that all files are in is entered.
 fn in_tree(place: &Place, files: &Arc<Files>) -> Result<Option<Found>, DataError> {
     let of = |paths: &[&str], splits: Option<Vec<String>>, may_name_files: bool| {
         let locations = paths.iter().map(|path| files.location(path)).collect();
         Some(Found { locations, splits, tree: Some(files.clone()), may_name_files })
     };
     let tables: Vec<&str> = files.list().iter().map(String::as_str).filter(|path| is_table(path)).collect();
-    let is_manifest = |path: &&&str| !path.contains('/') && path.starts_with("manifest.");
+    let top = top_folder(files.list().iter().map(String::as_str).filter(|path| !describes(path)));
+    let at_top = |path: &str| path.strip_prefix(top).is_some_and(|name| !name.contains('/'));
+    let is_manifest = |path: &&&str| at_top(path) && file_name(path).starts_with("manifest.");
     let manifests: Vec<&str> = tables.iter().filter(is_manifest).copied().collect();
     match manifests[..] {
         [manifest] => {
@@ -88,16 +97,15 @@ fn in_tree(place: &Place, files: &Arc<Files>) -> Result<Option<Found>, DataError
         let splits = splits.into_iter().map(|split| split.unwrap_or_default().to_string());
         return Ok(of(&metadata, has_splits.then(|| splits.collect()), false));
     }
-    let naming = naming(files, &tables)?;
+    let naming = naming(files, tables.iter().copied().filter(|path| at_top(path)))?;
     if let Some(first) = naming.first() {
         place.because(format!("the values of a column of {first} name files in it"));
         let splits = (naming.len() > 1)
             .then(|| named_splits(&naming.iter().map(|path| path.to_string()).collect::<Vec<_>>()));
         return Ok(of(&naming, splits, true));
     }
-    let describes = |path: &String| [".json", ".md", ".txt"].iter().any(|ending| path.ends_with(ending));
     let only_tables = files.list().iter().all(|path| is_table(path) || describes(path));
-    if tables.is_empty() || !only_tables || is_archive(files.name()) {
+    if tables.is_empty() || !only_tables || is_archive(files.name()) && has_rows_of_files(files) {
         return Ok(None);
     }
     place.because("it is a folder of tables");
@@ -118,11 +126,11 @@ fn metadata<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataE
     for path in tables.iter().copied().filter(|path| file_name(path).starts_with("metadata.")) {
         let folder = |path: &'a str| path.rsplit_once('/').map_or("", |(folder, _)| folder);
         // The columns of Parquet are not read for this.
-        let names_files = match extension(path) {
+        let has_file_names = match extension(path) {
             "parquet" => holds_media(files),
-            _ => names_files(&files.location(path))?,
+            _ => has_file_names(&files.location(path))?,
         };
-        if !names_files {
+        if !has_file_names {
             continue;
         }
         if let Some(other) = found.iter().find(|other| folder(other) == folder(path)) {
@@ -139,7 +147,7 @@ fn holds_media(files: &Files) -> bool {
 }
 
 /// Whether a text of rows has the field `file_name`, by its first line.
-fn names_files(location: &str) -> Result<bool, DataError> {
+fn has_file_names(location: &str) -> Result<bool, DataError> {
     let mut start = vec![];
     let read = open_text(location)?.take(HEADER).read_to_end(&mut start);
     read.map_err(|e| DataError::io(location, "a table", e))?;
@@ -147,17 +155,21 @@ fn names_files(location: &str) -> Result<bool, DataError> {
     Ok(String::from_utf8_lossy(header).contains("file_name"))
 }
 
-/// The tables at the top of a tree whose values name images or clips in it: one, or one for each split.
-fn naming<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
-    if !holds_media(files) {
+/// Those of the tables at the top of a tree whose values name images or clips in it: one, or one for each split.
+fn naming<'a>(files: &Files, tables: impl Iterator<Item = &'a str>) -> Result<Vec<&'a str>, DataError> {
+    let is_packed = |path: &String| packed_folder(file_name(path)).is_some();
+    if !holds_media(files) && !files.list().iter().any(is_packed) {
         return Ok(vec![]);
     }
     let mut beside = Beside::default();
     let mut found = vec![];
-    for path in tables.iter().copied().filter(|path| !path.contains('/') && !path.starts_with(EXAMPLE)) {
+    for path in tables.filter(|path| !file_name(path).starts_with(EXAMPLE)) {
         let location = files.location(path);
-        let has_cells = ["csv", "tsv"].contains(&extension(path));
-        if has_cells && beside.add_files(&location, &mut parse(&location, None)?)? {
+        if !["csv", "tsv"].contains(&extension(path)) {
+            continue;
+        }
+        let mut table = parse(&location, None)?;
+        if beside.add_files(&location, &mut table)? || has_paths(files, path, &table) {
             found.push(path);
         }
     }
@@ -166,4 +178,15 @@ fn naming<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataErr
         true => Err(several(files, "table of images or clips", &found)),
         false => Ok(found),
     }
+}
+
+/// Whether most values of a field of paths, such as `path`, name files of the tree.
+fn has_paths(files: &Files, table: &str, parsed: &Parsed) -> bool {
+    let folder = table.strip_suffix(file_name(table)).unwrap_or_default();
+    parsed.fields.iter().zip(&parsed.columns).any(|(field, column)| match column {
+        Raw::Cells(cells) if names_files(field) => {
+            names_most(cells, |path| files.contains(&join(folder, path)))
+        }
+        _ => false,
+    })
 }

@@ -9,8 +9,8 @@
 //! | a path in the field `path`, `file_name`, `NAME.path` or `NAME_file_name` | the file, relative to the table or in `FOLDER.tar` or `FOLDER.zip` beside it |
 //! | anything else, `true` and `false` too | text |
 //!
-//! If the first 100 values of a column of a `.csv` or `.tsv` differ and each names an image or clip in one folder beside the
-//! table, with or without its ending, as `0040` in `train.csv` beside `train/0040.jpg`, that file is the field `file`.
+//! If 9 of 10 of the first 100 values of a column of a `.csv` or `.tsv` name images or clips in one folder beside the table, with
+//! or without the ending, as `0040` in `train.csv` beside `train/0040.jpg`, that file is the field `file`.
 
 mod beside;
 mod column;
@@ -65,8 +65,8 @@ struct FileRows {
 }
 
 /// Opens a table; the tables that match a pattern; the `manifest.*` of a folder or archive, or its `metadata.*` with the field
-/// `file_name`, also one in each folder of a split; a table at its top whose values name images or clips in it; or a folder of
-/// tables only. The rows of several files have the field `split`, by the names of the files, unless they already have one.
+/// `file_name`, also one in each folder of a split; a table at its top whose values name images or clips in it; or a folder or
+/// archive of tables only. A folder that all files are in is entered. The rows of several files have the field `split`, by the names of the files, unless they already have one.
 /// Images and clips in the folder that no row names are skipped.
 ///
 /// # Errors

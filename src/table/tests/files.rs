@@ -129,6 +129,40 @@ fn members_are_decoded_by_their_ending() {
 }
 
 #[test]
+fn members_of_series_have_a_step_for_each_element() {
+    let floats =
+        |numbers: &[f32]| numbers.iter().flat_map(|number| number.to_le_bytes()).collect::<Vec<u8>>();
+    let path = smalti_npy::write("<f4", "(2, 1)", floats(&[0.5, 2.0]));
+    let speed = smalti_npy::write("<f4", "(2,)", floats(&[f32::NAN, 2.0]));
+    let none = smalti_npy::write("<f4", "(0, 4)", []);
+    let shard = tar_of(&[
+        ("0.a.series.npy", &smalti_npy::write("<f4", "(3,)", floats(&[1.0, 2.0, 3.0]))),
+        ("0.a", b"a file"),
+        ("0.path.series.npy", &path),
+        ("0.speed.series.npy", &speed),
+        ("1.path.series.npy", &none),
+        ("1.series.npy", &path),
+        ("2.path.series.npy", b"\x93NUMPY\x01\x00\xff\xff"),
+    ]);
+    let folder = folder_of(&[("t.tar", &shard), ("convert.json", b"{}")]);
+    let t = table(&folder, "t.tar");
+    let names = ["a", "a.series.npy", "path", "series.npy", "speed"];
+    let mut fields = t.fields().to_vec();
+    fields.sort();
+    assert!(names.iter().all(|name| fields.iter().any(|field| field == name)), "{fields:?}");
+    let steps = Value::Series(vec![Value::vector([0.5]), Value::vector([2.0])]);
+    assert_eq!(t.value(0, "path").unwrap(), steps);
+    assert_eq!(t.window(0, "path", 1..7).unwrap(), steps.window(1..7));
+    assert_eq!(t.value(0, "speed").unwrap(), Value::Series(vec![Value::Missing, Value::Number(2.0)]));
+    assert_eq!(t.value(0, "a.series.npy").unwrap().steps(), Some(3));
+    assert!(t.value(1, "path").unwrap().is_missing());
+    assert_eq!(t.value(1, "series.npy").unwrap().describe(), "an array [2, 1]");
+    let error = without(&folder, &t.value(2, "path").unwrap_err());
+    assert!(error.starts_with("t.tar/2.path.series.npy: not readable as npy"), "{error}");
+    assert!(table(&folder, "").skipped().is_empty(), "convert.json is known");
+}
+
+#[test]
 fn corrupt_members_with_numbers_are_named() {
     let folder = folder_of(&[
         ("npy.tar", &tar_of(&[("a.npy", b"\x93NUMPY\x01\x00\xff\xff"), ("a.txt", b"t")])),

@@ -176,19 +176,88 @@ fn the_ids_of_a_table_name_images_beside_it() {
 }
 
 #[test]
+fn ids_may_repeat_and_files_may_be_missing() {
+    let ids = (0..10).map(|id| format!("{},{id}\n", id % 2)).collect::<String>();
+    let twice = format!("label,id\n{ids}{ids}");
+    let images: Vec<String> = (0..9).map(|id| format!("k/train/{id}.png")).collect();
+    let mut files: Vec<(&str, &[u8])> = images.iter().map(|path| (path.as_str(), &b"x"[..])).collect();
+    files.push(("k/train.csv", twice.as_bytes()));
+    let folder = folder_of(&files);
+    let k = table(&folder, "k");
+    assert_eq!((k.len(), k.fields()), (20, &["label", "id", "file"].map(String::from)[..]));
+    assert_eq!(file(k.value(18, "file").unwrap()).0, "train/8.png");
+    let missing = without(&folder, &k.value(19, "file").unwrap_err());
+    assert_eq!(missing, "k/train/9: not found; expected a file that k/train.csv row 20 names");
+}
+
+#[test]
+fn tables_of_images_lie_in_archives_and_in_a_folder_of_their_own() {
+    let train = b"id,label\n007,cat\n1,dog\n";
+    let inner: [(&str, &[u8]); 3] =
+        [("kg/train.csv", train), ("kg/train/007.jpg", b"7"), ("kg/train/1.png", b"1")];
+    let images = zip_of(&[("007.jpg", b"7"), ("1.png", b"1")]);
+    let folder = folder_of(&[
+        ("deep/kg/train.csv", train),
+        ("deep/kg/train/007.jpg", b"7"),
+        ("deep/kg/train/1.png", b"1"),
+        ("kg.zip", &zip_of(&inner)),
+        ("packed/train.csv", train),
+        ("packed/train.zip", &images),
+        ("paths/list.csv", b"path,label\na/1.png,x\n"),
+        ("paths/a/1.png", b"1"),
+        ("beside/list.csv", b"name,age\nAda,36\n"),
+        ("beside/a/1.png", b"1"),
+        ("beside/b/1.png", b"1"),
+    ]);
+    for path in ["deep", "kg.zip", "packed"] {
+        let k = table(&folder, path);
+        assert_eq!(k.fields(), ["id", "label", "file"], "{path}");
+        assert_eq!(file(k.value(0, "file").unwrap()).1, b"7", "{path}");
+    }
+    assert_eq!(table(&folder, "paths").fields(), ["path", "label"]);
+    let beside = table(&folder, "beside");
+    assert_eq!(beside.fields(), ["file", "label"]);
+    let skipped: Vec<&str> = beside.skipped().iter().map(|(_, why)| *why).collect();
+    assert_eq!(skipped, ["no column names the files"]);
+}
+
+#[test]
+fn tables_lie_in_archives_and_beside_descriptions() {
+    let tables: [(&str, &[u8]); 2] = [("tt/train.csv", b"x\n1\n"), ("tt/val.csv", b"x\n2\n")];
+    let folder = folder_of(&[
+        ("tt.zip", &zip_of(&tables)),
+        ("beside/reviews_train.csv", b"x\n1\n"),
+        ("beside/reviews_val.csv", b"x\n2\n"),
+        ("beside/README.md", b"# Reviews"),
+        ("beside/LICENSE", b"MIT"),
+        ("beside/card.yaml", b"a: 1"),
+        ("beside/page.html", b"<html>"),
+        ("shard.zip", &zip_of(&[("0.csv", b"x\n1\n"), ("0.json", b"{}")])),
+    ]);
+    for path in ["tt.zip", "beside"] {
+        let rows = table(&folder, path);
+        assert_eq!(rows.fields(), ["x", "split"], "{path}");
+        assert_eq!(all(&*rows, "split"), texts(&["train", "validation"]), "{path}");
+    }
+    assert_ne!(table(&folder, "shard.zip").fields(), ["x"]);
+    let refused = refusal_as(&folder, "rows", "shard.zip");
+    assert!(refused.contains("expected a table"), "{refused}");
+}
+
+#[test]
 fn ordinary_tables_name_no_files() {
     let folder = folder_of(&[
         ("images/1.png", b"1"),
         ("images/2.png", b"2"),
-        ("one_is_missing.csv", b"n\n1\n2\n3\n"),
-        ("twice_the_same.csv", b"n\n1\n2\n1\n"),
+        ("some_are_missing.csv", b"n\n1\n2\n3\n"),
+        ("classes.csv", format!("n\n{}", "1\n2\n".repeat(20)).as_bytes()),
         ("other.csv", b"name,age\nAda,36\n"),
         ("files.csv", b"path,n\nimages/1.png,1\n"),
         ("headless.csv", b"1.png,a\n2.png,b\n"),
     ]);
     for (path, fields) in [
-        ("one_is_missing.csv", &["n"][..]),
-        ("twice_the_same.csv", &["n"]),
+        ("some_are_missing.csv", &["n"][..]),
+        ("classes.csv", &["n"]),
         ("other.csv", &["name", "age"]),
         ("files.csv", &["path", "n"]),
     ] {

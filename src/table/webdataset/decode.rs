@@ -21,6 +21,8 @@ pub(super) enum Decoder {
     Json,
     MessagePack,
     Npy,
+    /// An array of NumPy with the steps of a series.
+    Series,
     Npz,
     /// None: a modality reads the file.
     File,
@@ -29,6 +31,9 @@ pub(super) enum Decoder {
 impl Decoder {
     /// The decoder for an ending; `None` for pickles, which are not read. Of `seg.png`, the last part counts.
     pub fn of(ending: &str) -> Option<Self> {
+        if series_name(ending).is_some() {
+            return Some(Self::Series);
+        }
         let ending = ending.strip_suffix(".gz").unwrap_or(ending);
         match ending.rsplit('.').next().unwrap_or(ending) {
             text if TEXTS.contains(&text) => Some(Self::Text),
@@ -88,9 +93,11 @@ impl Decoder {
     /// [`DataError::Format`] for a corrupt array.
     pub fn whole(self, location: &str, path: &str, bytes: Vec<u8>) -> Result<Value, DataError> {
         match self {
-            Self::Npy => smalti_npy::Array::read(&bytes[..], MAX_ARRAY_BYTES)
-                .map(array)
-                .map_err(|problem| DataError::format(location, "npy", problem)),
+            Self::Npy | Self::Series => {
+                let read = smalti_npy::Array::read(&bytes[..], MAX_ARRAY_BYTES);
+                let read = read.map_err(|problem| DataError::format(location, "npy", problem))?;
+                Ok(if self == Self::Series { series(&read) } else { array(read) })
+            }
             _ => Ok(Value::File(File { name: path.into(), bytes })),
         }
     }
@@ -108,6 +115,33 @@ impl Decoder {
             other => Ok(vec![(prefix.into(), json::value(&other).map_err(refuse)?)]),
         }
     }
+}
+
+/// The name of the field of a series: of `position.series.npy`, `position`.
+pub(super) fn series_name(ending: &str) -> Option<&str> {
+    ending.strip_suffix(".series.npy").filter(|name| !name.is_empty())
+}
+
+/// An array of NumPy as a series: a step for each element of its first axis. A step without a number but NaN is missing, and
+/// so is an array without steps.
+fn series(array: &smalti_npy::Array) -> Value {
+    let (steps, shape) = match array.shape() {
+        [steps, shape @ ..] if !array.shape().contains(&0) => (*steps, shape.to_vec()),
+        _ => return Value::Missing,
+    };
+    let values: Vec<f64> = array.values().collect();
+    let step = |values: &[f64]| match values {
+        values if values.iter().all(|number| number.is_nan()) => Value::Missing,
+        [number] if shape.is_empty() => Value::Number(*number),
+        values => {
+            let numbers = match array.is_bytes() {
+                true => Numbers::U8(values.iter().map(|byte| *byte as u8).collect()),
+                false => Numbers::F32(values.iter().map(|number| *number as f32).collect()),
+            };
+            Value::Array(Array { shape: shape.clone(), numbers })
+        }
+    };
+    Value::Series(values.chunks((values.len() / steps).max(1)).map(step).collect())
 }
 
 /// An array of NumPy as a value; one without axes is a number, and one without elements is missing.

@@ -1,6 +1,6 @@
 //! The index of the members of shards, and their fields.
 
-use super::decode::Decoder;
+use super::decode::{Decoder, series_name};
 use super::{ABSENT, CLASS, Ending, Shard, Site, WebDataset, split_name};
 use crate::data::files::is_hidden;
 use crate::data::{DataError, Files};
@@ -84,7 +84,10 @@ impl WebDataset {
                     self.add(key, Site::Key(at));
                 }
             } else {
-                self.add(self.endings[at].name.clone(), Site::Member(at));
+                let name = &self.endings[at].name;
+                let is_free = |field: &&str| self.endings.iter().all(|ending| ending.name != *field);
+                let field = series_name(name).filter(is_free).unwrap_or(name).to_string();
+                self.add(field, Site::Member(at));
             }
         }
         let has_class = self.fields.iter().any(|field| field == CLASS);

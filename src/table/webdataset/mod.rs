@@ -7,6 +7,7 @@
 //! | `json`, `jsn` | a field for each key, `json.KEY` |
 //! | `mp`, `msg`, `msgpack` | the same, `mp.KEY` |
 //! | `npy` | an array |
+//! | `NAME.series.npy` | the field `NAME`: a series with a step for each element of the first axis |
 //! | `npz` | an array for each name, `npz.NAME` |
 //! | `pickle`, `pkl`, `pyd`, `pth`, `pt` | not read, because a pickle may run code |
 //! | anything else | the file |
@@ -18,7 +19,7 @@ mod index;
 mod msgpack;
 
 use super::folders::class_folder;
-use super::place::{CLASSES, file_name, is_archive};
+use super::place::{CLASSES, RECORD, file_name, is_archive};
 use super::{Place, Table, unknown_field};
 use crate::data::files::split_word;
 use crate::data::{DataError, Files};
@@ -89,7 +90,8 @@ pub fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
                 true if requested || belong_together(&files) => (vec![files.clone()], vec![]),
                 true => return place.decline("no two of its files have the same name before the first dot"),
                 false => {
-                    let others = others.into_iter().filter(|path| *path != CLASSES);
+                    let others =
+                        others.into_iter().filter(|path| ![CLASSES, RECORD].contains(&path.as_str()));
                     let skipped = others.map(|path| (files.location(path), "beside the archives")).collect();
                     let archives =
                         archives.iter().map(|path| Files::open(&files.location(path)).map(Arc::new));
@@ -254,6 +256,16 @@ impl Table for WebDataset {
 
     fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
         self.get(row, field, false)
+    }
+
+    fn steps(&self, row: usize) -> usize {
+        let of_series = |(field, site): (&String, &Site)| match site {
+            Site::Member(at) if self.endings[*at].decoder == Decoder::Series => {
+                self.get(row, field, true).ok()?.steps()
+            }
+            _ => None,
+        };
+        self.fields.iter().zip(&self.sites).find_map(of_series).unwrap_or(0)
     }
 
     fn location(&self, row: usize) -> String {
