@@ -23,9 +23,9 @@ fn beside(checkpoint: &str, name: &str, valid: &[&str], others: &[(&str, &str)])
     };
     others.iter().for_each(|(name, text)| write(name, text.as_bytes()));
     let valid: Vec<Vec<u8>> = valid.iter().map(|file| file.as_bytes().to_vec()).collect();
-    survives(name, &valid, bound(), |file| -> Result<usize, PretrainedError> {
+    survives(name, &valid, bound(), |file| -> Result<usize, Box<PretrainedError>> {
         write(name, file);
-        Ok(pretrained::open(place.path())?.report.loaded)
+        Ok(pretrained::open(place.path()).map_err(Box::new)?.report.loaded)
     });
 }
 

@@ -232,9 +232,12 @@ fn a_pytorch_file_before_1_6_is_named_as_such() {
 #[test]
 fn an_import_onto_a_run_asks_for_another_folder() {
     let place = tempfile::tempdir().unwrap();
-    let import =
-        || pretrained::import(&shipped()["gpt2-untied"], place.path(), smalti::train::Storage::F32, None);
+    let import = || {
+        let checkpoint = &shipped()["gpt2-untied"];
+        pretrained::import(checkpoint, place.path(), smalti::train::Storage::F32, None)
+            .map_err(|error| error.to_string())
+    };
     import().unwrap();
-    let error = import().unwrap_err().to_string();
+    let error = import().unwrap_err();
     assert!(error.contains("holds a run already") && !error.contains("resume"), "{error}");
 }
