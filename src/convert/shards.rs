@@ -3,7 +3,7 @@
 use super::files::DATA;
 use super::{Format, Options, SPLIT, ShardSize};
 use crate::data::DataError;
-use crate::data::files::split_word;
+use crate::data::files::canonical_split;
 use crate::table::{Table, unknown_field};
 use indexmap::IndexMap;
 
@@ -58,11 +58,11 @@ pub(super) fn groups(
     let (mut groups, mut known): (IndexMap<String, Vec<u32>>, Vec<String>) = Default::default();
     for row in 0..table.len() {
         let split = match has_splits {
-            true => canonical(table.peek(row, SPLIT)?.into_label().unwrap_or_default()),
+            true => canonical_split(&table.peek(row, SPLIT)?.into_label().unwrap_or_default()).to_string(),
             // The name that `datasets` gives to rows of no split.
             false => "train".into(),
         };
-        if wanted.is_none_or(|wanted| canonical(wanted.into()) == split) {
+        if wanted.is_none_or(|wanted| canonical_split(wanted) == split) {
             let name = if together { String::new() } else { file_name(&split) };
             groups.entry(name).or_default().push(row as u32);
         } else if !known.contains(&split) {
@@ -78,11 +78,6 @@ pub(super) fn groups(
         }),
         _ => Ok(groups),
     }
-}
-
-/// The name of a split in its usual spelling: `validation` of `val`.
-fn canonical(split: String) -> String {
-    split_word(&split).map_or(split, String::from)
 }
 
 /// A split as the start of a file's name: letters, digits and `_`, as `datasets` requires.

@@ -2,6 +2,7 @@
 
 use super::field::is_label;
 use super::rows::Content;
+use crate::data::files::canonical_split;
 use crate::table::Table;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -56,7 +57,7 @@ fn duplicates(table: &dyn Table, group: &[(Content, u32)], labels: &[&String]) -
         let of_labels: Vec<String> = labels.iter().filter_map(|field| label(field)).collect();
         LabelledRow {
             row: table.location(row),
-            split: label("split"),
+            split: label("split").map(|split| canonical_split(&split).to_string()),
             label: (!of_labels.is_empty()).then(|| of_labels.join(", ")),
         }
     };

@@ -6,7 +6,7 @@ use super::numbers::{Total, total};
 use super::rows::{self, Corrupt};
 use super::value::{Readers, Slicing};
 use crate::data::DataError;
-use crate::data::files::split_word;
+use crate::data::files::canonical_split;
 use crate::table::{Table, unknown_field};
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -91,13 +91,13 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
     }
     for row in 0..table.len() {
         let name = if has_splits { table.peek(row, SPLIT)?.into_label().ok() } else { None };
-        let split = name.map(|name| split_word(&name).map_or(name, String::from));
+        let split = name.map(|name| canonical_split(&name).to_string());
         splits.entry(split).or_default().push(row as u32);
     }
     splits.sort_by_key(|split, _| split.as_deref() != Some("train"));
     let Some(wanted) = wanted else { return Ok(splits) };
     let known = splits.keys().flatten().cloned().collect::<Vec<_>>().join(", ");
-    let word = split_word(wanted).unwrap_or(wanted);
+    let word = canonical_split(wanted);
     splits.retain(|split, _| split.as_deref() == Some(word));
     match splits.is_empty() {
         true => {

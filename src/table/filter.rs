@@ -1,7 +1,7 @@
 //! Filters of rows by their fields.
 
 use crate::data::error::DataError;
-use crate::data::files::split_word;
+use crate::data::files::canonical_split;
 use std::cmp::Ordering;
 
 /// The field of the split, whose values have several spellings.
@@ -104,7 +104,7 @@ impl Comparison {
     }
 
     fn passes(&self, found: &str) -> bool {
-        let canonical = |value| if self.field == SPLIT { split_word(value).unwrap_or(value) } else { value };
+        let canonical = |value| if self.field == SPLIT { canonical_split(value) } else { value };
         let (found, wanted) = (canonical(found), canonical(&self.value));
         let order = match (number(found), number(wanted)) {
             (Some(found), Some(wanted)) => found.total_cmp(&wanted),

@@ -1,7 +1,7 @@
 //! IDX pairs, the format of MNIST: `train-images-idx3-ubyte.gz` beside `train-labels-idx1-ubyte.gz`.
 
 use super::pixels::{Pixels, Set};
-use super::place::{file_name, split_word};
+use super::place::{canonical_split, file_name};
 use super::{Place, Table};
 use crate::data::{DataError, files};
 use smalti_image::idx;
@@ -92,6 +92,6 @@ fn stem(location: &str) -> Option<&str> {
 fn split(stem: &str) -> &str {
     match stem.rsplit(['/', ':', '-']).next().unwrap_or(stem) {
         "t10k" => "test",
-        name => split_word(name).unwrap_or(name),
+        name => canonical_split(name),
     }
 }

@@ -6,7 +6,7 @@
 use super::place::{describes, extension, file_name, is_archive, origin, split_of_table};
 use super::rows::{RelativeFiles, json, kind, names_files};
 use super::{Place, Table, unknown_field};
-use crate::data::files::{self, Extent, split_word};
+use crate::data::files::{self, Extent, canonical_split};
 use crate::data::{DataError, Files};
 use rayon::prelude::*;
 use smalti_contract::{File, Value};
@@ -169,7 +169,7 @@ impl JsonLines {
         let (file, row) = self.find(row);
         if self.has_splits && number + 1 == self.fields.len() {
             let split = split_of_table(&file.location);
-            let split = split_word(split).unwrap_or(split);
+            let split = canonical_split(split);
             return Ok(if split.is_empty() { Value::Missing } else { Value::Text(split.into()) });
         }
         let found = json::field(&file.line(row)?, field);

@@ -2,7 +2,7 @@
 
 use super::{Source, Table};
 use crate::data::files::{self, Files, glob};
-pub(super) use crate::data::files::{is_archive, split_word};
+pub(super) use crate::data::files::{canonical_split, is_archive, split_word};
 use crate::data::{DataError, read_text};
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -172,7 +172,7 @@ pub(super) fn split_of(location: &str) -> &str {
     let name = name.split_once('.').map_or(name, |(name, _)| name);
     let shard = without_number(name);
     let start = without_number(shard.strip_suffix("-of").unwrap_or(shard));
-    split_word(start).unwrap_or(start)
+    canonical_split(start)
 }
 
 /// The split at the start or the end of a table's name: `train` of `reviews_train.csv`. A name that ends in one word for a

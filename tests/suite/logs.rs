@@ -134,7 +134,7 @@ fn invalid_splits_of_a_data_set_are_named() {
     let found = json(&["data", "check", set.path().to_str().unwrap()]);
     let splits: Vec<&str> =
         found["splits"].as_array().unwrap().iter().map(|split| split["split"].as_str().unwrap()).collect();
-    assert_eq!(splits, ["train", "val"]);
+    assert_eq!(splits, ["train", "validation"]);
 }
 
 #[test]

@@ -125,7 +125,7 @@ mod tests {
             "x: not readable as UTF-8 text: byte 0xfc at offset 6, in line 2, is not UTF-8; the encoding is probably \
              Windows-1252 (or Latin-1); convert the file: iconv -f WINDOWS-1252 -t UTF-8"
         );
-        assert!(message(b"\x89PNG\0").ends_with("it is no text, or UTF-16 without a byte-order mark"));
+        assert!(message(b"\x88PNG\0").ends_with("it is no text, or UTF-16 without a byte-order mark"));
     }
 
     #[test]

@@ -27,6 +27,11 @@ pub(crate) fn split_word(name: &str) -> Option<&'static str> {
     SPELLINGS.iter().find(|(_, spellings)| spellings.contains(&word)).map(|(split, _)| *split)
 }
 
+/// The name of a split in one spelling: `validation` of `val`; any other name as it is.
+pub(crate) fn canonical_split(name: &str) -> &str {
+    split_word(name).unwrap_or(name)
+}
+
 /// Whether a path is in a hidden file or folder, which programs leave beside data: a name that begins with a dot, such as
 /// `.ipynb_checkpoints` and `._photo.jpg`, `__MACOSX`, `Thumbs.db` or `desktop.ini`.
 pub(crate) fn is_hidden(path: &str) -> bool {

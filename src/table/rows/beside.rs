@@ -13,7 +13,7 @@ use std::path::Path;
 
 /// The field that is added.
 const FILE: &str = "file";
-/// The values of a column that are looked at.
+/// The first values of a column, which tell whether it names files.
 const PROBED: usize = 100;
 /// The most folders beside a table that are searched; beside more, none is.
 const MAX_FOLDERS: usize = 256;
