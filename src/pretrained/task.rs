@@ -106,7 +106,18 @@ impl TaskBuilder {
     }
 }
 
+/// Settings without those that are null, which TOML does not have.
+fn without_nulls(settings: Value) -> Value {
+    match settings {
+        Value::Object(object) => {
+            let set = object.into_iter().filter(|(_, value)| !value.is_null());
+            Value::Object(set.map(|(key, value)| (key, without_nulls(value))).collect())
+        }
+        other => other,
+    }
+}
+
 fn parsed<T: DeserializeOwned>(table: &str, settings: Value) -> Result<T, PretrainedError> {
-    serde_json::from_value(settings)
+    serde_json::from_value(without_nulls(settings))
         .map_err(|e| PretrainedError::Format { file: format!("[{table}]"), problem: e.to_string() })
 }

@@ -183,10 +183,11 @@ def make(name, folder):
         (folder / "model.safetensors").unlink()
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     io = {f"in.{key}": value for key, value in given.items()}
-    if config.model_type == "clip_vision_model":
-        said.last_hidden_state = None # before the norm that smalti's states come from
     vectors = ("image_embeds", "text_embeds", "pooler_output") if config.model_type.startswith("clip") else ()
     for key in vectors + ("logits", "last_hidden_state", "encoder_last_hidden_state", "action_preds", "return_preds", "state_preds"):
+        # The last state of CLIP's images is that before the norm.
+        if config.model_type == "clip_vision_model" and key == "last_hidden_state":
+            continue
         if key in said and said[key] is not None:
             io[f"out.{key}"] = said[key]
     save_file({key: value.contiguous() for key, value in io.items()}, folder / "io.safetensors")

@@ -22,7 +22,7 @@ fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
 }
 
 /// Of 12×10 pixels.
-fn picture() -> Value {
+fn pixels() -> Value {
     let pixels = (0..12 * 10 * 3).map(|i| (i * 37 % 251) as u8).collect();
     Value::Array(Array { shape: vec![12, 10, 3], numbers: Numbers::U8(pixels) })
 }
@@ -78,7 +78,7 @@ const TEXTS: [(&str, [f32; 6]); 3] = [
     ("abcd a b!", [0.06632, 0.46688, -1.08998, 0.75474, -0.83105, -1.25307]),
     ("a <|endoftext|> b", [0.795, 0.11239, -1.81379, -1.7471, -1.17661, 0.55093]),
 ];
-const PICTURE: [f32; 6] = [0.70882, 0.42759, 2.09806, 2.07671, -1.36565, -1.462];
+const PIXELS: [f32; 6] = [0.70882, 0.42759, 2.09806, 2.07671, -1.36565, -1.462];
 
 #[test]
 fn raw_texts_and_images_have_the_vectors_of_transformers() {
@@ -90,10 +90,10 @@ fn raw_texts_and_images_have_the_vectors_of_transformers() {
     }
     let place = copied("clip-image");
     write(place.path(), "preprocessor_config.json", &preprocessor());
-    assert_close("image", &vector(&pretrained::open(place.path()).unwrap(), picture()), &PICTURE);
+    assert_close("image", &vector(&pretrained::open(place.path()).unwrap(), pixels()), &PIXELS);
     // Without the file, CLIP's usual preparation.
     let usual = |name: &str| pretrained::open(copied(name).path()).unwrap();
-    assert_close("image", &vector(&usual("clip-image"), picture()), &PICTURE);
+    assert_close("image", &vector(&usual("clip-image"), pixels()), &PIXELS);
 }
 
 /// Both towers in one checkpoint, as `CLIPModel` saves them.
@@ -130,7 +130,7 @@ fn one_of_two_towers_is_chosen_and_the_other_is_kept_for_export() {
         let check = |folder: &Path| {
             let model = pretrained::open_with(folder, &options).unwrap();
             match tower {
-                Tower::Image => assert_close("image", &vector(&model, picture()), &PICTURE),
+                Tower::Image => assert_close("image", &vector(&model, pixels()), &PIXELS),
                 Tower::Text => {
                     let (text, expected) = TEXTS[0];
                     assert_close(text, &vector(&model, Value::Text(text.into())), &expected);

@@ -177,8 +177,8 @@ fn raw_images_have_the_classes_of_transformers() {
         prepare(place.path(), preprocessor);
         let model = pretrained::open(place.path()).unwrap();
         let pixels = (0..12 * 10 * 3).map(|i| (i * 37 % 251) as u8).collect();
-        let picture = Value::Array(Array { shape: vec![12, 10, 3], numbers: Numbers::U8(pixels) });
-        let batch = batch(&model, vec![sample(&model, 0, &[("image", picture)])]);
+        let image = Value::Array(Array { shape: vec![12, 10, 3], numbers: Numbers::U8(pixels) });
+        let batch = batch(&model, vec![sample(&model, 0, &[("image", image)])]);
         let logits: Vec<Vec<f32>> = model.model.outputs(&batch).unwrap().remove(0).to_vec2().unwrap();
         let total: f32 = logits[0].iter().map(|x| x.exp()).sum();
         for (logit, expected) in logits[0].iter().zip(expected) {
