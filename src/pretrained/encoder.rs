@@ -123,7 +123,11 @@ impl<'a> TextEncoder<'a> {
                 names.map("head.text.transform_norm", norm, true);
                 names.one("head.text.bias", bias);
                 names.repeats(&format!("{matrix}.weight"), table);
-                names.repeats(&format!("{matrix}.bias"), bias);
+                // BERT has the bias a second time, beside the matrix; DistilBERT has it there alone.
+                let beside = format!("{matrix}.bias");
+                if beside != *bias {
+                    names.repeats(&beside, bias);
+                }
             }
             Output::Vector(encoder) => {
                 encoder.names(names, "embedding");

@@ -177,8 +177,8 @@ fn settings_survive_json() {
     assert_eq!(
         message(json!({"sampling_rat": 8000})),
         "audio: unknown field `sampling_rat`, expected one of `preset`, `normalize`, `sampling_rate`, `mel`, \
-         `clip_seconds`, `clip_frames`, `frames_per_slice`, `slice_hop`, `max_slices`, `band_mean`, `band_std`, \
-         `gap_seconds`, `augment`"
+         `clip_seconds`, `clip_frames`, `frames_per_slice`, `slice_hop`, `bands_per_slice`, `band_hop`, \
+         `max_slices`, `band_mean`, `band_std`, `gap_seconds`, `augment`"
     );
     let written = json!({"preset": "librosa", "mel": {"n_mels": 40}, "clip_seconds": 0.1});
     let settings = settings(written);
