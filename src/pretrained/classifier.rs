@@ -191,7 +191,7 @@ const PUBLISHED: &[Published] = &[
     Published {
         kind: WHISPER,
         class: "WhisperForAudioClassification",
-        prefix: "model.",
+        prefix: "",
         weight: "projector.weight",
         reads: Some(Pool::Mean),
         hidden: None,
