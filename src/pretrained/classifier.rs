@@ -264,6 +264,11 @@ impl Checkpoint {
         self.tensors.retain(|name| !is_of_head(name));
     }
 
+    /// Whether a head of classes is added, and transformers has the transformer below this prefix beside such a head.
+    pub fn is_below_head(&self, prefix: &str) -> bool {
+        self.classifier.is_some() && Published::of(self.kind()).any(|published| published.prefix == prefix)
+    }
+
     /// Tensors that are not read, with the names that they have beside a head that the checkpoint did not have: transformers
     /// reads no other. Those outside the transformer, and its pooler, belong to no such model.
     pub fn beside_classifier(&self, unread: Tensors) -> Tensors {

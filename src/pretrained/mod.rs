@@ -228,7 +228,7 @@ impl Checkpoint {
     /// `prefix` if names of tensors begin with it, or a head is added, else empty: a checkpoint without a head has no prefix.
     fn prefix(&self, prefix: &str) -> String {
         let has_prefix =
-            self.classifier.is_some() || self.tensors.iter().any(|name| name.starts_with(prefix));
+            self.is_below_head(prefix) || self.tensors.iter().any(|name| name.starts_with(prefix));
         if has_prefix { prefix.into() } else { String::new() }
     }
 
