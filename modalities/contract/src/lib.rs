@@ -15,8 +15,9 @@
 //! ```
 //!
 //! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
-//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`testing`].
+//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`testing`].
 
+pub mod memory;
 pub mod registry;
 pub mod spec;
 pub mod testing;
