@@ -11,6 +11,7 @@ use crate::model::{Model, ModelError};
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
+use crate::train::synchronize::check_same_settings;
 use crate::train::{
     Alone, MODEL_FILE, Outcome, PARAM, Ranks, STATE_FILE, SaveError, Silent, TensorFile, TrainError,
     TrainTask, Trainer, checkpoint,
@@ -400,6 +401,7 @@ fn trainer(
     params: Params,
     ranks: Arc<dyn Ranks>,
 ) -> Result<Trainer, RunError> {
+    check_same_settings(ranks.as_ref(), config)?;
     let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
     let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;
     Ok(Trainer::over(ranks, &config.train, model, tasks)?)

@@ -301,6 +301,61 @@ mod over_mpi {
     tests! { super::By::Mpirun }
 }
 
+/// One rank of two, over TCP.
+fn one_rank(folder: &Path, port: u16, rank: &str, line: &str) -> Child {
+    let mut command = smalti(folder);
+    command.env("RANK", rank).env("WORLD_SIZE", "2").env("MASTER_ADDR", "127.0.0.1");
+    command.env("SMALTI_PORT", port.to_string()).env("SMALTI_RANK_TIMEOUT", "2");
+    command.args(line.split_whitespace()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Ranks whose models or data differ in any setting do not train together.
+#[test]
+fn ranks_with_other_settings_are_an_error_that_names_the_setting() {
+    let folder = place();
+    let train = format!("train text {TINY} {LONG} --device cpu --out run");
+    for (setting, expected) in [
+        ("model.dropout=0.3", "found model.dropout=0.3"),
+        ("model.attention.n_heads=1", "found model.attention.n_heads=1"),
+        ("model.mlp.activation=relu", "found model.mlp.activation=\"relu\""),
+        ("outputs.text.label_smoothing=0.1", "found outputs.text.label_smoothing=0.1"),
+    ] {
+        let port = free_port();
+        let ranks = ["", &format!(" --set {setting}")];
+        let start = |(rank, more): (usize, &&str)| {
+            one_rank(folder.path(), port, &rank.to_string(), &format!("{train}{more}"))
+        };
+        let ranks: Vec<Child> = ranks.iter().enumerate().map(start).collect();
+        for rank in ranks {
+            let ended = rank.wait_with_output().unwrap();
+            let error = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert!(!ended.status.success() && error.contains(expected), "{setting}: {error}");
+        }
+        assert!(!folder.path().join("run/run.toml").exists(), "{setting}");
+    }
+}
+
+#[test]
+fn a_frozen_rank_ends_the_job_within_the_stated_time() {
+    let folder = place();
+    let (port, train) = (free_port(), format!("train text {TINY} {LONG} --device cpu --out run"));
+    let train = train.replace("train.max_steps=400", "train.max_steps=1000000");
+    let [rank_0, mut rank_1] = ["0", "1"].map(|rank| one_rank(folder.path(), port, rank, &train));
+    wait_for_step(&folder.path().join("run"), 5);
+    let id = rank_1.id().to_string();
+    assert!(Command::new("kill").args(["-STOP", &id]).status().unwrap().success());
+    let ended = rank_0.wait_with_output().unwrap();
+    rank_1.kill().unwrap();
+    rank_1.wait().unwrap();
+    let error = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(3), "{error}");
+    assert!(error.contains("rank 1 has sent nothing for the time of SMALTI_RANK_TIMEOUT"), "{error}");
+}
+
 /// Processes without a rendezvous are an error: each would train a run of its own.
 #[test]
 fn several_processes_without_a_rendezvous_are_an_error() {

@@ -68,12 +68,15 @@ pub fn start(Gpus(gpus): &Gpus) -> Result<()> {
     let job = format!("{}-{port}", std::process::id());
     let threads = std::thread::available_parallelism().map_or(1, |all| (all.get() / gpus.len()).max(1));
     let program = std::env::current_exe().context("the file of this program cannot be found")?;
+    let mut secret = [0; 16];
+    getrandom::fill(&mut secret).context("the system gives no random bytes for the token of the ranks")?;
+    let token = format!("{:032x}", u128::from_le_bytes(secret));
     let rank_of = |(rank, gpu): (usize, &usize)| {
         let mut command = Command::new(&program);
         command.args(std::env::args_os().skip(1));
         command.env("RANK", rank.to_string()).env("LOCAL_RANK", rank.to_string());
         command.env("WORLD_SIZE", gpus.len().to_string()).env(JOB, &job);
-        command.env("MASTER_ADDR", "127.0.0.1").env("SMALTI_PORT", &port);
+        command.env("MASTER_ADDR", "127.0.0.1").env("SMALTI_PORT", &port).env("SMALTI_TOKEN", &token);
         if std::env::var_os("RAYON_NUM_THREADS").is_none() {
             command.env("RAYON_NUM_THREADS", threads.to_string());
         }

@@ -9,7 +9,7 @@ pub mod log;
 mod optimizer;
 mod prefetch;
 pub mod ranks;
-mod synchronize;
+pub(crate) mod synchronize;
 mod tensor_file;
 mod trainer;
 

@@ -3,8 +3,10 @@
 use super::{Ranks, RanksError, TrainConfig, TrainError, TrainTask};
 use crate::data::{Batch, DataError, Prepared};
 use crate::model::Model;
+use crate::task::joined;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A step for which all ranks are ready.
 pub(super) struct SynchronizedStep {
@@ -83,7 +85,7 @@ pub(super) fn check_same_start(
     if ranks.world_size() == 1 {
         return Ok(());
     }
-    check_same_settings(ranks, config)?;
+    check_same_settings(ranks, &json!({ "train": config, "model": model.config() }))?;
     let mut weights = crc32fast::Hasher::new();
     for (_, parameter) in model.params().iter() {
         let values = parameter.as_detached_tensor().flatten_all()?.to_vec1::<f32>()?;
@@ -106,27 +108,47 @@ pub(super) fn check_same_start(
     }
 }
 
-/// Checks that all ranks have the same settings; only `workers` may differ, which changes no batch.
-fn check_same_settings(ranks: &dyn Ranks, config: &TrainConfig) -> Result<(), TrainError> {
+/// Check that all ranks have the same settings. Only [`LOCAL`] ones may differ, which change no batch.
+///
+/// # Errors
+/// On every rank: [`RanksError::DifferentStart`] with the first ten settings that differ.
+pub(crate) fn check_same_settings(ranks: &dyn Ranks, settings: &impl Serialize) -> Result<(), TrainError> {
+    if ranks.world_size() == 1 {
+        return Ok(());
+    }
     let unreadable = |e: serde_json::Error| TrainError::State(format!("the settings of a rank: {e}"));
-    let own = TrainConfig { workers: 1, ..config.clone() };
+    let mut own = BTreeMap::new();
+    flatten("", &serde_json::to_value(settings).map_err(unreadable)?, &mut own);
     let own = serde_json::to_string(&own).map_err(unreadable)?;
     let all = ranks.all_gather(&own)?;
-    let settings = |text: &str| serde_json::from_str::<serde_json::Map<_, _>>(text).map_err(unreadable);
-    let first = settings(&all[0])?;
     let Some(rank) = all.iter().position(|text| *text != all[0]) else { return Ok(()) };
-    let others = settings(&all[rank])?;
+    let settings = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text).map_err(unreadable);
+    let (first, others) = (settings(&all[0])?, settings(&all[rank])?);
     let names: BTreeSet<&String> =
         first.keys().chain(others.keys()).filter(|name| first.get(*name) != others.get(*name)).collect();
-    let named = |of: &serde_json::Map<String, serde_json::Value>| {
+    let named = |of: &BTreeMap<String, Value>| {
         let one = |name: &&String| {
             let value = of.get(*name).map_or("left out".into(), ToString::to_string);
-            format!("train.{name}={value}")
+            format!("{name}={value}")
         };
-        names.iter().map(one).collect::<Vec<_>>().join(" ")
+        names.iter().take(10).map(one).collect::<Vec<_>>().join(" ")
     };
     let (expected, found) = (named(&first), named(&others));
     Err(RanksError::DifferentStart { rank, expected, found }.into())
+}
+
+/// Settings of one process or host: threads that load data, and the place of data.
+const LOCAL: [&str; 2] = ["workers", "source"];
+
+/// Collect settings by their dotted names.
+fn flatten(name: &str, value: &Value, all: &mut BTreeMap<String, Value>) {
+    let Value::Object(fields) = value else {
+        all.insert(name.into(), value.clone());
+        return;
+    };
+    for (field, value) in fields.iter().filter(|(field, _)| !LOCAL.contains(&field.as_str())) {
+        flatten(&joined(&[name, field]), value, all);
+    }
 }
 
 #[cfg(test)]
@@ -150,10 +172,14 @@ mod tests {
     fn ranks_with_different_settings_are_rejected() {
         let messages = on_ranks(3, |ranks| {
             let rank = ranks.rank();
-            let config = TrainConfig { batch_size: 4 + rank / 2, workers: rank, ..TrainConfig::default() };
-            check_same_settings(ranks.as_ref(), &config).unwrap_err().to_string()
+            let train = TrainConfig { batch_size: 4 + rank / 2, workers: rank, ..TrainConfig::default() };
+            let model = json!({ "dropout": 0.1 * (rank / 2) as f64 });
+            let data = json!({ "source": format!("/data/{rank}") });
+            let settings = json!({ "train": train, "model": model, "data": data });
+            check_same_settings(ranks.as_ref(), &settings).unwrap_err().to_string()
         });
-        let expected = "rank 2 differs from rank 0: expected train.batch_size=4; found train.batch_size=5.";
+        let expected = "rank 2 differs from rank 0: expected model.dropout=0.0 train.batch_size=4; found \
+                        model.dropout=0.1 train.batch_size=5.";
         assert!(messages.iter().all(|message| message.starts_with(expected)), "{messages:?}");
     }
 

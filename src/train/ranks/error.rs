@@ -40,7 +40,8 @@ pub enum RanksError {
     },
     /// Rank 0 cannot listen for connections.
     #[error(
-        "rank 0 cannot listen at {address}: {problem}; set SMALTI_PORT to another port, the same for all ranks"
+        "rank 0 cannot listen at {address}: {problem}; set SMALTI_PORT to another port, the same for all ranks, or \
+         SMALTI_LISTEN to an address of this host"
     )]
     Listen {
         /// The address.
@@ -48,9 +49,16 @@ pub enum RanksError {
         /// The system's error.
         problem: String,
     },
+    /// Other hosts can reach rank 0, and the ranks have no secret to show.
+    #[error(
+        "rank 0 listens at {0}, which other hosts can reach: expected a secret in SMALTI_TOKEN, the same for all ranks; \
+         found nothing. `openssl rand -hex 16` makes one"
+    )]
+    NoToken(String),
     /// The rendezvous timed out on rank 0.
     #[error(
-        "rank 0 at {address}: expected {world_size} ranks within {seconds} s; ranks {missing:?} are missing"
+        "rank 0 at {address}: expected {world_size} ranks within {seconds} s; ranks {missing:?} are missing{}",
+        rejected.as_ref().map_or_else(String::new, |last| format!(". The last rejected request: {last}"))
     )]
     MissingRanks {
         /// The ranks that have not connected.
@@ -61,6 +69,8 @@ pub enum RanksError {
         address: String,
         /// The time-out in seconds.
         seconds: u64,
+        /// Why rank 0 rejected the last request that it rejected.
+        rejected: Option<String>,
     },
     /// The rendezvous timed out on another rank.
     #[error(

@@ -1,6 +1,8 @@
 //! The environment variables by which launchers describe their processes.
 
 use super::{RanksError, tcp::RENDEZVOUS_TIMEOUT};
+use serde::{Deserialize, Serialize};
+use std::fmt::{Debug, Formatter};
 
 /// One of several processes that a launcher has started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,9 +32,39 @@ pub(super) enum Transport {
 pub(super) struct Rendezvous {
     pub host: String,
     pub port: u16,
+    /// The address at which rank 0 listens, if it is not that of the host.
+    pub listen: Option<String>,
     /// Tells this job from others at the same address.
     pub job: String,
+    pub token: Token,
 }
+
+/// The secret that each rank shows when it joins; empty for none.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Token(String);
+
+impl Token {
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether another token is this one, in a time that does not depend on where they differ.
+    pub fn matches(&self, other: &Self) -> bool {
+        let (own, other) = (self.0.as_bytes(), other.0.as_bytes());
+        own.len() == other.len() && own.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    }
+}
+
+/// A secret appears in no message.
+impl Debug for Token {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result<(), std::fmt::Error> {
+        f.write_str("Token")
+    }
+}
+
+/// The host of a job that runs on one host alone.
+const LOOPBACK: &str = "127.0.0.1";
 
 /// A launcher and the names of its variables.
 struct Launcher {
@@ -157,6 +189,13 @@ fn port(variable: &Variables) -> Result<Option<u16>, RanksError> {
     Ok(Some(number("MASTER_PORT", &port, "a port", (1 << 16) - 1)? as u16 + 1))
 }
 
+/// The rendezvous at a host and port, on the loopback interface if all ranks are on this host.
+fn rendezvous(variable: &Variables, host: String, port: u16, job: String, one_host: bool) -> Rendezvous {
+    let host = if one_host { LOOPBACK.into() } else { host };
+    let token = Token(variable("SMALTI_TOKEN").unwrap_or_default());
+    Rendezvous { host, port, listen: variable("SMALTI_LISTEN"), job, token }
+}
+
 fn torchrun(variable: &Variables, world_size: usize) -> Result<Rendezvous, RanksError> {
     let by = "WORLD_SIZE";
     let host = variable("MASTER_ADDR")
@@ -164,7 +203,8 @@ fn torchrun(variable: &Variables, world_size: usize) -> Result<Rendezvous, Ranks
     let port =
         port(variable)?.ok_or_else(|| missing("MASTER_PORT", "a port of that host", by, world_size))?;
     let job = variable("SMALTI_JOB").or_else(|| variable("TORCHELASTIC_RUN_ID"));
-    Ok(Rendezvous { host, port, job: job.unwrap_or_default() })
+    let one_host = variable("LOCAL_WORLD_SIZE").is_some_and(|local| local == world_size.to_string());
+    Ok(rendezvous(variable, host, port, job.unwrap_or_default(), one_host))
 }
 
 fn slurm(variable: &Variables, world_size: usize) -> Result<Rendezvous, RanksError> {
@@ -179,7 +219,8 @@ fn slurm(variable: &Variables, world_size: usize) -> Result<Rendezvous, RanksErr
         None => 20_000 + (number("SLURM_JOB_ID", &job, "the job's number", usize::MAX)? % 10_000) as u16,
     };
     let step = variable("SLURM_STEP_ID").unwrap_or_default();
-    Ok(Rendezvous { host, port, job: format!("{job}.{step}") })
+    let one_host = variable("SLURM_STEP_NUM_NODES").is_some_and(|nodes| nodes == "1");
+    Ok(rendezvous(variable, host, port, format!("{job}.{step}"), one_host))
 }
 
 /// The first host of a list as Slurm writes it: `rack[1-2]node[03,05],login` begins with `rack1node03`.
@@ -205,7 +246,8 @@ mod tests {
     }
 
     fn tcp(host: &str, port: u16, job: &str) -> Transport {
-        Transport::Tcp(Rendezvous { host: host.into(), port, job: job.into() })
+        let (host, job) = (host.into(), job.into());
+        Transport::Tcp(Rendezvous { host, port, listen: None, job, token: Token::default() })
     }
 
     const TORCHRUN: [(&str, &str); 6] = [
@@ -227,6 +269,8 @@ mod tests {
         assert_eq!(of(&[&TORCHRUN[..], &slurm].concat(), true), Ok(Some(known)));
         let other = of(&[&TORCHRUN[..], &[("SMALTI_PORT", "1234")]].concat(), false).unwrap().unwrap();
         assert_eq!(other.transport, tcp("host0", 1234, "7"));
+        let one_host = of(&[&TORCHRUN[..], &[("LOCAL_WORLD_SIZE", "8")]].concat(), false).unwrap().unwrap();
+        assert_eq!(one_host.transport, tcp("127.0.0.1", 29501, "7"));
         assert_eq!(of(&TORCHRUN[..1], false), Ok(None));
         assert_eq!(of(&[("WORLD_SIZE", "1"), ("RANK", "0")], false), Ok(None));
     }
@@ -245,6 +289,9 @@ mod tests {
         let launched = of(&variables, false).unwrap().unwrap();
         assert_eq!(launched.transport, tcp("gpu007", 23456, "123456.0"));
         assert_eq!((launched.world_size, launched.rank, launched.local_rank), (2, 1, 1));
+        let one_host = [&variables[..], &[("SLURM_STEP_NUM_NODES", "1")]].concat();
+        let one_host = of(&one_host, false).unwrap().unwrap();
+        assert_eq!(one_host.transport, tcp("127.0.0.1", 23456, "123456.0"));
         let with_pmi = [&variables[..], &[("PMI_SIZE", "2"), ("PMI_RANK", "1")]].concat();
         assert_eq!(of(&with_pmi, false), Ok(Some(launched)));
         assert_eq!(of(&variables, true).unwrap().unwrap().transport, Transport::Mpi);
@@ -265,6 +312,20 @@ mod tests {
         ];
         for has_mpi in [false, true] {
             assert_eq!(of(&variables, has_mpi).unwrap().unwrap().transport, Transport::Mpi);
+        }
+    }
+
+    #[test]
+    fn a_token_appears_in_no_message() {
+        let variables =
+            [&TORCHRUN[..], &[("SMALTI_TOKEN", "secret"), ("SMALTI_LISTEN", "10.0.0.7")]].concat();
+        let launched = of(&variables, false).unwrap().unwrap();
+        assert!(!format!("{launched:?}").contains("secret"));
+        let Transport::Tcp(rendezvous) = launched.transport else { panic!("torchrun's ranks use TCP") };
+        assert_eq!(rendezvous.listen.as_deref(), Some("10.0.0.7"));
+        assert!(rendezvous.token.matches(&Token("secret".into())));
+        for other in ["", "secreT", "secret2"] {
+            assert!(!rendezvous.token.matches(&Token(other.into())));
         }
     }
 

@@ -1,12 +1,14 @@
 //! The rendezvous: rank 0 listens, the other ranks connect to it, and all start once every rank is connected.
 
 use super::RanksError;
-use super::launched::Rendezvous;
+use super::launched::{Rendezvous, Token};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 use std::io::{Error, ErrorKind, Read, Result as IoResult, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::thread::sleep;
+use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
+use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
 /// The request of a rank to join.
@@ -16,6 +18,7 @@ struct JoinRequest {
     job: String,
     world_size: usize,
     rank: usize,
+    token: Token,
 }
 
 /// The reply of rank 0, sent once all ranks are connected or the rendezvous has failed.
@@ -26,14 +29,17 @@ struct Reply {
 
 impl JoinRequest {
     fn of(rank: usize, world_size: usize, rendezvous: &Rendezvous) -> Self {
-        Self { version: env!("CARGO_PKG_VERSION").into(), job: rendezvous.job.clone(), world_size, rank }
+        let (version, job) = (env!("CARGO_PKG_VERSION").into(), rendezvous.job.clone());
+        Self { version, job, world_size, rank, token: rendezvous.token.clone() }
     }
 }
 
 /// Time between two checks for a new connection.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// Time for a connection to send its request; the others wait meanwhile.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Time for a connection to send its whole request. Each has a thread of its own, so that no connection waits for another.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The most connections that may be sending their requests; rank 0 closes further ones at once.
+const MAX_PENDING: usize = 256;
 /// Time to connect to one address of rank 0's host.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The first bytes of a message in both directions, which tell a rank from another program.
@@ -44,7 +50,7 @@ const MAX_MESSAGE_BYTES: u32 = 4096;
 /// The connections of rank 0 to all other ranks.
 ///
 /// # Errors
-/// [`RanksError::Listen`], [`RanksError::MissingRanks`] or [`RanksError::Mismatch`]; the connected ranks receive it as well.
+/// [`RanksError::Listen`], [`RanksError::NoToken`] or [`RanksError::MissingRanks`]; the connected ranks receive it as well.
 pub(super) fn accept_ranks(
     world_size: usize,
     rendezvous: &Rendezvous,
@@ -61,6 +67,7 @@ pub(super) fn accept_ranks(
     complete.map(|()| connected.into_iter().collect())
 }
 
+/// Admit the missing ranks. A request that is rejected ends nothing, for any program may connect.
 fn wait(
     listener: &TcpListener,
     world_size: usize,
@@ -69,55 +76,71 @@ fn wait(
     connected: &mut BTreeMap<usize, TcpStream>,
 ) -> Result<(), RanksError> {
     let deadline = Instant::now() + timeout;
+    let (sender, requests) = channel();
+    let (pending, mut rejected) = (Arc::new(()), None);
     while connected.len() + 1 < world_size {
-        let Ok((mut stream, _)) = listener.accept() else {
-            if Instant::now() >= deadline {
-                let missing = (1..world_size).filter(|rank| !connected.contains_key(rank)).collect();
-                let address = address(rendezvous);
-                let seconds = timeout.as_secs();
-                return Err(RanksError::MissingRanks { missing, world_size, address, seconds });
+        if Instant::now() >= deadline {
+            let missing = (1..world_size).filter(|rank| !connected.contains_key(rank)).collect();
+            let (address, seconds) = (address(rendezvous), timeout.as_secs());
+            return Err(RanksError::MissingRanks { missing, world_size, address, seconds, rejected });
+        }
+        match listener.accept() {
+            Ok((stream, _)) if Arc::strong_count(&pending) <= MAX_PENDING => {
+                read_request(stream, sender.clone(), pending.clone());
             }
-            sleep(POLL_INTERVAL);
-            continue;
-        };
-        // Connections that do not follow the protocol are not ranks.
-        let request =
-            stream.set_nonblocking(false).and_then(|()| receive::<JoinRequest>(&mut stream, REQUEST_TIMEOUT));
-        let Ok(request) = request else { continue };
-        if request.job != rendezvous.job {
-            let error = Some(format!("this is rank 0 of another job, {:?}", rendezvous.job));
-            let _ = send(&mut stream, &Reply { error });
-            continue;
+            Ok(_) => (),
+            Err(_) => sleep(POLL_INTERVAL),
         }
-        if let Err(mismatch) = check_request(&request, world_size, rendezvous, connected) {
-            let _ = send(&mut stream, &Reply { error: Some(mismatch.to_string()) });
-            return Err(mismatch);
+        for (request, mut stream) in requests.try_iter() {
+            match check_request(&request, world_size, rendezvous, connected) {
+                Ok(()) => drop(connected.insert(request.rank, stream)),
+                Err(problem) => {
+                    let _ = send(&mut stream, &Reply { error: Some(problem.clone()) });
+                    rejected = Some(problem);
+                }
+            }
         }
-        connected.insert(request.rank, stream);
     }
     Ok(())
 }
 
-/// Fails if a request is not of one of the missing ranks.
+/// Read the request of a connection in a thread. Connections that do not follow the protocol are not ranks.
+fn read_request(mut stream: TcpStream, requests: Sender<(JoinRequest, TcpStream)>, pending: Arc<()>) {
+    spawn(move || {
+        let request = stream.set_nonblocking(false).and_then(|()| receive(&mut stream, REQUEST_TIMEOUT));
+        drop(pending);
+        if let Ok(request) = request {
+            let _ = requests.send((request, stream)); // fails once all ranks are connected
+        }
+    });
+}
+
+/// Fail with a reason if a request is not of one of the missing ranks.
 fn check_request(
     request: &JoinRequest,
     world_size: usize,
     rendezvous: &Rendezvous,
     connected: &BTreeMap<usize, TcpStream>,
-) -> Result<(), RanksError> {
+) -> Result<(), String> {
     let own = JoinRequest::of(request.rank, world_size, rendezvous);
+    if !own.token.matches(&request.token) {
+        return Err("the token differs: set SMALTI_TOKEN to the same secret on all ranks".into());
+    }
+    if request.job != own.job {
+        return Err(format!("this is rank 0 of another job, {:?}", own.job));
+    }
     let mismatch =
-        |what, expected: String, found: String| Err(RanksError::Mismatch { what, expected, found });
+        |what, expected: &str, found: &str| Err(format!("{what}: expected {expected}; found {found}"));
     if request.version != own.version {
-        return mismatch("smalti's version on another rank", own.version, request.version.clone());
+        return mismatch("smalti's version on another rank", &own.version, &request.version);
     }
     if request.world_size != world_size {
         let found = format!("{} on rank {}", request.world_size, request.rank);
-        return mismatch("the number of ranks", world_size.to_string(), found);
+        return mismatch("the number of ranks", &world_size.to_string(), &found);
     }
     if request.rank == 0 || request.rank >= world_size || connected.contains_key(&request.rank) {
         let found = format!("two processes of rank {}", request.rank);
-        return mismatch("rank numbers", "a different one for each process".into(), found);
+        return mismatch("rank numbers", "a different one for each process", &found);
     }
     Ok(())
 }
@@ -184,21 +207,20 @@ fn try_connect(
     Err(problem)
 }
 
-/// A listener on the loopback interface if the rendezvous is there, else on all interfaces: the name by which other hosts
-/// reach this one need not be one of its own addresses.
+/// Listen at the address that is told, by default that of rank 0's host.
 fn listen(rendezvous: &Rendezvous) -> Result<TcpListener, RanksError> {
-    let port = rendezvous.port;
-    let addresses = (rendezvous.host.as_str(), port).to_socket_addrs().map(Iterator::collect::<Vec<_>>);
-    let any = [IpAddr::from(Ipv6Addr::UNSPECIFIED), Ipv4Addr::UNSPECIFIED.into()];
-    let addresses = match addresses {
-        Ok(addresses) if addresses.iter().all(|address| address.ip().is_loopback()) => addresses,
-        _ => any.map(|ip| SocketAddr::new(ip, port)).to_vec(),
-    };
-    let listener = TcpListener::bind(&addresses[..]).and_then(|listener| {
+    let host = rendezvous.listen.as_ref().unwrap_or(&rendezvous.host);
+    let bound = TcpListener::bind((host.as_str(), rendezvous.port)).and_then(|listener| {
         listener.set_nonblocking(true)?;
-        Ok(listener)
+        let is_loopback = listener.local_addr()?.ip().is_loopback();
+        Ok((listener, is_loopback))
     });
-    listener.map_err(|e| RanksError::Listen { address: address(rendezvous), problem: e.to_string() })
+    let at = format!("{host}:{}", rendezvous.port);
+    match bound {
+        Ok((_, false)) if rendezvous.token.is_empty() => Err(RanksError::NoToken(at)),
+        Ok((listener, _)) => Ok(listener),
+        Err(e) => Err(RanksError::Listen { address: at, problem: e.to_string() }),
+    }
 }
 
 fn address(rendezvous: &Rendezvous) -> String {
@@ -211,18 +233,33 @@ fn send(stream: &mut TcpStream, message: &impl Serialize) -> IoResult<()> {
     stream.write_all(&[MAGIC, &length, &text].concat())
 }
 
+/// Read one message within a time-out for the whole of it, so that a byte now and then does not extend it.
 fn receive<T: DeserializeOwned>(stream: &mut TcpStream, timeout: Duration) -> IoResult<T> {
-    stream.set_read_timeout(Some(timeout))?;
-    let mut magic = [0; MAGIC.len()];
-    stream.read_exact(&mut magic)?;
-    let mut length = [0; 4];
-    stream.read_exact(&mut length)?;
+    let deadline = Instant::now() + timeout;
+    let mut read = |buffer: &mut [u8]| {
+        let mut done = 0;
+        while done < buffer.len() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Error::from(ErrorKind::TimedOut));
+            }
+            stream.set_read_timeout(Some(left))?;
+            match stream.read(&mut buffer[done..])? {
+                0 => return Err(ErrorKind::UnexpectedEof.into()),
+                n => done += n,
+            }
+        }
+        Ok(())
+    };
+    let (mut magic, mut length) = ([0; MAGIC.len()], [0; 4]);
+    read(&mut magic)?;
+    read(&mut length)?;
     let length = u32::from_le_bytes(length);
     if magic != MAGIC || length > MAX_MESSAGE_BYTES {
         return Err(Error::new(ErrorKind::InvalidData, "another program replied"));
     }
     let mut text = vec![0; length as usize];
-    stream.read_exact(&mut text)?;
+    read(&mut text)?;
     stream.set_read_timeout(None)?;
     Ok(serde_json::from_slice(&text)?)
 }
@@ -230,14 +267,14 @@ fn receive<T: DeserializeOwned>(stream: &mut TcpStream, timeout: Duration) -> Io
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::thread::{JoinHandle, spawn};
+    use std::thread::JoinHandle;
 
     const SHORT: Duration = Duration::from_secs(1);
 
     /// An address at which no process listens.
     fn free(job: &str) -> Rendezvous {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        Rendezvous { host: "127.0.0.1".into(), port, job: job.into() }
+        Rendezvous { host: "127.0.0.1".into(), port, listen: None, job: job.into(), token: Token::default() }
     }
 
     fn accepts(
@@ -303,33 +340,91 @@ mod tests {
         assert!(message.starts_with(&start) && message.contains("MASTER_ADDR"), "{message}");
     }
 
+    /// Rank 0 rejects the second request for this reason, goes on waiting, and names the reason at its time-out.
+    fn rejects(first: Option<usize>, second: (usize, usize), world_size: usize, reason: &str) {
+        let rendezvous = free("");
+        let rank_0 = accepts(world_size, &rendezvous, 2 * SHORT);
+        let first = first.map(|rank| connects(rank, world_size, &rendezvous));
+        sleep(SHORT / 2);
+        assert_eq!(error(connects(second.0, second.1, &rendezvous)), format!("rank 0 reports: {reason}"));
+        let message = error(rank_0);
+        assert!(message.ends_with(&format!("are missing. The last rejected request: {reason}")), "{message}");
+        if let Some(first) = first {
+            assert_eq!(error(first), format!("rank 0 reports: {message}"));
+        }
+    }
+
     #[test]
     fn ranks_of_another_world_size_are_rejected() {
-        let rendezvous = free("");
-        let (rank_0, rank_1) = (accepts(2, &rendezvous, 20 * SHORT), connects(1, 3, &rendezvous));
-        let message = "the number of ranks: expected 2; found 3 on rank 1";
-        assert_eq!(error(rank_0), message);
-        assert_eq!(error(rank_1), format!("rank 0 reports: {message}"));
+        rejects(None, (1, 3), 2, "the number of ranks: expected 2; found 3 on rank 1");
     }
 
     #[test]
     fn two_processes_of_one_rank_are_rejected() {
+        let reason = "rank numbers: expected a different one for each process; found two processes of rank 1";
+        rejects(Some(1), (1, 3), 3, reason);
+    }
+
+    #[test]
+    fn silent_and_slow_connections_keep_no_rank_out() {
         let rendezvous = free("");
-        let (rank_0, first, second) =
-            (accepts(3, &rendezvous, 20 * SHORT), connects(1, 3, &rendezvous), connects(1, 3, &rendezvous));
-        let message =
-            "rank numbers: expected a different one for each process; found two processes of rank 1";
-        assert_eq!(error(rank_0), message);
-        for rank in [first, second] {
-            assert_eq!(error(rank), format!("rank 0 reports: {message}"));
-        }
+        let rank_0 = accepts(2, &rendezvous, 20 * SHORT);
+        let connect_one = || loop {
+            match TcpStream::connect(("127.0.0.1", rendezvous.port)) {
+                Ok(stream) => return stream,
+                Err(_) => sleep(POLL_INTERVAL),
+            }
+        };
+        let silent: Vec<TcpStream> = (0..20).map(|_| connect_one()).collect();
+        let mut slow = connect_one();
+        slow.write_all(&MAGIC[..5]).unwrap();
+        assert_eq!(connects(1, 2, &rendezvous).join().unwrap(), Ok(()));
+        assert_eq!(rank_0.join().unwrap(), Ok(1));
+        drop((silent, slow));
+    }
+
+    #[test]
+    fn a_byte_now_and_then_does_not_extend_the_time_out() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let slow = spawn(move || {
+            for byte in MAGIC {
+                sleep(SHORT / 5);
+                if sender.write_all(&[*byte]).is_err() {
+                    break;
+                }
+            }
+        });
+        let (mut stream, _) = listener.accept().unwrap();
+        let error = receive::<Reply>(&mut stream, SHORT / 2).err().unwrap();
+        assert!(matches!(error.kind(), ErrorKind::TimedOut | ErrorKind::WouldBlock), "{error}");
+        drop(stream);
+        slow.join().unwrap();
+    }
+
+    #[test]
+    fn other_hosts_need_the_token() {
+        let open = Rendezvous { listen: Some("0.0.0.0".into()), ..free("") };
+        let message = accept_ranks(2, &open, SHORT).unwrap_err().to_string();
+        assert!(message.contains("SMALTI_TOKEN") && message.contains("openssl rand"), "{message}");
+        let token = |secret: &str| serde_json::from_value::<Token>(secret.into()).unwrap();
+        let known = Rendezvous { token: token("secret"), ..open };
+        let rank_0 = accepts(2, &known, 20 * SHORT);
+        let stranger = Rendezvous { token: token("guess"), ..known.clone() };
+        let message = error(connects(1, 2, &stranger));
+        assert_eq!(
+            message,
+            "rank 0 reports: the token differs: set SMALTI_TOKEN to the same secret on all ranks"
+        );
+        assert_eq!(connects(1, 2, &known).join().unwrap(), Ok(()));
+        assert_eq!(rank_0.join().unwrap(), Ok(1));
     }
 
     #[test]
     fn a_port_in_use_is_an_error() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = taken.local_addr().unwrap().port();
-        let rendezvous = Rendezvous { host: "127.0.0.1".into(), port, job: String::new() };
+        let rendezvous = Rendezvous { port, ..free("") };
         let message = accept_ranks(2, &rendezvous, SHORT).unwrap_err().to_string();
         assert!(message.contains("in use") && message.contains("SMALTI_PORT"), "{message}");
         // Another program at that port, such as torchrun's store, is not taken for rank 0.

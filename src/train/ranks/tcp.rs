@@ -3,12 +3,13 @@
 use super::launched::Rendezvous;
 use super::{Ranks, RanksError, rendezvous};
 use bytemuck::{Pod, cast_slice, cast_slice_mut};
+use smalti_contract::memory;
 use socket2::{SockRef, TcpKeepalive};
-use std::io::{BufReader, Read, Result as IoResult, Write};
+use std::io::{BufReader, Error, ErrorKind, Read, Result as IoResult, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::ops::AddAssign;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 /// One of several ranks, connected by TCP: rank 0 with all others, each other rank with rank 0.
@@ -48,6 +49,10 @@ pub(super) type OnPeerFailure = Box<dyn Fn(&RanksError) + Send + Sync>;
 pub(super) const RENDEZVOUS_TIMEOUT: Duration = Duration::from_secs(300);
 /// A host that stays silent this long counts as lost.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(120);
+/// A rank that sends nothing for this long, not even that it is alive, counts as frozen.
+pub(super) const FROZEN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Messages of a connection that wait to be taken. In a collective operation no rank is more than one message ahead.
+const MAX_WAITING: usize = 4;
 
 /// The first byte of a message; the length follows in eight bytes, then the content.
 #[derive(Clone, Copy)]
@@ -58,6 +63,8 @@ enum MessageKind {
     Leave = 2,
     /// A rank has failed; the content is its number, its address and the problem.
     Failure = 3,
+    /// The rank runs, although it has nothing to send.
+    Alive = 4,
 }
 
 impl Tcp {
@@ -76,13 +83,14 @@ impl Tcp {
             _ => vec![(0, rendezvous::connect(rank, world_size, at, RENDEZVOUS_TIMEOUT)?)],
         };
         let broken = |e: std::io::Error| RanksError::Rejected(format!("nothing: its connection broke: {e}"));
-        Self::over(rank, world_size, streams, on_peer_failure).map_err(broken)
+        Self::over(rank, world_size, streams, frozen_timeout()?, on_peer_failure).map_err(broken)
     }
 
     fn over(
         rank: usize,
         world_size: usize,
         streams: Vec<(usize, TcpStream)>,
+        frozen: Duration,
         on_peer_failure: OnPeerFailure,
     ) -> IoResult<Self> {
         let mut peers = Vec::new();
@@ -94,17 +102,20 @@ impl Tcp {
             socket.set_tcp_keepalive(&keepalive)?;
             #[cfg(target_os = "linux")]
             socket.set_tcp_user_timeout(Some(KEEPALIVE_TIMEOUT))?;
+            stream.set_read_timeout(Some(frozen))?;
             let (address, stream) = (text(stream.peer_addr()?), stream.try_clone()?);
             peers.push(Peer { rank: *peer, address, stream, sending: Mutex::new(()) });
         }
         let connections = Arc::new(Connections { peers, failure: OnceLock::new(), on_peer_failure });
         let read_from = |(connection, (_, stream))| {
-            let (sender, receiver) = channel();
+            let (sender, receiver) = sync_channel(MAX_WAITING);
             let connections = connections.clone();
             std::thread::spawn(move || read_messages(connection, stream, &sender, &connections));
             Mutex::new(receiver)
         };
         let received = streams.into_iter().enumerate().map(read_from).collect();
+        let weak = Arc::downgrade(&connections);
+        std::thread::spawn(move || say_alive(&weak, frozen / 6));
         Ok(Self { rank, world_size, connections, received })
     }
 
@@ -265,7 +276,12 @@ impl Connections {
 }
 
 /// Passes on the data of a rank until it leaves or a rank fails.
-fn read_messages(connection: usize, stream: TcpStream, data: &Sender<Vec<u8>>, connections: &Connections) {
+fn read_messages(
+    connection: usize,
+    stream: TcpStream,
+    data: &SyncSender<Vec<u8>>,
+    connections: &Connections,
+) {
     let mut stream = BufReader::new(stream);
     loop {
         match receive(&mut stream) {
@@ -274,6 +290,7 @@ fn read_messages(connection: usize, stream: TcpStream, data: &Sender<Vec<u8>>, c
                     return; // this rank has left
                 }
             }
+            Ok((kind, _)) if kind == MessageKind::Alive as u8 => (),
             Ok((kind, _)) if kind == MessageKind::Leave as u8 => return,
             Ok((kind, content)) if kind == MessageKind::Failure as u8 => {
                 match serde_json::from_slice(&content) {
@@ -285,9 +302,45 @@ fn read_messages(connection: usize, stream: TcpStream, data: &Sender<Vec<u8>>, c
                 }
                 return;
             }
-            _ => {
-                connections.fail(connection, LOST);
-                return;
+            Ok(_) => return drop(connections.fail(connection, "has sent a message of an unknown kind")),
+            Err(error) => return drop(connections.fail(connection, &problem(&error))),
+        }
+    }
+}
+
+/// Describe why nothing can be read from a rank.
+fn problem(error: &std::io::Error) -> String {
+    match error.kind() {
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            format!("has sent nothing for the time of {TIMEOUT_VARIABLE}: its process or host is frozen")
+        }
+        ErrorKind::InvalidData => format!("has sent a message that is too long ({error})"),
+        _ => LOST.into(),
+    }
+}
+
+/// The environment variable with the seconds after which a silent rank counts as frozen.
+const TIMEOUT_VARIABLE: &str = "SMALTI_RANK_TIMEOUT";
+
+fn frozen_timeout() -> Result<Duration, RanksError> {
+    let Ok(text) = std::env::var(TIMEOUT_VARIABLE) else { return Ok(FROZEN_TIMEOUT) };
+    let seconds = text.trim().parse::<u64>().ok().filter(|seconds| (1..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| RanksError::Variable {
+        variable: TIMEOUT_VARIABLE,
+        expected: "a number of seconds from 1 to 86400".into(),
+        found: format!("{text:?}"),
+    })
+}
+
+/// Tell the other ranks at each interval that this one runs, until it leaves.
+fn say_alive(connections: &Weak<Connections>, interval: Duration) {
+    loop {
+        std::thread::sleep(interval);
+        let Some(connections) = connections.upgrade() else { return };
+        for Peer { stream, sending, .. } in &connections.peers {
+            // A message that is being sent says the same. A connection that is lost is found by its reading thread.
+            if let Ok(_sending) = sending.try_lock() {
+                let _ = send(stream, MessageKind::Alive, &[]);
             }
         }
     }
@@ -308,18 +361,26 @@ fn send(mut stream: &TcpStream, kind: MessageKind, content: &[u8]) -> IoResult<(
     stream.write_all(content)
 }
 
+/// Read one message. Its length is checked before memory is allocated for it.
 fn receive(stream: &mut impl Read) -> IoResult<(u8, Vec<u8>)> {
     let mut header = [0; 9];
     stream.read_exact(&mut header)?;
     let (kind, mut length) = (header[0], [0; 8]);
     length.copy_from_slice(&header[1..]);
     let length = u64::from_le_bytes(length);
+    if kind != MessageKind::Data as u8 && length > MAX_REASON_BYTES {
+        return Err(Error::new(ErrorKind::InvalidData, format!("{length} bytes that are no data")));
+    }
+    memory::check(length).map_err(|e| Error::new(ErrorKind::InvalidData, format!("{length} bytes: {e}")))?;
     let mut content = Vec::new();
     match stream.take(length).read_to_end(&mut content)? as u64 == length {
         true => Ok((kind, content)),
-        false => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        false => Err(ErrorKind::UnexpectedEof.into()),
     }
 }
+
+/// The most bytes of a message that is no data: the problem of a rank.
+const MAX_REASON_BYTES: u64 = 1 << 16;
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

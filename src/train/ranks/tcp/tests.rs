@@ -1,10 +1,12 @@
 use super::*;
+use crate::train::ranks::launched::Token;
 use std::net::TcpListener;
 
 /// The results of `of_rank` on three ranks, which also gets the failures that this rank's callback has received.
 fn on_three<T: Send>(of_rank: impl Fn(&Tcp, &Mutex<Vec<RanksError>>) -> T + Sync) -> Vec<T> {
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let rendezvous = Rendezvous { host: "127.0.0.1".into(), port, job: "three".into() };
+    let (host, job, token) = ("127.0.0.1".into(), "three".into(), Token::default());
+    let rendezvous = Rendezvous { host, port, listen: None, job, token };
     let run = |rank| {
         let failures = Arc::new(Mutex::new(vec![]));
         let callback = failures.clone();
@@ -86,4 +88,44 @@ fn different_numbers_of_values_are_an_error() {
     });
     let expected = "rank 2 has sent another number of values: expected 8 bytes; found 12 (rank 2 is at ";
     assert!(errors.iter().all(|error| error.starts_with(expected)), "{errors:?}");
+}
+
+/// Rank 0 of two over a connection whose other end is the test's.
+fn with_stranger(frozen: Duration) -> (Tcp, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stranger = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (stream, _) = listener.accept().unwrap();
+    (Tcp::over(0, 2, vec![(1, stream)], frozen, Box::new(|_| ())).unwrap(), stranger)
+}
+
+#[test]
+fn a_rank_that_stays_silent_is_frozen_and_one_that_says_it_is_alive_is_not() {
+    let frozen = Duration::from_millis(600);
+    let (rank_0, mut alive) = with_stranger(frozen);
+    let messages = std::thread::spawn(move || {
+        for _ in 0..10 {
+            std::thread::sleep(frozen / 6);
+            alive.write_all(&[MessageKind::Alive as u8, 0, 0, 0, 0, 0, 0, 0, 0]).unwrap();
+        }
+        send(&alive, MessageKind::Data, b"there").unwrap();
+        std::thread::sleep(3 * frozen); // open, and silent
+    });
+    assert_eq!(rank_0.all_gather("here").unwrap(), ["here", "there"]);
+    let error = rank_0.all_gather("here").unwrap_err().to_string();
+    assert!(error.starts_with("rank 1 has sent nothing for the time of SMALTI_RANK_TIMEOUT"), "{error}");
+    messages.join().unwrap();
+}
+
+#[test]
+fn the_length_of_a_message_is_checked_before_it_is_allocated() {
+    for (kind, length, expected) in [
+        (MessageKind::Data as u8, u64::MAX, "rank 1 has sent a message that is too long"),
+        (MessageKind::Failure as u8, 1 << 20, "rank 1 has sent a message that is too long"),
+        (9, 0, "rank 1 has sent a message of an unknown kind"),
+    ] {
+        let (rank_0, mut stranger) = with_stranger(FROZEN_TIMEOUT);
+        stranger.write_all(&[&[kind][..], &length.to_le_bytes()].concat()).unwrap();
+        let error = rank_0.barrier().unwrap_err().to_string();
+        assert!(error.starts_with(expected), "{error}");
+    }
 }
