@@ -322,7 +322,7 @@ fn ranks_with_other_settings_are_an_error_that_names_the_setting() {
         ("model.dropout=0.3", "found model.dropout=0.3"),
         ("model.attention.n_heads=1", "found model.attention.n_heads=1"),
         ("model.mlp.activation=relu", "found model.mlp.activation=\"relu\""),
-        ("outputs.text.label_smoothing=0.1", "found outputs.text.label_smoothing=0.1"),
+        ("train.label_smoothing=0.1", "found train.label_smoothing=0.1"),
     ] {
         let port = free_port();
         let ranks = ["", &format!(" --set {setting}")];

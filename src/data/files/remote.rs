@@ -5,19 +5,23 @@
 //! larger pieces, which are cached.
 
 mod download;
+mod timeouts;
 
 pub(crate) use download::download;
 pub(super) use download::{chunk, get};
 
+use self::timeouts::Timeouts;
 use super::extent::Extent;
 use crate::data::error::DataError;
 use bytes::Bytes;
 use futures_util::TryStreamExt;
-use object_store::aws::AmazonS3Builder;
-use object_store::gcp::GoogleCloudStorageBuilder;
+use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
-use object_store::{BackoffConfig, ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig};
+use object_store::{
+    BackoffConfig, ClientConfigKey, ClientOptions, GetOptions, GetRange, ObjectStore, RetryConfig,
+};
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::ops::Range;
@@ -224,7 +228,9 @@ fn store(location: &str) -> Result<(Arc<dyn ObjectStore>, Path), DataError> {
     if let Some(store) = stores.get(&name) {
         return Ok((store.clone(), path));
     }
-    let store = connect(scheme, host).map_err(|error| download_error(location, error))?;
+    let failed = |problem| DataError::Download { location: location.to_string(), problem };
+    let timeouts = Timeouts::of_environment().map_err(failed)?;
+    let store = connect(scheme, host, &timeouts).map_err(|error| download_error(location, error))?;
     stores.insert(name, store.clone());
     Ok((store, path))
 }
@@ -234,28 +240,40 @@ fn install_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
-fn connect(scheme: &str, host: &str) -> object_store::Result<Arc<dyn ObjectStore>> {
+fn connect(scheme: &str, host: &str, timeouts: &Timeouts) -> object_store::Result<Arc<dyn ObjectStore>> {
     install_cryptography();
-    // Bridges an outage of seconds; a server that does not exist is reported after a minute at most.
+    // Bridges an outage of seconds; a server that stays silent is not waited for again.
     let retry = RetryConfig {
         max_retries: 5,
-        retry_timeout: Duration::from_secs(60),
+        retry_timeout: timeouts.read,
         backoff: BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() },
     };
+    let times = [
+        (ClientConfigKey::ConnectTimeout, timeouts.connect),
+        (ClientConfigKey::ReadTimeout, timeouts.read),
+        (ClientConfigKey::Timeout, timeouts.total),
+    ];
+    let times = times.map(|(key, time)| (key, format!("{} ms", time.as_millis())));
     Ok(match scheme {
         "s3" => {
             let s3 = AmazonS3Builder::from_env().with_bucket_name(host).with_retry(retry);
+            let timed =
+                |s3: AmazonS3Builder, (key, time)| s3.with_config(AmazonS3ConfigKey::Client(key), time);
+            let s3 = times.into_iter().fold(s3, timed);
             Arc::new(if unencrypted("AWS_ENDPOINT_URL") { s3.with_allow_http(true) } else { s3 }.build()?)
         }
         "gs" => {
             let google = GoogleCloudStorageBuilder::from_env().with_bucket_name(host).with_retry(retry);
-            let http = ClientOptions::new().with_allow_http(true);
-            let google =
-                if unencrypted("GOOGLE_BASE_URL") { google.with_client_options(http) } else { google };
-            Arc::new(google.build()?)
+            let http = (ClientConfigKey::AllowHttp, unencrypted("GOOGLE_BASE_URL").to_string());
+            let set = |google: GoogleCloudStorageBuilder, (key, value)| {
+                google.with_config(GoogleConfigKey::Client(key), value)
+            };
+            Arc::new(times.into_iter().chain([http]).fold(google, set).build()?)
         }
         _ => {
             let options = ClientOptions::new().with_allow_http(scheme == "http");
+            let options =
+                times.into_iter().fold(options, |options, (key, time)| options.with_config(key, time));
             let http = HttpBuilder::new().with_url(format!("{scheme}://{host}"));
             Arc::new(http.with_client_options(options).with_retry(retry).build()?)
         }

@@ -12,12 +12,14 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The Hub, unless `HF_ENDPOINT` names another server.
 const ENDPOINT: &str = "https://huggingface.co";
 /// Pauses before the repetitions of a request to a Hub that cannot be reached.
 const PAUSES: [Duration; 2] = [Duration::from_millis(200), Duration::from_secs(1)];
+/// Time after which a request is not repeated.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Files from which on the short list of a repository may be cut.
 const MANY: usize = 50_000;
 
@@ -168,9 +170,11 @@ fn get(address: &Address, url: &Url) -> Result<(Response, HeaderMap), Failure> {
         let status = found.0.status();
         if status.is_success() { Ok(found) } else { Err(failure(address, status, &found.1)) }
     };
+    let started = Instant::now();
     for pause in PAUSES {
         match attempt() {
-            Err(Failure::Unreachable(_)) => thread::sleep(pause),
+            // A server that has stayed silent is not waited for again.
+            Err(Failure::Unreachable(_)) if started.elapsed() < PATIENCE => thread::sleep(pause),
             found => return found,
         }
     }

@@ -1,5 +1,6 @@
 //! Files over HTTP, as their bytes arrive.
 
+use super::timeouts::Timeouts;
 use super::{install_cryptography, runtime, with_causes};
 use crate::data::error::DataError;
 use bytes::Bytes;
@@ -8,12 +9,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Response, Url};
 use std::io::{self, Read};
 use std::sync::LazyLock;
-use std::time::Duration;
 
-/// Time-out of a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Time-out of an answer, or of its next bytes.
-const READ_TIMEOUT: Duration = Duration::from_secs(60);
 /// The most redirects of a request.
 const REDIRECTS: usize = 10;
 
@@ -49,7 +45,7 @@ pub(crate) fn get(url: &Url, token: Option<&str>) -> Result<(Response, HeaderMap
             Some(token) => request.bearer_auth(token),
             None => request,
         };
-        let response = runtime.block_on(async { request.send().await }).map_err(|e| with_causes(&e))?;
+        let response = runtime.block_on(async { request.send().await }).map_err(|e| problem(&e))?;
         if is_own {
             headers.extend(response.headers().clone());
         }
@@ -67,18 +63,30 @@ pub(crate) fn get(url: &Url, token: Option<&str>) -> Result<(Response, HeaderMap
 /// If the connection breaks.
 pub(crate) fn chunk(response: &mut Response) -> io::Result<Option<Bytes>> {
     let next = runtime().map_err(io::Error::other)?.block_on(async { response.chunk().await });
-    next.map_err(|e| io::Error::other(with_causes(&e)))
+    next.map_err(|e| io::Error::other(problem(&e)))
+}
+
+/// Describe an error; one of a time-out names the variables that state it.
+fn problem(error: &reqwest::Error) -> String {
+    let text = with_causes(error);
+    if !error.is_timeout() {
+        return text;
+    }
+    let variables = "SMALTI_CONNECT_TIMEOUT, SMALTI_READ_TIMEOUT and SMALTI_DOWNLOAD_TIMEOUT state the time-outs in seconds";
+    format!("{text}; {variables}")
 }
 
 /// The client of this process.
 fn client() -> Result<&'static Client, String> {
     static CLIENT: LazyLock<Result<Client, String>> = LazyLock::new(|| {
         install_cryptography();
+        let timeouts = Timeouts::of_environment()?;
         let client = Client::builder()
             .user_agent(concat!("smalti/", env!("CARGO_PKG_VERSION")))
             .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(READ_TIMEOUT);
+            .connect_timeout(timeouts.connect)
+            .read_timeout(timeouts.read)
+            .timeout(timeouts.total);
         client.build().map_err(|e| with_causes(&e))
     });
     CLIENT.as_ref().map_err(String::clone)
