@@ -48,6 +48,7 @@
 //! `examples/gymnasium_bridge.py` implements the protocol for any task of Gymnasium.
 
 mod child;
+mod family;
 mod images;
 pub mod message;
 mod numbers;

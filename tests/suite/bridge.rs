@@ -238,6 +238,57 @@ fn dropping_the_bridge_closes_the_process() {
     assert!(began.elapsed() < Duration::from_secs(2), "it exited by itself");
 }
 
+/// Wait until a process has ended.
+#[cfg(target_os = "linux")]
+fn wait_for_end(process: u32) {
+    let began = Instant::now();
+    while runs(process) {
+        assert!(began.elapsed() < PATIENT, "process {process} still runs");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_an_environment_has_started_ends_with_it_also_in_a_session_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("started");
+    let bridge = start(&format!("parent '{}'", file.display()));
+    let started: u32 = std::fs::read_to_string(&file).unwrap().parse().unwrap();
+    assert!(runs(started));
+    drop(bridge);
+    wait_for_end(started);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_environment_and_what_it_has_started_end_when_smalti_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let trained =
+        format!("train trajectory {TINY} --set train.max_steps=1 --set train.eval_samples=1 --out run");
+    assert_eq!(ran(smalti(folder.path()), &trained).code, Some(0));
+    let file = folder.path().join("started");
+    let mut rollout = smalti(folder.path());
+    rollout.args(["rollout", "run", "--episodes", "100000"]);
+    let environment = command(&format!("parent '{}'", file.display()));
+    rollout.args(["--env", &environment]).stdout(std::process::Stdio::null());
+    let mut rollout = rollout.spawn().unwrap();
+    let began = Instant::now();
+    let started: u32 = loop {
+        assert!(began.elapsed() < PATIENT, "the environment has not started");
+        if let Ok(started) = std::fs::read_to_string(&file).unwrap_or_default().parse() {
+            break started;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    let parent = std::fs::read_to_string(format!("/proc/{started}/stat")).unwrap();
+    let parent = parent.rsplit(") ").next().unwrap().split(' ').nth(1).unwrap().parse().unwrap();
+    rollout.kill().unwrap();
+    rollout.wait().unwrap();
+    wait_for_end(parent);
+    wait_for_end(started);
+}
+
 #[test]
 fn the_command_line_names_the_environment_that_failed() {
     let folder = tempfile::tempdir().unwrap();

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import struct
+import subprocess
 import sys
 import time
 
@@ -168,6 +169,12 @@ def main():
                 file.write(str(started))
             send({"hello": HELLO})
         time.sleep(600)
+    if manner == "parent":  # ends well, and leaves a process with a session of its own
+        options = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        child = subprocess.Popen(["sleep", "600"], start_new_session=True, **options)
+        with open(sys.argv[2], "w") as file:
+            file.write(str(child.pid))
+        manner = "well"
     if manner == "flood":
         send({"hello": HELLO})
         while True:

@@ -1,6 +1,8 @@
 //! A child process that exchanges lines with this one: every wait has a time limit, and the process always ends.
 
+use super::family::{self, Family};
 use super::message;
+use crate::data::{Notice, notify};
 use crate::env::EnvError;
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -25,6 +27,9 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(super) struct Child {
     command: String,
     process: std::process::Child,
+    family: Family,
+    /// Its end has been reported.
+    ended: bool,
     timeout: Duration,
     /// To the thread that writes, so that a process that does not read cannot block this one. `None` once closed.
     requests: Option<Sender<Vec<u8>>>,
@@ -51,8 +56,7 @@ impl Child {
         };
         let mut starting = Command::new(program);
         starting.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        #[cfg(unix)] // its own group, so that its children end with it
-        std::os::unix::process::CommandExt::process_group(&mut starting, 0);
+        let mark = family::mark(&mut starting);
         let mut process = match starting.spawn() {
             Ok(process) => process,
             Err(e) if e.kind() == ErrorKind::NotFound => {
@@ -77,7 +81,9 @@ impl Child {
         let errors_thread = std::thread::spawn(move || keep_end(stderr, &kept));
         Ok(Self {
             command: command.into(),
+            family: Family::of(&process, mark),
             process,
+            ended: false,
             timeout,
             requests: Some(requests),
             lines,
@@ -163,20 +169,20 @@ impl Child {
         }
     }
 
-    /// Closes the input, and kills the process if it does not end.
+    /// Closes the input, kills the process if it does not end, and ends what it has started.
     fn end(&mut self) {
         self.requests = None;
-        if self.ended_within(GRACE).is_some() {
+        if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        #[cfg(unix)]
-        // SAFETY: sends a signal to the group of a child that is not reaped yet, so the id is still its own.
-        unsafe {
-            libc::kill(-(self.process.id() as libc::pid_t), libc::SIGKILL);
-        }
+        let has_ended = self.ended_within(GRACE).is_some();
+        let survivors = self.family.end(has_ended);
         // Both fail only if the process has ended meanwhile.
         let _ = self.process.kill();
         let _ = self.process.wait();
+        if let Some(survivors) = survivors {
+            notify(Notice::Note(&format!("{}: {survivors}", self.command)));
+        }
     }
 }
 
