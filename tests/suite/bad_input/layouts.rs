@@ -223,7 +223,7 @@ fn unusable_data_sets_of_episodes_are_named() {
         ),
         ("minari", &["minari/metadata.json: ", "data_format is \"zarr\"; expected \"parquet\" or \"hdf5\""]),
         ("bare", &["bare: expected features.json beside push-train.tfrecord-00000-of-00001"]),
-        ("none", &["none: features.json: expected the features of RLDS, a data set `steps`"]),
+        ("none", &["none: features.json: expected the features of RLDS, a data set `steps`; found: none"]),
         (
             "garbage",
             &["garbage/push-train.tfrecord-00000-of-00001: record 0 at byte 0: TFRecord: the checksum"],
