@@ -16,7 +16,7 @@ fn damaged_records_are_refused_or_all_shards_are_written() {
     let place = Place::new("convert.json");
     let folder = Path::new(place.folder());
     std::fs::remove_file(folder.join("convert.json")).unwrap();
-    let options = Options { shard_size: ShardSize::Rows(2), overwrite: true, ..Options::default() };
+    let options = Options { shard_size: ShardSize::Rows(2), ..Options::default() };
     let again = || -> Result<(), ConvertError> {
         let stop = AtomicBool::new(false);
         let found = convert(table.as_ref(), "words.csv", folder, &options, &stop, &mut |_, _| {})?;

@@ -67,7 +67,7 @@ fn names_of_the_members_of_a_shard() {
         "a/00.left.png\na/00.json\n./a/01.seg.npy\na/01.txt\n__MACOSX/a/._01.txt\n",
     ];
     let place = Place::new("train-0.tar");
-    survives("names of members", &texts(&good), of_text(), |bytes| {
+    survives("names of members", &texts(&good), Bound::bytes(8 * MIB).and_of_file(400), |bytes| {
         let mut tar = tar::Builder::new(vec![]);
         let names = bytes.split(|byte| *byte == b'\n').filter(|name| !name.is_empty());
         for (number, name) in names.enumerate() {

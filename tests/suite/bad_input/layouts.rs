@@ -248,6 +248,13 @@ fn unusable_records_of_conversions_are_named() {
         let record = format!("{folder}/convert.json: expected the record of a conversion; ");
         place.fails(&format!("data convert words.csv {folder}"), &[&record, "name another folder"]);
     }
+    let hostile =
+        b"{\"settings\": {}, \"done\": {\"../words.csv\": {\"rows\": 1, \"bytes\": 1, \"corrupt\": []}}}";
+    place.write("hostile/convert.json", hostile);
+    place.fails(
+        "data convert words.csv hostile --overwrite",
+        &["\"../words.csv\"", "leads out of its folder"],
+    );
     place.works("data convert words.csv shards");
     let record = std::fs::read_to_string(place.path("shards/convert.json")).unwrap();
     let shard = place.path("shards/train-000000.tar");
