@@ -75,7 +75,7 @@ fn names_of_the_members_of_a_shard() {
             let field = &mut header.as_old_mut().name;
             let n = name.len().min(field.len());
             field[..n].copy_from_slice(&name[..n]);
-            let value = format!("{number}");
+            let value = number.to_string();
             header.set_size(value.len() as u64);
             header.set_mode(0o644);
             header.set_cksum();
