@@ -273,7 +273,7 @@ fn write_shards(
     let all = shards.iter().map(|shard| shard.rows.len()).sum();
     let (mut done, mut kept) = (0, 0);
     for shard in shards {
-        if record.is_complete(folder, &shard.path) {
+        if record.is_complete(folder, shard) {
             kept += 1;
             done += shard.rows.len();
             progress(done, all);

@@ -1,6 +1,7 @@
 //! `convert.json`: the settings of a conversion, and its complete shards.
 
 use super::files::{CLASSES, DATA, create};
+use super::shards::Shard;
 use super::{ConvertError, Options};
 use crate::inspect::Corrupt;
 use crate::table::RECORD as NAME;
@@ -118,13 +119,15 @@ impl Record {
         Ok(write_atomically(&path, &bytes)?)
     }
 
-    /// Whether a shard is listed and its file is as large as it was.
-    pub fn is_complete(&self, folder: &Path, path: &str) -> bool {
-        let size = |done: &Done| match done.bytes {
-            0 => true,
-            bytes => fs::metadata(folder.join(path)).is_ok_and(|file| file.is_file() && file.len() == bytes),
+    /// Whether a shard is listed with all of its rows, and its file is as large as it was.
+    pub fn is_complete(&self, folder: &Path, shard: &Shard) -> bool {
+        let is_file = |bytes| {
+            fs::metadata(folder.join(&shard.path)).is_ok_and(|file| file.is_file() && file.len() == bytes)
         };
-        self.done.get(path).is_some_and(size)
+        self.done.get(&shard.path).is_some_and(|done| {
+            let rows = done.rows.checked_add(done.corrupt.len());
+            rows == Some(shard.rows.len()) && (done.rows == 0 || is_file(done.bytes))
+        })
     }
 
     /// Lists a shard as complete.

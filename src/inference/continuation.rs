@@ -6,7 +6,7 @@ use super::sampling::{Sampling, draw};
 use crate::model::Cache;
 use crate::model::Model;
 use crate::random;
-use crate::sample::{Composition, Part};
+use crate::sample::{Composition, Part, of_output};
 use rand_pcg::Pcg64Mcg;
 use smalti_contract::{TokenizeError, Value};
 
@@ -54,7 +54,7 @@ impl<'a> Continuation<'a> {
             Value::Text(text) => format!("{text:?}"),
             other => other.describe(),
         };
-        let given = ids(next.part, prompt).map_err(|e| refuse(e.to_string()))?;
+        let given = ids(next.part, prompt).map_err(|e| refuse(of_output(next.part, &e)))?;
         let begin = &next.part.special_ids.begin;
         // A prompt may contain the ids before it already.
         let given = given.strip_prefix(&begin[..]).unwrap_or(&given);

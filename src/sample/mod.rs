@@ -102,6 +102,9 @@ impl OpenError {
         let mix = |setting: String| format!("mix.{task}.{setting}");
         let in_mix = |problem: String| problem.replace("--set ", &format!("--set mix.{task}."));
         match self {
+            Self::Data(DataError::Tokenize { location, problem }) => {
+                Self::Data(DataError::Tokenize { location, problem: in_mix(problem) })
+            }
             Self::Data(_) => self,
             Self::Setting { setting, problem } => {
                 Self::Setting { setting: mix(setting), problem: in_mix(problem) }
@@ -126,6 +129,11 @@ fn with_keys(part: &str, message: &str) -> String {
             false => format!("{message}{TRY}{piece}"),
         }
     })
+}
+
+/// The message of an error about a value of an output, with the settings to change.
+pub(crate) fn of_output(output: &Part, error: &TokenizeError) -> String {
+    with_keys(&format!("outputs.{}", output.name), &error.to_string())
 }
 
 /// The words before a setting to change.

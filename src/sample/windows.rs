@@ -2,7 +2,7 @@
 
 use super::compose::Purpose;
 use super::rows::Rows;
-use super::{Composition, OpenError, Part};
+use super::{Composition, OpenError, Part, of_output};
 use crate::data::{DataError, Sample};
 use crate::random;
 use crate::table::Table;
@@ -124,7 +124,7 @@ impl TokenWindows {
                 _ => table.name().to_string(),
             });
             let sequence = part.tokenizer.sequence(bytes);
-            let sequence = sequence.map_err(|e| DataError::tokenize(&place, e))?;
+            let sequence = sequence.map_err(|e| DataError::tokenize(&place, of_output(part, &e)))?;
             sequences.push((Arc::from(sequence), weight));
         }
         Ok(sequences)
@@ -212,7 +212,7 @@ fn documents(part: &Part, table: &dyn Table, rows: &[u32], end: u32) -> Result<B
     part.tokenizer.documents(rows.len(), &open, end).map_err(|(number, error)| {
         let location =
             rows.get(number).map_or_else(|| table.name().into(), |&row| table.location(row as usize));
-        DataError::tokenize(&location, error)
+        DataError::tokenize(&location, of_output(part, &error))
     })
 }
 

@@ -2,7 +2,7 @@
 //! `train/1.png`. Folders that hold all others, as in `pets/data/cat/1.png`, are passed over.
 
 use super::place::{CLASSES, class_names, extension, split_word};
-use super::rows::is_table;
+use super::rows::{is_table, names_none};
 use super::{Modality, Place, Table, unknown_field};
 use crate::data::error::listed;
 use crate::data::{DataError, Files};
@@ -167,12 +167,11 @@ impl Folders {
         let mut paths = vec![];
         for path in files.list().iter().filter(|path| *path != CLASSES) {
             let is_sample = if has_classes { tree.is_sample(path) } else { is_media(path) };
-            let is_other_table = tree.holds_media && ["csv", "tsv"].contains(&extension(path));
+            let why = |other: &'static str| names_none(path).filter(|_| tree.holds_media).unwrap_or(other);
             match !has_classes || tree.label(path).is_some() {
-                _ if is_other_table => skipped.push((files.location(path), "no column names the files")),
                 true if is_sample => paths.push(path.clone()),
-                true => skipped.push((files.location(path), "not an image or audio clip")),
-                false => skipped.push((files.location(path), "in no class folder")),
+                true => skipped.push((files.location(path), why("not an image or audio clip"))),
+                false => skipped.push((files.location(path), why("in no class folder"))),
             }
         }
         let classes = if has_classes { listed_classes(&files, &paths, tree)? } else { None };

@@ -1,9 +1,8 @@
 //! Damaged data files.
 
+use crate::place::{MIB, Place, rows, silence_decoders, tar};
 #[cfg(feature = "trajectory")]
-#[path = "../support/rlds.rs"]
-mod rlds;
-
+use crate::rlds;
 use parquet::basic::Compression;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::{properties::WriterProperties, writer::SerializedFileWriter};
@@ -13,53 +12,7 @@ use smalti::table::{Source, SourceRegistry};
 use smalti_contract::Value;
 use smalti_mutation::{Bound, survives};
 use std::io::Write;
-use std::path::PathBuf;
 use std::sync::Arc;
-use tempfile::TempDir;
-
-const MIB: usize = 1 << 20;
-
-/// A folder for damaged files, one after another.
-struct Place {
-    folder: TempDir,
-    file: PathBuf,
-}
-
-impl Place {
-    fn new(name: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self { file: folder.path().join(name), folder }
-    }
-
-    fn with(&self, bytes: &[u8]) -> &str {
-        std::fs::write(&self.file, bytes).unwrap();
-        self.file.to_str().unwrap()
-    }
-
-    fn folder(&self) -> &str {
-        self.folder.path().to_str().unwrap()
-    }
-}
-
-/// Open a source as a table, and read all values except the files that it names.
-fn rows(location: &str) -> Result<(), DataError> {
-    let table = SourceRegistry::builtin().open(&Source::new(location))?;
-    for row in 0..table.len() {
-        table.fields().iter().try_for_each(|field| table.peek(row, field).map(drop))?;
-    }
-    Ok(())
-}
-
-fn tar(members: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut tar = tar::Builder::new(Vec::new());
-    for (path, bytes) in members {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(bytes.len() as u64);
-        header.set_mode(0o644);
-        tar.append_data(&mut header, path, *bytes).unwrap();
-    }
-    tar.into_inner().unwrap()
-}
 
 #[test]
 fn damaged_tars_are_read_or_an_error() {
@@ -219,57 +172,8 @@ fn damaged_indexed_json_lines_are_read_or_an_error() {
     });
 }
 
-/// A corpus of speech, one of whose files is damaged: its list is read, and then each clip if it can be.
-fn corpora(layout: &str, file: &str, good: &[&str], beside: &[(&str, &[u8])]) {
-    let place = Place::new(file);
-    for (path, bytes) in beside {
-        let path = place.folder.path().join(path);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, bytes).unwrap();
-    }
-    let good: Vec<Vec<u8>> = good.iter().map(|text| text.as_bytes().to_vec()).collect();
-    survives(&format!("{layout} {file}"), &good, Bound::bytes(2 * MIB).and_of_file(200), |bytes| {
-        let location = place.with(bytes);
-        let path = if layout == "nemo" { location } else { place.folder() };
-        let source = Source { layout: Some(layout.into()), ..Source::new(path) };
-        let table = SourceRegistry::builtin().open(&source)?;
-        for row in 0..table.len() {
-            table.fields().iter().try_for_each(|field| table.peek(row, field).map(drop))?;
-            // The path may be damaged.
-            let _ = table.value(row, "audio");
-        }
-        Ok::<_, DataError>(())
-    });
-}
-
-#[test]
-fn damaged_corpora_of_speech_are_read_or_an_error() {
-    let wav = read("builtin:touchtone.tar/clips/000.wav").unwrap();
-    let clips = [("a.wav", &wav[..]), ("clips/a.wav", &wav), ("wavs/a.wav", &wav), ("1-2-0.wav", &wav)];
-    let with = |more: &[(&'static str, &'static [u8])]| -> Vec<(&str, &[u8])> {
-        clips.iter().chain(more).copied().collect()
-    };
-    let (scp, segments) = ("r a.wav\ns wavs/a.wav\n", "u-1 r 0 0.1\nu-2 r 0.05 -1\n");
-    let lists = with(&[("wav.scp", b"r a.wav\n"), ("text", b"u-1 one\n"), ("utt2spk", b"u-1 s\n")]);
-    corpora("kaldi", "wav.scp", &[scp], &with(&[("text", "r eins\n".as_bytes())]));
-    corpora(
-        "kaldi",
-        "text",
-        &["u-1 gr\u{fc}n und\nu-2 blau\n"],
-        &[&lists[..], &[("segments", segments.as_bytes())]].concat(),
-    );
-    corpora("kaldi", "segments", &[segments], &lists);
-    corpora("librispeech", "1-2.trans.txt", &["1-2-0 ONE TWO\n1-2-1 GR\u{dc}N\n"], &with(&[]));
-    corpora("ljspeech", "metadata.csv", &["a|1|one\nb|zwei\n", "a|gr\u{fc}n\n"], &with(&[]));
-    let release = "client_id\tpath\tsentence\tage\ns\ta.wav\tOne.\t\nt\tb.wav\tGr\u{fc}n\tteens\n";
-    corpora("common_voice", "train.tsv", &[release], &with(&[]));
-    let manifest = "{\"audio_filepath\": \"a.wav\", \"offset\": 0.05, \"duration\": 0.1, \"text\": \"one\"}\n\
-        {\"audio_filepath\": \"wavs/a.wav\", \"text\": \"gr\\u00fcn\"}\n";
-    corpora("nemo", "x.jsonl", &[manifest], &with(&[]));
-}
-
 /// A table of `path`, `text` and `index` in `groups` row groups.
-fn parquet(compression: Compression, dictionary: bool, groups: usize) -> Vec<u8> {
+pub fn parquet(compression: Compression, dictionary: bool, groups: usize) -> Vec<u8> {
     let schema = "message rows { required binary path (STRING); optional binary text (STRING); required int64 index; }";
     let properties =
         WriterProperties::builder().set_compression(compression).set_dictionary_enabled(dictionary).build();
@@ -304,8 +208,7 @@ fn damaged_parquet_is_read_or_an_error() {
         parquet(Compression::SNAPPY, true, 2),
         parquet(Compression::ZSTD(Default::default()), true, 1),
     ];
-    // Silence the reader's panics, which it catches itself.
-    std::panic::set_hook(Box::new(|_| {}));
+    silence_decoders();
     manifests("parquet", &good, Bound::bytes(64 * MIB));
 }
 
@@ -332,8 +235,7 @@ fn arrow_stream() -> Vec<u8> {
 
 #[test]
 fn damaged_arrow_streams_are_read_or_an_error() {
-    // Silence the reader's panics, which it catches itself.
-    std::panic::set_hook(Box::new(|_| {}));
+    silence_decoders();
     manifests("arrow", &[arrow_stream()], Bound::bytes(64 * MIB));
 }
 

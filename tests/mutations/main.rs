@@ -5,7 +5,14 @@ use smalti_mutation::Counting;
 mod bridge;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 mod checkpoints;
+mod conversions;
 mod files;
+mod layouts;
+mod place;
+#[cfg(feature = "trajectory")]
+#[path = "../support/rlds.rs"]
+mod rlds;
+mod speech;
 mod weights;
 
 #[global_allocator]

@@ -111,7 +111,7 @@ impl Alphabet {
             let unknown_character = || {
                 TokenizeError::Input(format!(
                     "character {character:?} (U+{:04X}) at index {} of the text is not in the vocabulary of {} \
-                     characters",
+                     characters: try unknown=true in training",
                     u32::from(character),
                     before + text[..offset].chars().count(),
                     characters.len(),

@@ -53,7 +53,8 @@ fn unknown_keys_are_errors() {
 fn unknown_characters_are_errors() {
     assert_eq!(
         abc().ids("ab\u{e9}d").unwrap_err().to_string(),
-        "character 'é' (U+00E9) at index 2 of the text is not in the vocabulary of 3 characters"
+        "character 'é' (U+00E9) at index 2 of the text is not in the vocabulary of 3 characters: try \
+         unknown=true in training"
     );
     assert!(abc().encode(&"abd".into()).is_err());
 }

@@ -50,8 +50,8 @@ fn unknown_defaults_to_true_with_many_texts() {
         let settings = TextSettings { unknown, ..of(TextUnit::Characters) };
         fitted(settings, values).ids("abd").map_err(|e| e.to_string())
     };
-    let unknown_character =
-        "character 'd' (U+0064) at index 2 of the text is not in the vocabulary of 3 characters";
+    let unknown_character = "character 'd' (U+0064) at index 2 of the text is not in the vocabulary of 3 characters: try \
+                             unknown=true in training";
     assert_eq!(ids(None, &many).unwrap(), [0, 1, 3]);
     assert_eq!(ids(Some(true), &one).unwrap(), [0, 1, 3]);
     assert_eq!(ids(None, &one).unwrap_err(), unknown_character);

@@ -14,6 +14,8 @@ use crate::table::{Modality, Place};
 use std::io::Read;
 use std::sync::Arc;
 
+/// The start of the name of a table of the files beside it.
+const METADATA: &str = "metadata.";
 /// The start of the name of a Kaggle competition's example of a solution.
 const EXAMPLE: &str = "sample_submission";
 /// Bytes of a table that are searched for the name of its field of files.
@@ -37,7 +39,7 @@ pub struct Found {
 /// # Errors
 /// [`DataError::Layout`] if the settings name the layout and no file is a table, and if several could be meant.
 pub fn found(place: &Place) -> Result<Option<Found>, DataError> {
-    let none = |reason: &str| match place.is_requested(NAME) {
+    let none = |reason: String| match place.is_requested(NAME) {
         true => {
             let problem = format!("expected a table; its name must end in .{}", EXTENSIONS.join(", ."));
             Err(DataError::layout(&place.path, problem))
@@ -50,18 +52,39 @@ pub fn found(place: &Place) -> Result<Option<Found>, DataError> {
     if let Some(files) = place.files()? {
         return match in_tree(place, &files)? {
             Some(found) => Ok(Some(found)),
-            None => none(
-                "it has no manifest, no metadata.csv, no table of its files, and files other than tables",
-            ),
+            None => none(no_tables(&files)),
         };
     }
     let locations = place.locations()?;
     if locations.is_empty() || !locations.iter().all(|location| is_table(location)) {
-        return none("its name is not that of a table (.csv, .tsv, .jsonl, .parquet)");
+        return none("its name is not that of a table (.csv, .tsv, .jsonl, .parquet)".into());
     }
     place.because(format!("it is a table by its name, {}", file_name(&locations[0])));
     let splits = place.is_pattern().then(|| named_splits(&locations));
     Ok(Some(Found { locations, splits, tree: None, may_name_files: true }))
+}
+
+/// The reason why a folder or archive is no source of rows: that of a table beside images or clips, if there is one.
+fn no_tables(files: &Files) -> String {
+    let of_table = |path: &String| Some(format!("its {path} names no files: {}", names_none(path)?));
+    let tables = || files.list().iter().filter(|path| is_table(path));
+    let found = holds_media(files).then(|| tables().find_map(of_table)).flatten();
+    found.unwrap_or_else(|| {
+        "it has no manifest, no metadata.csv, no table of its files, and files other than tables".into()
+    })
+}
+
+/// The reason why a table beside images or clips is not read as a list of them; `None` for any other file.
+pub fn names_none(path: &str) -> Option<&'static str> {
+    match extension(path) {
+        "jsonl" | "ndjson" if file_name(path).starts_with(METADATA) => {
+            Some("its first line has no key file_name")
+        }
+        "jsonl" | "ndjson" => Some("in JSON lines, metadata.jsonl names files, by the key file_name"),
+        "csv" | "tsv" => Some("no column names the files"),
+        "parquet" => Some("in Parquet, metadata.parquet names files, by the column file_name"),
+        _ => None,
+    }
 }
 
 /// The splits by the names of tables.
@@ -123,7 +146,7 @@ fn several(files: &Files, kind: &str, names: &[&str]) -> DataError {
 /// `audiofolder` of Hugging Face's `datasets`.
 fn metadata<'a>(files: &Files, tables: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
     let mut found: Vec<&str> = vec![];
-    for path in tables.iter().copied().filter(|path| file_name(path).starts_with("metadata.")) {
+    for path in tables.iter().copied().filter(|path| file_name(path).starts_with(METADATA)) {
         let folder = |path: &'a str| path.rsplit_once('/').map_or("", |(folder, _)| folder);
         // The columns of Parquet are not read for this.
         let has_file_names = match extension(path) {

@@ -24,6 +24,7 @@ mod tests;
 
 pub(super) use column::{kind, names_files};
 pub(super) use delimited::json_lines;
+pub(super) use found::names_none;
 pub(super) use parse::{Parsed, ParsedFile, Raw, is_table, parse};
 pub(super) use relative::RelativeFiles;
 

@@ -148,6 +148,41 @@ fn a_folder_in_no_layout_gets_the_reason_of_the_nearest() {
     assert!(refusal(&folder, "empty").starts_with("empty: empty; expected"));
 }
 
+#[cfg(feature = "image")]
+#[test]
+fn a_table_beside_images_says_why_it_names_none_of_them() {
+    let lines = b"{\"image\": \"0.png\", \"caption\": \"one\"}\n";
+    let folder = folder_of(&[
+        ("captions/captions.jsonl", lines),
+        ("captions/0.png", b"1"),
+        ("classes/captions.jsonl", lines),
+        ("classes/a/0.png", b"1"),
+        ("classes/b/1.png", b"2"),
+        ("metadata/metadata.jsonl", lines),
+        ("metadata/0.png", b"1"),
+        ("columns/labels.csv", b"name,age\nAda,36\n"),
+        ("columns/0.png", b"1"),
+        ("parquet/labels.parquet", b"PAR1"),
+        ("parquet/0.png", b"1"),
+    ]);
+    let lines = "in JSON lines, metadata.jsonl names files, by the key file_name";
+    for (path, table, reason) in [
+        ("captions", "captions.jsonl", lines),
+        ("classes", "captions.jsonl", lines),
+        ("metadata", "metadata.jsonl", "its first line has no key file_name"),
+        ("columns", "labels.csv", "no column names the files"),
+        ("parquet", "labels.parquet", "in Parquet, metadata.parquet names files, by the column file_name"),
+    ] {
+        let found = detected(&at(&folder, path));
+        assert_eq!(found.layout, "folders", "{path}");
+        let skipped = [(at(&folder, &format!("{path}/{table}")), reason)];
+        assert_eq!(found.table.skipped(), skipped, "{path}");
+        if path != "parquet" {
+            assert_eq!(reason_against(&found, "rows"), format!("its {table} names no files: {reason}"));
+        }
+    }
+}
+
 #[test]
 fn a_text_or_garbage_with_the_name_of_a_table_is_an_error_of_its_reader() {
     let folder = folder_of(&[

@@ -6,6 +6,7 @@
 mod audio;
 mod episodes;
 mod images;
+mod layouts;
 mod rows;
 mod runs;
 mod settings;

@@ -2,6 +2,7 @@
 
 use super::{text_place, text_train};
 use crate::files::png;
+use crate::support::TINY;
 
 #[test]
 fn unusable_texts_are_named() {
@@ -27,6 +28,32 @@ fn unusable_texts_are_named() {
         place.fails_untouched(&format!("{} --set data.source={path}", text_train()), message);
     }
     place.fails_untouched(&format!("{} --set data.source=", text_train()), &["data.source"]);
+}
+
+/// The setting is that of the part, and with it the texts are read.
+#[test]
+fn characters_unseen_in_training_name_the_setting() {
+    let place = text_place();
+    place.write("new.txt", "the quick brown f\u{f6}x jumps over\n".repeat(20).as_bytes());
+    let unseen = |part: &str| {
+        format!("is not in the vocabulary of 30 characters: try --set {part}.unknown=true in training")
+    };
+    let line = format!("{} --set data.validation_source=new.txt", text_train());
+    place.fails_untouched(&line, &["new.txt: character 'ö' (U+00F6) at index 17", &unseen("outputs.text")]);
+    place.works(&format!("{} --out run", text_train()));
+    place.fails("eval run --data new.txt", &["new.txt: ", &unseen("outputs.text")]);
+    place.works(&format!("{line} --set outputs.text.unknown=true --out known"));
+    place.works("eval known --data new.txt");
+
+    let rows = |text: &str, n: usize| format!("{{\"said\": {text:?}, \"meant\": \"one\"}}\n").repeat(n);
+    place.write("rows.jsonl", rows("abc", 8).as_bytes());
+    place.write("new.jsonl", rows("abd", 2).as_bytes());
+    let task = "[data]\nsource = \"rows.jsonl\"\nvalidation_source = \"new.jsonl\"\n[inputs.said]\nmodality = \"text\"\n\
+                unknown = false\n[outputs.meant]\nhead = \"classify\"\n";
+    place.write("task.toml", task.as_bytes());
+    let message = "character 'd' (U+0064) at index 2 of the text is not in the vocabulary of 3 characters: try --set \
+                   inputs.said.unknown=true in training";
+    place.fails(&format!("train task.toml {TINY} --set train.max_steps=2 --out rows"), &[message]);
 }
 
 /// A column of texts trains a language model; its rows are documents.
@@ -89,7 +116,10 @@ fn invalid_prompts_and_sampling_options_are_named() {
     let cases: [(&str, &[&str]); 5] = [
         (
             "--prompt ox\u{e9}",
-            &["--prompt: character 'é' (U+00E9) at index 2", "not in the vocabulary of 30 characters"],
+            &[
+                "--prompt: character 'é' (U+00E9) at index 2",
+                "not in the vocabulary of 30 characters: try --set outputs.text.unknown=true in training",
+            ],
         ),
         ("--prompt=", &["--prompt: expected at least one token; found \"\""]),
         ("--top-p 2", &["--top-p: expected a number above 0 and at most 1; found 2"]),

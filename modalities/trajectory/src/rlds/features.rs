@@ -58,6 +58,7 @@ impl Features {
                 let keys = features.list.iter().map(|feature| feature.key.as_str());
                 let found = keys.chain(features.skipped.iter().map(|(key, _)| key.as_str()));
                 let found = found.collect::<Vec<_>>().join(", ");
+                let found = if found.is_empty() { "none" } else { &found };
                 Err(invalid(format!("expected the features of RLDS, a data set `steps`; found: {found}")))
             }
         }
