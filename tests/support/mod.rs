@@ -28,7 +28,8 @@ pub fn smalti_under(limit: &str, folder: &Path) -> Command {
     shell
 }
 
-fn command(program: &str, folder: &Path) -> Command {
+/// A program in a folder, without the backtrace settings of a shell.
+pub fn command(program: &str, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).env_remove("RUST_BACKTRACE").env_remove("RUST_LIB_BACKTRACE");
     command
