@@ -1,6 +1,7 @@
 //! `smalti rollout`
 
 use super::{device::DeviceChoice, predict, print};
+use crate::cli::count::up_to;
 use crate::env;
 use crate::inference::{Rollout, RolloutSettings, random_policy, rollout};
 use crate::registry::Modalities;
@@ -28,7 +29,7 @@ pub struct RolloutArgs {
     #[arg(long, value_delimiter = ',', default_value = "500")]
     target_return: Vec<f32>,
     /// Number of episodes for each target return.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = up_to::<{ 1 << 24 }>)]
     episodes: usize,
     /// Values of inputs that are no series: task="open the drawer".
     ///
@@ -42,7 +43,7 @@ pub struct RolloutArgs {
     #[arg(long, default_value_t = 1337)]
     seed: u64,
     /// Time-out of an environment command, for its start and for each answer, in seconds.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MOST_SECONDS))]
     env_timeout: u64,
     /// Task to run, for a run with several tasks.
     #[arg(long)]

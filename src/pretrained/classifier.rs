@@ -586,7 +586,7 @@ fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, PretrainedError> {
         |found: &Value| settings.refuse("id2label", format!("expected names for 0, 1, …; found {found}"));
     let Some(value) = settings.get("id2label") else {
         // The default names of transformers.
-        let n = settings.count("num_labels")?.unwrap_or(2);
+        let n = settings.get("num_labels").map_or(Ok(2), |_| settings.size("num_labels"))?;
         return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
     };
     let names = value.as_object().ok_or_else(|| refuse(value))?;

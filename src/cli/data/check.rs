@@ -4,6 +4,7 @@ mod show;
 mod task;
 
 use super::{Bar, SourceOptions};
+use crate::cli::count::{MANY, up_to};
 use crate::cli::compositions::settings_file;
 use crate::cli::print;
 use crate::cli::tokenize::SlicingOptions;
@@ -30,7 +31,7 @@ pub struct CheckArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Number of rows (samples of a task) of each split to inspect, evenly spaced; 0 for all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     samples: usize,
     /// Split to inspect, by the field `split` [default: all].
     #[arg(long)]
