@@ -15,6 +15,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Most seconds of a time-out: a year.
+const MOST_SECONDS: u64 = 365 * 24 * 3600;
+
 /// Roll out a trained policy in an environment, for one or several target returns.
 #[derive(Args)]
 pub struct RolloutArgs {

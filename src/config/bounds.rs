@@ -27,7 +27,8 @@ mod tests {
     #[test]
     fn the_first_number_that_is_too_large_is_named() {
         let settings = |text: &str| toml::Value::Table(text.parse().unwrap());
-        let text = "train.seed = 9007199254740993\n[inputs.image]\npatch_size = 8\nimage_size = [4, 4294967296]";
+        let text =
+            "train.seed = 9007199254740993\n[inputs.image]\npatch_size = 8\nimage_size = [4, 4294967296]";
         let expected = ("inputs.image.image_size".to_string(), 1 << 32);
         assert_eq!(too_large(&settings(text)), Some(expected));
         assert_eq!(too_large(&settings("[data]\ncontext = 2147483647\nholdout = 1e12")), None);

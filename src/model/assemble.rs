@@ -139,9 +139,7 @@ fn check_sizes(kind: &KindSpec) -> Result<(), String> {
     let axes = kind.axes.iter().map(|axis| (axis.name.as_str(), axis.size));
     let sizes = axes.chain([content, ("time steps", kind.time_steps.unwrap_or(0))]);
     match sizes.into_iter().find(|(_, size)| *size > MOST_SIZE) {
-        Some((of, size)) => {
-            Err(format!("{}: {of}: expected at most {MOST_SIZE}; found {size}", kind.name))
-        }
+        Some((of, size)) => Err(format!("{}: {of}: expected at most {MOST_SIZE}; found {size}", kind.name)),
         None => Ok(()),
     }
 }

@@ -320,7 +320,9 @@ mod tests {
 
     #[test]
     fn a_size_beyond_all_memory_is_an_error() {
-        for mut params in [Params::new(0, &Device::Cpu), Params::blank(&Device::Cpu), Params::without_values()] {
+        for mut params in
+            [Params::new(0, &Device::Cpu), Params::blank(&Device::Cpu), Params::without_values()]
+        {
             let message = params.root().normal("a", (1 << 40, 1 << 40), 1.0).unwrap_err().to_string();
             assert!(message.contains("fewer than 2^60 numbers"), "{message}");
         }

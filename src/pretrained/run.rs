@@ -198,10 +198,9 @@ fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<()
     let differs = here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|of| of != tensor.dims()));
     let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
         (Some((name, tensor)), _) => match there.get(name) {
-            Some(of) => format!(
-                "{name}: expected {of:?}, as in the published settings; found {:?}",
-                tensor.dims()
-            ),
+            Some(of) => {
+                format!("{name}: expected {of:?}, as in the published settings; found {:?}", tensor.dims())
+            }
             None => format!("{name} belongs to no tensor of the checkpoint"),
         },
         (None, Some(name)) => format!("{name} is missing"),

@@ -228,8 +228,9 @@ impl Text {
         }
         // Published embedding tables are often rounded up: their last rows have no token.
         if vocabulary - known > MOST_UNUSED {
-            let problem =
-                format!("expected at most {MOST_UNUSED} more than the {known} tokens of the tokenizer; found {vocabulary}");
+            let problem = format!(
+                "expected at most {MOST_UNUSED} more than the {known} tokens of the tokenizer; found {vocabulary}"
+            );
             return Err(checkpoint.refuse("vocab_size", problem));
         }
         let specials = (known..vocabulary).map(|id| format!("<unused {id}>")).collect();

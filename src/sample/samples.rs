@@ -51,8 +51,7 @@ impl Samples {
         };
         let concat = settings.data.concat;
         if concat[0] == 0 || concat[0] > concat[1] || concat[1] > MOST_CONCAT {
-            let problem =
-                format!("expected [fewest, most] with 1 to {MOST_CONCAT} rows; found {concat:?}");
+            let problem = format!("expected [fewest, most] with 1 to {MOST_CONCAT} rows; found {concat:?}");
             return Err(OpenError::Setting { setting: "data.concat".into(), problem });
         }
         if concat != [1, 1] && task.has_series() {

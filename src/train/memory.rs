@@ -92,7 +92,12 @@ pub(crate) fn check_weights(outline: &Outline, device: &Device) -> Result<(), Tr
 
 fn refuse(numbers: u128, what: String, hint: String) -> TrainError {
     let (needed, at_hand) = (size(numbers * FLOAT), size(memory::at_hand().into()));
-    TrainError::Memory { needed, what, at_hand, hint: format!("{hint} ({VARIABLE}, in MiB, states another amount)") }
+    TrainError::Memory {
+        needed,
+        what,
+        at_hand,
+        hint: format!("{hint} ({VARIABLE}, in MiB, states another amount)"),
+    }
 }
 
 /// A number of bytes for people.
@@ -171,9 +176,7 @@ fn activations(
             let read = batch.read_rows().rows().len() as u128;
             (tokens * (n_layers - 1) + read) * (of_block + of_cross) + encoder * n_encoder * of_block
         }
-        (true, true) => {
-            (tokens * n_layers + encoder * n_encoder) * d_model + tokens.max(encoder) * of_block
-        }
+        (true, true) => (tokens * n_layers + encoder * n_encoder) * d_model + tokens.max(encoder) * of_block,
         // Blocks below the first trained parameter keep nothing.
         (_, false) => 0,
     };

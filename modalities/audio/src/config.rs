@@ -120,8 +120,11 @@ impl AudioConfig {
         if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sampling_rate) == 0) {
             return Err(format!("clip_seconds is {seconds}; it must be at least a sample long"));
         }
-        if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sampling_rate) > MAX_SAMPLES) {
-            return Err(format!("clip_seconds is {seconds}; a clip must be at most {MAX_SAMPLES} samples long"));
+        if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sampling_rate) > MAX_SAMPLES)
+        {
+            return Err(format!(
+                "clip_seconds is {seconds}; a clip must be at most {MAX_SAMPLES} samples long"
+            ));
         }
         if let Some(frames) = self.clip_frames.filter(|frames| *frames > MAX_FRAMES) {
             return Err(format!("clip_frames is {frames}; it must be at most {MAX_FRAMES}"));

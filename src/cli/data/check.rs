@@ -4,8 +4,8 @@ mod show;
 mod task;
 
 use super::{Bar, SourceOptions};
-use crate::cli::count::{MANY, up_to};
 use crate::cli::compositions::settings_file;
+use crate::cli::count::{MANY, up_to};
 use crate::cli::print;
 use crate::cli::tokenize::SlicingOptions;
 use crate::inspect::{Duplicates, TableReport, inspect_table, open};

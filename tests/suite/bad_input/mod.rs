@@ -9,6 +9,7 @@ mod images;
 mod rows;
 mod runs;
 mod settings;
+mod sizes;
 mod texts;
 
 use crate::files::{log, npz, png, wav};
