@@ -42,6 +42,13 @@ impl Outline {
         counted.map(|(_, shape)| shape.iter().map(|&dim| dim as u128).product::<u128>()).sum()
     }
 
+    /// The parameter with the most elements, and its shape.
+    pub fn largest(&self) -> Option<(&str, &[usize])> {
+        let numbers = |shape: &[usize]| shape.iter().map(|&dim| dim as u128).product::<u128>();
+        let all = self.shapes.iter().map(|(name, shape)| (name.as_str(), shape.as_slice()));
+        all.max_by_key(|(_, shape)| numbers(shape))
+    }
+
     /// Checks that saved tensors have the names and shapes of the parameters, before the model is built to load them.
     ///
     /// # Errors
@@ -77,6 +84,8 @@ mod tests {
         config.mlp.d_ff = 1 << 24;
         let outline = Model::outline(&config, &[]).unwrap();
         assert!(outline.count(|_| true) > 1 << 58);
+        let (_, largest) = outline.largest().unwrap();
+        assert_eq!(largest.iter().product::<usize>(), 1 << 44);
         config.n_layers = 1_000_000_000;
         let message = Model::outline(&config, &[]).unwrap_err().to_string();
         assert_eq!(message, "model.n_layers: expected 1 to 10000; found 1000000000");

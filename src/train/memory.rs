@@ -48,7 +48,11 @@ pub(crate) fn check(
     // A gradient and two moments of each trained parameter.
     let state = parameters + averaged + 3 * trained;
     if state * FLOAT > at_hand {
-        let hint = "lower model.d_model, model.n_layers or the vocabulary".into();
+        let largest = outline.largest().map(|(name, shape)| format!(" (the largest, {name}, is {shape:?})"));
+        let hint = format!(
+            "lower model.d_model, model.n_layers, the context or the vocabulary{}",
+            largest.unwrap_or_default()
+        );
         return Err(refuse(state, format!("{parameters} parameters with gradients and moments"), hint));
     }
     let estimate = step(config, (model, outline), tasks, state, config.checkpoint_activations);

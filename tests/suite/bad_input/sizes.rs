@@ -28,7 +28,7 @@ fn sizes_of_a_run_are_held_against_its_weights() {
     for (before, after, message) in cases {
         assert!(settings.contains(before), "{before}: {settings}");
         place.write("run/run.toml", settings.replacen(before, after, 1).as_bytes());
-        for line in ["eval run", "generate run --prompt the", "train --resume --out run"] {
+        for line in ["eval run", "generate run --prompt the", "info run", "train --resume --out run"] {
             failed(1, line, &run_with(64, &place, line), &[message]);
         }
     }
