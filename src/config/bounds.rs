@@ -5,8 +5,8 @@ pub(super) const MOST: i64 = i32::MAX as i64;
 
 /// The first whole number above [`MOST`] outside `[train]`, whose numbers of steps may be larger, with its key.
 pub(super) fn too_large(settings: &toml::Value) -> Option<(String, i64)> {
-    let sections = settings.as_table()?.iter().filter(|(key, _)| *key != "train");
-    sections.into_iter().find_map(|(key, value)| below(key, value))
+    let mut sections = settings.as_table()?.iter().filter(|(key, _)| *key != "train");
+    sections.find_map(|(key, value)| below(key, value))
 }
 
 fn below(key: &str, value: &toml::Value) -> Option<(String, i64)> {
