@@ -32,7 +32,7 @@ pub struct RolloutArgs {
     #[arg(long, value_delimiter = ',', default_value = "500")]
     target_return: Vec<f32>,
     /// Number of episodes for each target return.
-    #[arg(long, default_value_t = 100, value_parser = up_to::<{ 1 << 24 }>)]
+    #[arg(long, default_value_t = 100, value_parser = up_to::<{ 1 << 20 }>)]
     episodes: usize,
     /// Values of inputs that are no series: task="open the drawer".
     ///
