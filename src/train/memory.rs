@@ -1,7 +1,7 @@
 //! The memory that training needs, estimated before any of it is allocated.
 //!
 //! The estimate leaves out what is small or freed early, so that nothing is refused that works: the measured peak of the
-//! presets `text`, `image` and `audio` at several sizes is 1.1 to 1.9 times the estimate, and about 70 MiB for the program.
+//! presets `text`, `image` and `audio` at several sizes is 1.1 to 2.4 times the estimate, and about 70 MiB for the program.
 
 use super::{TrainConfig, TrainError, TrainTask};
 use crate::data::{Batch, collate, shares};
