@@ -92,12 +92,14 @@ impl CodesConfig {
     fn open(&self) -> Result<(Model, Composition), String> {
         let task = Composition::restore(("", 1.0), &self.task, &Modalities::builtin(), &self.saved);
         let task = task.map_err(|e| e.to_string())?;
-        let params = Params::blank(&Device::Cpu);
-        let model = Model::with_params(&self.model, std::slice::from_ref(task.spec()), params);
-        let model = model.map_err(|e| e.to_string())?;
         let bytes = BASE64.decode(&self.weights).map_err(|e| format!("weights: {e}"))?;
         let weights = candle_core::safetensors::load_buffer(&bytes, &Device::Cpu);
         let weights = weights.map_err(|e| format!("weights: {e}"))?;
+        let specs = std::slice::from_ref(task.spec());
+        let outline = Model::outline(&self.model, specs).map_err(|e| e.to_string())?;
+        outline.check(&weights).map_err(|e| format!("weights: {e}"))?;
+        let model = Model::with_params(&self.model, specs, Params::blank(&Device::Cpu));
+        let model = model.map_err(|e| e.to_string())?;
         model.params().load(&weights).map_err(|e| format!("weights: {e}"))?;
         Ok((model, task))
     }

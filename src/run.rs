@@ -14,7 +14,7 @@ use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::synchronize::check_same_settings;
 use crate::train::{
     Alone, MODEL_FILE, Outcome, PARAM, Ranks, STATE_FILE, SaveError, Silent, TensorFile, TrainError,
-    TrainTask, Trainer, checkpoint,
+    TrainTask, Trainer, checkpoint, memory,
 };
 use candle_core::Device;
 use std::{
@@ -286,8 +286,15 @@ impl Run {
         if writes {
             checkpoint::remove_unfinished(&self.folder)?;
         }
-        let tasks = self.splits(&self.config)?.into_iter().map(train_task).collect();
-        let is_saved = self.folder.join(STATE_FILE).exists();
+        let tasks: Vec<TrainTask> = self.splits(&self.config)?.into_iter().map(train_task).collect();
+        let state = self.folder.join(STATE_FILE);
+        let is_saved = state.exists();
+        if is_saved {
+            let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
+            let saved = TensorFile::open(&state)?.below(PARAM);
+            let outline = Model::outline(&self.config.model, &specs)?;
+            outline.check(&saved).map_err(|e| checkpoint::misfit(&state, e))?;
+        }
         let params = match is_saved {
             true => Params::blank(device),
             false => Params::new(self.config.train.seed, device),
@@ -320,6 +327,10 @@ impl Run {
         let saved = TensorFile::open(&path)?.below(prefix);
         let tasks = self.tasks()?;
         let specs: Vec<TaskSpec> = tasks.iter().map(|named| named.task.spec().clone()).collect();
+        // A size in the settings or the tokenizers is held against the header of the weights before it is allocated.
+        let outline = Model::outline(&self.config.model, &specs)?;
+        outline.check(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
+        memory::check_weights(&outline, device)?;
         let model = Model::with_params(&self.config.model, &specs, Params::blank(device))?;
         model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
         Ok((model, tasks))
@@ -403,6 +414,8 @@ fn trainer(
 ) -> Result<Trainer, RunError> {
     check_same_settings(ranks.as_ref(), config)?;
     let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
+    let outline = Model::outline(&config.model, &specs)?;
+    memory::check(&config.train, (&config.model, &outline), &tasks, params.device())?;
     let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;
     Ok(Trainer::over(ranks, &config.train, model, tasks)?)
 }

@@ -2,6 +2,7 @@
 
 use super::compositions::{Loaded, Unanswered, batches, files};
 use super::{device::DeviceChoice, print};
+use crate::cli::count::{MANY, up_to};
 use crate::data;
 use crate::inference::{Embedding, embed, embed_tokens, embedded_part};
 use crate::model::Model;
@@ -38,10 +39,10 @@ pub struct EmbedArgs {
     #[arg(long)]
     normalize: bool,
     /// Maximum number of tokens of a text; 0 for the most that the model reads.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     max_tokens: usize,
     /// Number of values in a batch.
-    #[arg(long, default_value_t = 32)]
+    #[arg(long, default_value_t = 32, value_parser = up_to::<{ 1 << 20 }>)]
     batch: usize,
     /// Write the vectors, `[values, d_model]`, as the tensor `vectors` of a safetensors file.
     #[arg(long)]

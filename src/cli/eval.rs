@@ -1,6 +1,7 @@
 //! `smalti eval`
 
 use super::{device::DeviceChoice, print, progress};
+use crate::cli::count::{MANY, up_to};
 use crate::config::RunConfig;
 use crate::inference::{Generation, measure_generated};
 use crate::metrics::Confusion;
@@ -30,10 +31,10 @@ pub struct EvalArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Maximum number of samples of each task; 0 for all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     samples: usize,
     /// Number of rows to generate texts for, to measure BLEU, chrF, WER and CER; 0 for none.
-    #[arg(long, value_name = "ROWS", default_value_t = 100)]
+    #[arg(long, value_name = "ROWS", default_value_t = 100, value_parser = up_to::<MANY>)]
     generate: usize,
     /// Write the confusion matrix of an output with classes, the only one or --output.
     #[arg(long, value_name = "FILE.csv")]

@@ -1,6 +1,7 @@
 //! `smalti generate`
 
 use super::{compositions::Loaded, device::DeviceChoice, print};
+use crate::cli::count::{MANY, up_to};
 use crate::inference::{Continuation, Generation, PredictError, Sampling, generate};
 use crate::model::Model;
 use crate::registry::Modalities;
@@ -22,13 +23,13 @@ pub struct GenerateArgs {
     #[arg(long, default_value = "\n")]
     prompt: String,
     /// Maximum number of tokens to generate.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, default_value_t = 300, value_parser = up_to::<MANY>)]
     max_length: usize,
     /// Sampling temperature; 0 is greedy.
     #[arg(long, default_value_t = 0.8)]
     temperature: f64,
     /// Sample among the K most likely tokens only; 0 for all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     top_k: usize,
     /// Sample among the most likely tokens of this total probability only (nucleus sampling); 1 for all.
     #[arg(long, default_value_t = 1.0)]

@@ -7,7 +7,7 @@ use crate::registry::Modalities;
 use crate::report::curves::{self, Evaluation};
 use crate::run::Run;
 use crate::task::{Task, TaskSpec};
-use crate::train::{MODEL_FILE, STATE_FILE, TensorFile, log};
+use crate::train::{MODEL_FILE, STATE_FILE, TensorFile, checkpoint, log};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Value, json};
@@ -89,6 +89,9 @@ fn saved(run: &Run) -> Result<Vec<Saved>> {
 /// Describes a run's model without its weights.
 fn describe(run: &Run, saved: &Saved) -> Result<Described> {
     let tasks: Vec<TaskSpec> = run.tasks()?.iter().map(|named| named.task.spec().clone()).collect();
+    let path = run.folder().join(saved.file);
+    let outline = Model::outline(&run.config().model, &tasks)?;
+    outline.check(&TensorFile::open(&path)?).map_err(|error| checkpoint::misfit(&path, error))?;
     let kinds = Model::kinds_of(&run.config().model, &tasks)?;
     Ok(Described { tasks, kinds, parameters: parameters(&saved.counts) })
 }

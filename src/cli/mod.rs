@@ -15,6 +15,7 @@
 mod bench;
 mod classify;
 mod compositions;
+mod count;
 mod data;
 mod demo;
 mod device;

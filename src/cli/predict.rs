@@ -2,6 +2,7 @@
 
 use super::compositions::{Loaded, Unanswered, files};
 use super::{device::DeviceChoice, print};
+use crate::cli::count::{MANY, up_to};
 use crate::data;
 use crate::head::Prediction;
 use crate::inference::{
@@ -43,10 +44,10 @@ pub struct PredictArgs {
     #[arg(long)]
     task: Option<String>,
     /// Number of classes to print for each prediction; 0 for all.
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = up_to::<MANY>)]
     top: usize,
     /// Maximum length of a generated value, in tokens; 0 for the most that the model has positions for.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     max_length: usize,
     /// Sampling temperature of generated values; 0 is greedy.
     #[arg(long, default_value_t = 0.0)]

@@ -1,6 +1,7 @@
 //! `smalti rollout`
 
 use super::{device::DeviceChoice, predict, print};
+use crate::cli::count::up_to;
 use crate::env;
 use crate::inference::{Rollout, RolloutSettings, random_policy, rollout};
 use crate::registry::Modalities;
@@ -13,6 +14,9 @@ use smalti_contract::Row;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Most seconds of a time-out: a year.
+const MOST_SECONDS: u64 = 365 * 24 * 3600;
 
 /// Roll out a trained policy in an environment, for one or several target returns.
 #[derive(Args)]
@@ -28,7 +32,7 @@ pub struct RolloutArgs {
     #[arg(long, value_delimiter = ',', default_value = "500")]
     target_return: Vec<f32>,
     /// Number of episodes for each target return.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = up_to::<{ 1 << 20 }>)]
     episodes: usize,
     /// Values of inputs that are no series: task="open the drawer".
     ///
@@ -42,7 +46,7 @@ pub struct RolloutArgs {
     #[arg(long, default_value_t = 1337)]
     seed: u64,
     /// Time-out of an environment command, for its start and for each answer, in seconds.
-    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..))]
+    #[arg(long, default_value_t = 60, value_name = "SECONDS", value_parser = value_parser!(u64).range(1..=MOST_SECONDS))]
     env_timeout: u64,
     /// Task to run, for a run with several tasks.
     #[arg(long)]

@@ -9,6 +9,7 @@ pub use options::{SlicingOptions, TokenizerOptions};
 
 use super::compositions::settings_file;
 use super::print;
+use crate::cli::count::{MANY, up_to};
 use crate::data::{self, DataError};
 use crate::registry::Modalities;
 use crate::report::figure::{self, Format};
@@ -46,10 +47,10 @@ pub struct TokenizeArgs {
     /// Row of the file, counted from 0.
     ///
     /// A row is an image of an IDX file, a window of --context time steps of episodes, or a training sample of a task.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     index: usize,
     /// Number of tokens to print from the first on; the last is printed too.
-    #[arg(long, default_value_t = 8)]
+    #[arg(long, default_value_t = 8, value_parser = up_to::<MANY>)]
     first: usize,
     #[command(flatten)]
     tokenizer: TokenizerOptions,

@@ -1,6 +1,7 @@
 //! `smalti transcribe`
 
 use super::device::DeviceChoice;
+use crate::cli::count::up_to;
 use crate::registry::Modalities;
 use anyhow::Result;
 use clap::Args;
@@ -26,7 +27,7 @@ pub struct TranscribeArgs {
     #[arg(long)]
     timestamps: bool,
     /// Number of beams; 1 is greedy.
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<1024>)]
     beams: Option<usize>,
     /// Temperatures to try until a text passes --compression-ratio and --logprob; 0 is greedy.
     ///

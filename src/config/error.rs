@@ -38,6 +38,16 @@ pub enum SettingsError {
         /// The file or preset, or `--set`.
         origin: String,
     },
+    /// A whole number that no setting has a use for.
+    #[error("{key}: expected a whole number of at most {most}; found {found}")]
+    TooLarge {
+        /// The setting.
+        key: String,
+        /// The largest number.
+        most: i64,
+        /// The value.
+        found: i64,
+    },
     /// An override that is not `key=value`.
     #[error("--set {text:?}: {problem}")]
     Override {

@@ -1,5 +1,6 @@
 //! `run.toml`: all settings of a run, from a preset or a file, with overrides.
 
+mod bounds;
 mod error;
 mod keys;
 mod overrides;
@@ -207,6 +208,9 @@ impl RunConfig {
         }
         merge(&mut table, overrides)?;
         let table = toml::Value::Table(table);
+        if let Some((key, found)) = bounds::too_large(&table) {
+            return Err(SettingsError::TooLarge { key, most: bounds::MOST, found });
+        }
         let wrong = |WrongType { key, expected, found }| {
             let origin = if sets(overrides, &key) { "--set" } else { origin };
             SettingsError::Type { key, expected, found, origin: origin.into() }

@@ -112,6 +112,7 @@ pub(super) fn lay_out(
                 if kinds[first..].iter().any(|other| other.name == named.name) {
                     return Err(refuse(format!("has two kinds named {}", kind.name)));
                 }
+                check_sizes(kind).map_err(refuse)?;
                 numbered.push((kinds.len(), kind.clone()));
                 kinds.push(named);
             }
@@ -123,17 +124,41 @@ pub(super) fn lay_out(
     Ok((kinds, layouts))
 }
 
+/// Most ids, features, positions or time steps of a kind of token, and most columns of a head.
+const MOST_SIZE: usize = u32::MAX as usize;
+
+/// Most numbers in a vector of a codebook.
+const MOST_CODE_DIM: usize = 1 << 16;
+
+/// Checks the sizes of a kind of token, which come from its tokenizer.
+fn check_sizes(kind: &KindSpec) -> Result<(), String> {
+    let content = match kind.content {
+        ContentSpec::Ids { vocabulary } => ("ids", vocabulary),
+        ContentSpec::Features { dim } => ("features", dim),
+    };
+    let axes = kind.axes.iter().map(|axis| (axis.name.as_str(), axis.size));
+    let sizes = axes.chain([content, ("time steps", kind.time_steps.unwrap_or(0))]);
+    match sizes.into_iter().find(|(_, size)| *size > MOST_SIZE) {
+        Some((of, size)) => Err(format!("{}: {of}: expected at most {MOST_SIZE}; found {size}", kind.name)),
+        None => Ok(()),
+    }
+}
+
 /// The kind of token that each head of a task reads.
 fn lay_out_heads(task: &TaskSpec, inputs: &Inputs) -> Result<Vec<HeadLayout>, String> {
     let main = || inputs.iter().filter(|(stream, _)| *stream == Stream::Main).flat_map(|(_, kinds)| kinds);
     let mut heads: Vec<HeadLayout> = Vec::with_capacity(task.heads.len());
-    for HeadSpec { name, reads, pool, weight, .. } in &task.heads {
+    for HeadSpec { head, name, reads, pool, weight, .. } in &task.heads {
+        let width = head.width();
         let called = if name.is_empty() { "its head".into() } else { format!("its head {name}") };
         if heads.iter().any(|other| other.name == *name) {
             return Err(format!("has two heads named {name:?}"));
         }
         if !(weight.is_finite() && *weight >= 0.0) {
             return Err(format!("the weight of {called}: expected 0 or more; found {weight}"));
+        }
+        if width > MOST_SIZE {
+            return Err(format!("the width of {called}: expected at most {MOST_SIZE}; found {width}"));
         }
         let read = main().find(|(_, kind)| kind.name == *reads).map(|(number, _)| *number);
         let read =
@@ -149,6 +174,14 @@ pub(super) fn coded_kinds(tasks: &[TaskSpec], layouts: &[Layout]) -> Result<Vec<
     for (task, layout) in tasks.iter().zip(layouts) {
         for (spec, read) in task.heads.iter().zip(&layout.heads) {
             let Some(codebook) = spec.head.codebook() else { continue };
+            if codebook.dim > MOST_CODE_DIM {
+                let (task, found) = (task.name.clone(), codebook.dim);
+                let problem = format!(
+                    "its head {}: codebook_dim: expected at most {MOST_CODE_DIM}; found {found}",
+                    spec.name
+                );
+                return Err(ModelError::Task { task, problem });
+            }
             let encoder = layout.inputs.iter().find(|(stream, _)| *stream == Stream::Encoder);
             let Some([(source, _)]) = encoder.map(|(_, kinds)| &kinds[..]) else {
                 let problem =

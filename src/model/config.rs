@@ -4,7 +4,7 @@ mod positions;
 mod validate;
 
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
-pub use validate::ConfigError;
+pub use validate::{ConfigError, MOST_LAYERS};
 
 use crate::ops::{Activation, Heads};
 use crate::rules::Rule;

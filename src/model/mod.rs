@@ -19,6 +19,7 @@ mod layer;
 mod linear;
 mod mlp;
 mod norm;
+mod outline;
 mod params;
 mod plan;
 mod residual;
@@ -33,8 +34,9 @@ pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
-    AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
-    NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem, Sublayers,
+    AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MOST_LAYERS, MlpConfig,
+    ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem,
+    Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
@@ -44,6 +46,7 @@ pub use layer::{CustomLayers, Layer};
 pub use linear::{Linear, init_std};
 pub use mlp::Mlp;
 pub use norm::Norm;
+pub use outline::Outline;
 pub use params::{Params, Scope};
 pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan};
 pub use residual::Residual;

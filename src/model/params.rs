@@ -15,6 +15,8 @@ pub struct Params {
     device: Device,
     named: Vec<(String, Var)>,
     places: HashMap<String, usize>,
+    /// The shapes of parameters that have no values; `None` for parameters with values.
+    shapes: Option<BTreeMap<String, Vec<usize>>>,
     /// Patterns of names that get no gradient.
     frozen: Vec<String>,
 }
@@ -34,7 +36,17 @@ impl Params {
     /// No parameters yet. They are zeros until [`load`](Self::load) sets them: no value is computed that a saved one replaces.
     pub fn blank(device: &Device) -> Self {
         let (named, places, frozen) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { seed: None, device: device.clone(), named, places, frozen }
+        Self { seed: None, device: device.clone(), named, places, shapes: None, frozen }
+    }
+
+    /// No parameters yet. Of those created later only the shapes are kept, and nothing is allocated for their values.
+    pub(super) fn without_values() -> Self {
+        Self { shapes: Some(BTreeMap::new()), ..Self::blank(&Device::Cpu) }
+    }
+
+    /// The shapes of parameters [without values](Self::without_values), by name.
+    pub(super) fn into_shapes(self) -> BTreeMap<String, Vec<usize>> {
+        self.shapes.unwrap_or_default()
     }
 
     /// Freezes parameters created later whose names match a pattern: they get no gradient. `*` stands for any letters, as in
@@ -85,23 +97,55 @@ impl Params {
     /// If a tensor is missing, unknown or of another shape; the message names all of them, and no parameter is changed. If a
     /// tensor cannot be read.
     pub fn load(&self, saved: &impl SavedTensors) -> Result<()> {
-        let (shapes, mut problems) = (saved.shapes(), Vec::new());
-        for (name, var) in &self.named {
-            match shapes.get(name) {
-                None => problems.push(format!("{name} is missing")),
-                Some(shape) if shape != var.dims() => {
-                    problems.push(format!("{name} is {shape:?}, expected {:?}", var.dims()));
-                }
-                Some(_) => {}
-            }
-        }
-        let unknown = shapes.keys().filter(|name| !self.places.contains_key(*name));
-        problems.extend(unknown.map(|name| format!("{name} is not a parameter of this model")));
-        if !problems.is_empty() {
-            problems.sort();
-            bail!("saved weights do not fit: {}", problems.join("; "));
-        }
+        let expected = self.named.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
+        check_shapes(&expected, &saved.shapes())?;
         self.named.iter().try_for_each(|(name, var)| saved.read(name, var))
+    }
+}
+
+/// Most misfits that an error names; it counts the others.
+const MOST_NAMED: usize = 10;
+
+/// Checks that saved tensors have the names and shapes of a model's parameters.
+///
+/// # Errors
+/// If a tensor is missing, unknown or of another shape.
+pub(super) fn check_shapes(
+    expected: &BTreeMap<String, Vec<usize>>,
+    saved: &BTreeMap<String, Vec<usize>>,
+) -> Result<()> {
+    let misfit = |(name, expected): (&String, &Vec<usize>)| match saved.get(name) {
+        None => Some(format!("{name} is missing")),
+        Some(shape) if shape != expected => Some(format!("{name} is {shape:?}, expected {expected:?}")),
+        Some(_) => None,
+    };
+    let unknown = saved.keys().filter(|name| !expected.contains_key(*name));
+    let unknown = unknown.map(|name| format!("{name} is not a parameter of this model"));
+    let mut problems: Vec<String> = expected.iter().filter_map(misfit).chain(unknown).collect();
+    if problems.is_empty() {
+        return Ok(());
+    }
+    problems.sort();
+    let others = problems.len().saturating_sub(MOST_NAMED);
+    problems.truncate(MOST_NAMED);
+    if others > 0 {
+        problems.push(format!("and {others} others"));
+    }
+    bail!("saved weights do not fit: {}", problems.join("; "))
+}
+
+/// Most numbers in one parameter, so that their size in bytes is no overflow.
+const MOST_NUMBERS: usize = isize::MAX as usize / size_of::<f64>();
+
+/// Checks the size of a parameter before it is allocated.
+fn check_size(name: &str, shape: &Shape) -> Result<()> {
+    let numbers = shape.dims().iter().try_fold(1_usize, |numbers, &dim| numbers.checked_mul(dim));
+    match numbers {
+        Some(numbers) if numbers <= MOST_NUMBERS => Ok(()),
+        _ => bail!(
+            "parameter {name} of {shape:?}: expected fewer than 2^60 numbers; lower the sizes in [model] and in the \
+             inputs and outputs"
+        ),
     }
 }
 
@@ -119,7 +163,7 @@ impl Scope<'_> {
 
     /// The number of parameters so far, which is the place of the next one.
     pub fn n_parameters(&self) -> usize {
-        self.params.named.len()
+        self.params.named.len() + self.params.shapes.as_ref().map_or(0, BTreeMap::len)
     }
 
     /// A parameter from a normal distribution of mean 0 and standard deviation `std`.
@@ -129,6 +173,7 @@ impl Scope<'_> {
     pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Value> {
         let shape = shape.into();
         let Some(seed) = self.params.seed else { return self.zeros(name, shape) };
+        check_size(name, &shape)?;
         let mut generator = random::generator(random::named(seed, &self.full(name)));
         let mut values = random::normal(&mut generator, shape.elem_count());
         values.iter_mut().for_each(|x| *x *= std as f32);
@@ -140,7 +185,12 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn zeros(&mut self, name: &str, shape: impl Into<Shape>) -> Result<Value> {
-        self.adopt(name, Var::zeros(shape, DType::F32, &self.params.device)?)
+        let shape = shape.into();
+        check_size(name, &shape)?;
+        match &self.params.shapes {
+            Some(_) => self.outline(name, &shape),
+            None => self.adopt(name, Var::zeros(shape, DType::F32, &self.params.device)?),
+        }
     }
 
     /// A parameter of ones.
@@ -158,6 +208,8 @@ impl Scope<'_> {
     pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
         match self.params.seed {
             Some(_) => {
+                let shape = shape.into();
+                check_size(name, &shape)?;
                 self.adopt(name, Var::from_tensor(&Tensor::full(value as f32, shape, &self.params.device)?)?)
             }
             None => self.zeros(name, shape),
@@ -185,6 +237,17 @@ impl Scope<'_> {
         self.params.places.insert(name.clone(), self.params.named.len());
         self.params.named.push((name, variable));
         Ok(value)
+    }
+
+    /// Keeps the shape of a parameter, whose value is one number that is repeated without being copied.
+    fn outline(&mut self, name: &str, shape: &Shape) -> Result<Value> {
+        let name = self.full(name);
+        let value = Tensor::zeros((), DType::F32, &self.params.device)?.broadcast_as(shape.clone())?;
+        let shapes = self.params.shapes.get_or_insert_default();
+        if shapes.insert(name.clone(), shape.dims().to_vec()).is_some() {
+            bail!("parameter {name} exists already");
+        }
+        Ok(Value::constant(value))
     }
 
     fn full(&self, name: &str) -> String {
@@ -239,6 +302,37 @@ mod tests {
             assert_eq!(numbers(value)?, numbers(expected)?);
         }
         Ok(())
+    }
+
+    #[test]
+    fn a_parameter_without_values_has_a_shape_alone() -> Result<()> {
+        let mut params = Params::without_values();
+        let mut root = params.root();
+        let value = root.normal("a", (1 << 30, 1 << 20), 1.0)?;
+        assert_eq!(value.dims(), [1 << 30, 1 << 20]);
+        root.ones("b", 2)?;
+        assert_eq!(root.n_parameters(), 2);
+        assert!(root.zeros("b", 2).is_err());
+        let shapes = params.into_shapes();
+        assert_eq!((&shapes["a"][..], &shapes["b"][..]), (&[1 << 30, 1 << 20][..], &[2][..]));
+        Ok(())
+    }
+
+    #[test]
+    fn a_size_beyond_all_memory_is_an_error() {
+        for mut params in
+            [Params::new(0, &Device::Cpu), Params::blank(&Device::Cpu), Params::without_values()]
+        {
+            let message = params.root().normal("a", (1 << 40, 1 << 40), 1.0).unwrap_err().to_string();
+            assert!(message.contains("fewer than 2^60 numbers"), "{message}");
+        }
+    }
+
+    #[test]
+    fn many_misfits_are_counted() {
+        let expected = (0..25).map(|i| (format!("p{i:02}"), vec![1])).collect();
+        let message = check_shapes(&expected, &BTreeMap::new()).unwrap_err().to_string();
+        assert!(message.ends_with("p09 is missing; and 15 others"), "{message}");
     }
 
     #[test]

@@ -57,7 +57,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
 fn model(settings: &Settings) -> Result<ModelConfig, PretrainedError> {
     Ok(ModelConfig {
         d_model: settings.size("hidden_size")?,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
         norm_eps: settings.number("layer_norm_eps", 1e-12)?,
         attention: AttentionConfig {

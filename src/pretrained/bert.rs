@@ -49,7 +49,7 @@ pub(super) fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, Pretra
     settings.ignore(&["attention_probs_dropout_prob", "hidden_dropout_prob", "classifier_dropout"]);
     Ok(ModelConfig {
         d_model: settings.size("hidden_size")?,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
         norm_placement: NormPlacement::Post,
         norm_eps: settings.number("layer_norm_eps", 1e-12)?,

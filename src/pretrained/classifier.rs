@@ -579,6 +579,9 @@ fn architectures(checkpoint: &Checkpoint) -> Vec<&str> {
     named.filter_map(Value::as_str).collect()
 }
 
+/// Most classes without names.
+const MOST_LABELS: usize = 1 << 16;
+
 /// The names of the classes, by number.
 fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, PretrainedError> {
     let settings = &checkpoint.settings;
@@ -586,7 +589,10 @@ fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, PretrainedError> {
         |found: &Value| settings.refuse("id2label", format!("expected names for 0, 1, …; found {found}"));
     let Some(value) = settings.get("id2label") else {
         // The default names of transformers.
-        let n = settings.count("num_labels")?.unwrap_or(2);
+        let n = settings.get("num_labels").map_or(Ok(2), |_| settings.size("num_labels"))?;
+        if n > MOST_LABELS {
+            return Err(settings.refuse("num_labels", format!("expected at most {MOST_LABELS}; found {n}")));
+        }
         return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
     };
     let names = value.as_object().ok_or_else(|| refuse(value))?;

@@ -103,7 +103,10 @@ fn model(settings: &Settings, [d_model, d_ff, n_heads]: [usize; 3]) -> Result<Mo
     };
     Ok(ModelConfig {
         d_model: size("hidden_size", d_model)?,
-        n_layers: size("num_hidden_layers", 12)?,
+        n_layers: match settings.get("num_hidden_layers") {
+            Some(_) => settings.layers("num_hidden_layers")?,
+            None => 12,
+        },
         norm: NormKind::Layer,
         norm_eps: settings.number("layer_norm_eps", 1e-5)?,
         attention: AttentionConfig::of_heads(size("num_attention_heads", n_heads)?),

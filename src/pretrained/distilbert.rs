@@ -27,7 +27,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let encoder = TextEncoder::read(checkpoint, &MASKED, positions)?;
     let model = ModelConfig {
         d_model: settings.size("dim")?,
-        n_layers: settings.size("n_layers")?,
+        n_layers: settings.layers("n_layers")?,
         norm: NormKind::Layer,
         norm_placement: NormPlacement::Post,
         norm_eps: 1e-12,

@@ -71,7 +71,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
 pub(super) fn transformer(checkpoint: &Checkpoint, activation: &str) -> Result<ModelConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     Ok(ModelConfig {
-        n_layers: settings.size("n_layer")?,
+        n_layers: settings.layers("n_layer")?,
         norm: NormKind::Layer,
         norm_eps: settings.number("layer_norm_epsilon", 1e-5)?,
         attention: AttentionConfig {

@@ -20,7 +20,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let tied = text::tied(checkpoint, false)?;
     let model = ModelConfig {
         d_model,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
         sublayers: match settings.flag("use_parallel_residual", true)? {
             true => Sublayers::Parallel,

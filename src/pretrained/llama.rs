@@ -104,7 +104,7 @@ pub(super) fn decoder(
     let width = if d_head == 0 { d_model / n_heads } else { d_head };
     Ok(ModelConfig {
         d_model,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Rms,
         norm_eps: settings.number("rms_norm_eps", 1e-6)?,
         bias: false,

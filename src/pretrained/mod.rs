@@ -67,7 +67,7 @@ use names::NameMap;
 use settings::Settings;
 use smalti_contract::TokenizeError;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use task::ImportedTask;
@@ -364,10 +364,11 @@ pub fn open_with(path: &Path, options: &Options) -> Result<Pretrained, Pretraine
     checkpoint.tensors = tensors.keys().cloned().collect();
     let Description { model: config, task: ImportedTask { settings, task }, names } =
         checkpoint.describe()?;
-    let model = Model::with_params(&config, &[task.spec().clone()], Params::blank(&Device::Cpu))?;
-    let shapes: BTreeMap<String, Vec<usize>> =
-        model.params().iter().map(|(name, var)| (name.to_string(), var.dims().to_vec())).collect();
-    let (ours, unread, report) = names.import(&file, &tensors, &shapes)?;
+    let tasks = [task.spec().clone()];
+    // Shapes are compared before the model is built: a size in config.json is no reason to allocate.
+    let outline = Model::outline(&config, &tasks)?;
+    let (ours, unread, report) = names.import(&file, &tensors, outline.shapes())?;
+    let model = Model::with_params(&config, &tasks, Params::blank(&Device::Cpu))?;
     model.params().load(&ours.into_iter().collect::<HashMap<_, _>>())?;
     Ok(Pretrained { config, settings, task, model, report, unread, checkpoint })
 }

@@ -67,7 +67,7 @@ fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, PretrainedError> 
     let settings = &checkpoint.settings;
     let (d_model, n_heads) = (settings.size("hidden_size")?, settings.size("num_attention_heads")?);
     let (n_layers, every) =
-        (settings.size("num_hidden_layers")?, settings.size("global_attn_every_n_layers")?);
+        (settings.layers("num_hidden_layers")?, settings.size("global_attn_every_n_layers")?);
     let (base, share) = (("global_rope_theta", 160_000.0), ("partial_rotary_factor", 1.0));
     let global = rotary::read(settings, d_model / n_heads, base, share)?;
     let base = settings.number_or_null("local_rope_theta", 1e4)?.unwrap_or(global.base);

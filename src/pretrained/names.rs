@@ -34,6 +34,9 @@ struct Rule {
     layout: Layout,
 }
 
+/// Most problems of tensors that an error names.
+const MOST_NAMED: usize = 10;
+
 /// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
@@ -178,7 +181,7 @@ impl NameMap {
             problems.extend(unmapped.map(|name| format!("no published tensor is mapped to {name}")));
         }
         if !problems.is_empty() {
-            return Err(PretrainedError::Tensors { file: file.into(), problems: problems.join("; ") });
+            return Err(PretrainedError::Tensors { file: file.into(), problems: listed(problems) });
         }
         report.loaded = ours.len();
         report.numbers = ours.values().map(Tensor::elem_count).sum();
@@ -224,8 +227,8 @@ impl Rule {
         let wanted = [vec![rows / self.theirs.len()], shapes[0][1..].to_vec()].concat();
         let read = |name: &Option<String>| -> Result<Tensor, String> {
             let Some(name) = name else {
-                return Tensor::zeros(&*wanted, DType::F32, &candle_core::Device::Cpu)
-                    .map_err(|e| e.to_string());
+                let zero = Tensor::zeros((), DType::F32, &candle_core::Device::Cpu);
+                return zero.and_then(|zero| zero.broadcast_as(&*wanted)).map_err(|e| e.to_string());
             };
             let tensor = &published[name];
             let misfit = || {
@@ -271,6 +274,16 @@ impl Rule {
         }
         Ok(())
     }
+}
+
+/// The first problems, and the number of the others.
+fn listed(mut problems: Vec<String>) -> String {
+    let others = problems.len().saturating_sub(MOST_NAMED);
+    problems.truncate(MOST_NAMED);
+    if others > 0 {
+        problems.push(format!("and {others} others"));
+    }
+    problems.join("; ")
 }
 
 fn missing(name: &str) -> PretrainedError {

@@ -23,7 +23,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let tied = text::tied(checkpoint, true)?;
     let model = ModelConfig {
         d_model,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
         norm_placement: match settings.flag("do_layer_norm_before", true)? {
             true => NormPlacement::Pre,

@@ -37,7 +37,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let tied = text::tied(checkpoint, false)?;
     let model = ModelConfig {
         d_model,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
         sublayers: Sublayers::OneNorm,
         norm_eps: settings.number("layer_norm_eps", 1e-5)?,

@@ -10,7 +10,7 @@ use super::{
     Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, sentence, trajectory,
 };
 use crate::config::{RunConfig, VERSION};
-use crate::model::{Model, Params};
+use crate::model::Model;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
@@ -193,17 +193,14 @@ impl Checkpoint {
 /// Check that a run's parameters have the shapes of the published checkpoint.
 fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
     let spec = published.task.task.spec().clone();
-    let described = Model::with_params(&published.model, &[spec], Params::blank(&Device::Cpu))?;
-    let (here, there) = (model.params().tensors(), described.params().tensors());
-    let differs =
-        here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));
+    let described = Model::outline(&published.model, &[spec])?;
+    let (here, there) = (model.params().tensors(), described.shapes());
+    let differs = here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|of| of != tensor.dims()));
     let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
         (Some((name, tensor)), _) => match there.get(name) {
-            Some(of) => format!(
-                "{name}: expected {:?}, as in the published settings; found {:?}",
-                of.dims(),
-                tensor.dims()
-            ),
+            Some(of) => {
+                format!("{name}: expected {of:?}, as in the published settings; found {:?}", tensor.dims())
+            }
             None => format!("{name} belongs to no tensor of the checkpoint"),
         },
         (None, Some(name)) => format!("{name} is missing"),

@@ -1,6 +1,7 @@
 //! The settings of a published `config.json`. An unknown setting is an error.
 
 use super::PretrainedError;
+use crate::model::MOST_LAYERS;
 use crate::ops::Activation;
 use serde_json::{Map, Value};
 use std::{cell::RefCell, collections::BTreeSet};
@@ -90,6 +91,9 @@ const IGNORED: &[&str] = &[
     "xla_device",
 ];
 
+/// The largest width, vocabulary or number of positions; published ones are far below it.
+pub const MOST_SIZE: usize = 1 << 24;
+
 impl Settings {
     /// Parse a JSON object; `file` is its name in errors.
     ///
@@ -157,13 +161,26 @@ impl Settings {
         }
     }
 
-    /// Read a required count of at least 1.
+    /// Read a required count of at least 1, which sizes tensors.
     ///
     /// # Errors
-    /// [`PretrainedError::Setting`] if it is missing or is not such a count.
+    /// [`PretrainedError::Setting`] if it is missing or is not a count from 1 to 2²⁴.
     pub fn size(&self, key: &str) -> Result<usize, PretrainedError> {
+        self.size_up_to(key, MOST_SIZE)
+    }
+
+    /// Read a required number of blocks.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] if it is missing or is not a count from 1 to [`MOST_LAYERS`].
+    pub fn layers(&self, key: &str) -> Result<usize, PretrainedError> {
+        self.size_up_to(key, MOST_LAYERS)
+    }
+
+    fn size_up_to(&self, key: &str, most: usize) -> Result<usize, PretrainedError> {
         match self.count(key).and_then(|found| self.required(key, found))? {
             0 => Err(self.refuse(key, "expected at least 1; found 0")),
+            size if size > most => Err(self.refuse(key, format!("expected at most {most}; found {size}"))),
             size => Ok(size),
         }
     }

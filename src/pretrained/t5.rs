@@ -29,7 +29,10 @@ fn text_to_text(checkpoint: &Checkpoint) -> Result<Description, PretrainedError>
     let stack = transformer(checkpoint, true)?;
     let model = ModelConfig {
         n_encoder_layers: stack.n_layers,
-        n_layers: settings.count("num_decoder_layers")?.unwrap_or(stack.n_layers),
+        n_layers: match settings.count("num_decoder_layers")? {
+            Some(_) => settings.layers("num_decoder_layers")?,
+            None => stack.n_layers,
+        },
         head: HeadConfig {
             tie_embeddings: tied,
             bias: Some(false),
@@ -98,7 +101,7 @@ fn transformer(checkpoint: &Checkpoint, causal: bool) -> Result<ModelConfig, Pre
     };
     Ok(ModelConfig {
         d_model: settings.size("d_model")?,
-        n_layers: settings.size("num_layers")?,
+        n_layers: settings.layers("num_layers")?,
         norm: NormKind::Rms,
         norm_eps: settings.number("layer_norm_epsilon", 1e-6)?,
         bias: false,

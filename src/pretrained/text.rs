@@ -15,6 +15,8 @@ use smalti_contract::Tokenizer;
 pub(super) const DEFAULT_CONTEXT: usize = 2048;
 /// The vocabulary files that [`published::open`] reads.
 const VOCABULARIES: [&str; 4] = ["tokenizer.json", "vocab.json", "encoder.json", "vocab.txt"];
+/// Most rows of an embedding table without a token of the tokenizer.
+const MOST_UNUSED: usize = 1 << 16;
 /// The source of texts, unless a user sets another.
 const SOURCE: &str = "builtin:text/smalti.txt";
 
@@ -225,6 +227,12 @@ impl Text {
             return Ok(Self { unit: TextUnit::File(checkpoint.folder.display().to_string()), tokenizer });
         }
         // Published embedding tables are often rounded up: their last rows have no token.
+        if vocabulary - known > MOST_UNUSED {
+            let problem = format!(
+                "expected at most {MOST_UNUSED} more than the {known} tokens of the tokenizer; found {vocabulary}"
+            );
+            return Err(checkpoint.refuse("vocab_size", problem));
+        }
         let specials = (known..vocabulary).map(|id| format!("<unused {id}>")).collect();
         let tokenizer = build(TextConfig { specials, segments, ..found.config().clone() })?;
         Ok(Self { unit: TextUnit::File(checkpoint.folder.display().to_string()), tokenizer })

@@ -45,7 +45,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     };
     let model = ModelConfig {
         d_model,
-        n_layers: settings.size("num_hidden_layers")?,
+        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
         norm_eps: settings.number("layer_norm_eps", if dino { 1e-6 } else { 1e-12 })?,
         layer_scale: dino.then_some(settings.number("layerscale_value", 1.0)?),

@@ -60,9 +60,9 @@ fn model(settings: &Settings, classifies: bool) -> Result<ModelConfig, Pretraine
             }
         }
     };
-    let (n_encoder_layers, n_layers) = match (settings.size("encoder_layers")?, classifies) {
+    let (n_encoder_layers, n_layers) = match (settings.layers("encoder_layers")?, classifies) {
         (layers, true) => (0, layers),
-        (layers, false) => (layers, settings.size("decoder_layers")?),
+        (layers, false) => (layers, settings.layers("decoder_layers")?),
     };
     let head = match classifies {
         true => HeadConfig::default(),

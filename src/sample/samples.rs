@@ -32,6 +32,8 @@ enum Windowing {
     Tokens(TokenWindows),
 }
 
+/// Most rows that are concatenated in a sample.
+const MOST_CONCAT: usize = 1 << 12;
 /// Mixed into a sample's seed to choose the partner of a blended input, and the rows that are concatenated.
 const PARTNER_KEY: u64 = 1;
 const CONCAT_KEY: u64 = 2;
@@ -48,8 +50,8 @@ impl Samples {
             false => Windowing::WholeRows,
         };
         let concat = settings.data.concat;
-        if concat[0] == 0 || concat[0] > concat[1] {
-            let problem = format!("expected [fewest, most] with at least 1 row; found {concat:?}");
+        if concat[0] == 0 || concat[0] > concat[1] || concat[1] > MOST_CONCAT {
+            let problem = format!("expected [fewest, most] with 1 to {MOST_CONCAT} rows; found {concat:?}");
             return Err(OpenError::Setting { setting: "data.concat".into(), problem });
         }
         if concat != [1, 1] && task.has_series() {

@@ -145,25 +145,42 @@ impl Default for TrainConfig {
     }
 }
 
+/// Most passes over the data.
+const MOST_EPOCHS: f64 = 1e9;
+/// Most steps or samples: the largest whole number that a 64-bit float counts exactly.
+const MOST_STEPS: u64 = 1 << 53;
+
 impl TrainConfig {
+    /// The fewest and the most of each count.
+    fn counts(&self) -> [(&'static str, u64, std::ops::RangeInclusive<u64>); 11] {
+        [
+            ("batch_size", self.batch_size as u64, 1..=1 << 20),
+            ("batch_tokens", self.batch_tokens as u64, 0..=1 << 31),
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps as u64, 1..=1 << 20),
+            ("workers", self.workers as u64, 1..=1024),
+            ("log_every", self.log_every, 1..=MOST_STEPS),
+            ("shuffle", self.shuffle as u64, 0..=MOST_STEPS),
+            ("eval_samples", self.eval_samples as u64, 0..=MOST_STEPS),
+            ("max_steps", self.max_steps, 0..=MOST_STEPS),
+            ("warmup_steps", self.warmup_steps, 0..=MOST_STEPS),
+            ("eval_every", self.eval_every, 0..=MOST_STEPS),
+            ("checkpoint_every", self.checkpoint_every, 0..=MOST_STEPS),
+        ]
+    }
+
     /// Checks that the settings can work together.
     ///
     /// # Errors
     /// The first [`TrainConfigError`] found.
     pub fn validate(&self) -> Result<(), TrainConfigError> {
         let fail = |setting, problem| Err(TrainConfigError { setting, problem });
-        let at_least_one = "expected at least 1; found 0";
-        if self.batch_size == 0 {
-            return fail("batch_size", at_least_one.into());
-        }
-        if self.gradient_accumulation_steps == 0 {
-            return fail("gradient_accumulation_steps", at_least_one.into());
-        }
-        if self.log_every == 0 {
-            return fail("log_every", at_least_one.into());
-        }
-        if self.workers == 0 {
-            return fail("workers", at_least_one.into());
+        for (setting, found, range) in self.counts() {
+            if found < *range.start() {
+                return fail(setting, format!("expected at least {}; found {found}", range.start()));
+            }
+            if found > *range.end() {
+                return fail(setting, format!("expected at most {}; found {found}", range.end()));
+            }
         }
         if (1..MIN_SHUFFLE).contains(&self.shuffle) {
             let problem = format!("expected 0 or at least {MIN_SHUFFLE}; found {}", self.shuffle);
@@ -188,6 +205,9 @@ impl TrainConfig {
             ("weight_decay", self.weight_decay),
             ("max_grad_norm", self.max_grad_norm),
         ];
+        if self.epochs > MOST_EPOCHS {
+            return fail("epochs", format!("expected at most {MOST_EPOCHS}; found {}", self.epochs));
+        }
         for (setting, value) in not_negative {
             if !(value >= 0.0 && value.is_finite()) {
                 return fail(setting, format!("expected a number of at least 0; found {value}"));
@@ -252,6 +272,20 @@ mod tests {
         assert_eq!(still.validate().unwrap_err().setting, "learning_rate");
         let none = TrainConfig { workers: 0, ..TrainConfig::default() };
         assert_eq!(none.validate().unwrap_err().setting, "workers");
+    }
+
+    #[test]
+    fn counts_have_a_most() {
+        let default = TrainConfig::default();
+        let huge = [
+            TrainConfig { batch_size: 1 << 62, ..default.clone() },
+            TrainConfig { workers: 1 << 20, ..default.clone() },
+            TrainConfig { max_steps: u64::MAX, ..default },
+        ];
+        let problems = huge.map(|config| config.validate().unwrap_err().to_string());
+        assert_eq!(problems[0], "train.batch_size: expected at most 1048576; found 4611686018427387904");
+        assert_eq!(problems[1], "train.workers: expected at most 1024; found 1048576");
+        assert!(problems[2].starts_with("train.max_steps: expected at most"), "{}", problems[2]);
     }
 
     #[test]

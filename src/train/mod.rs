@@ -6,6 +6,7 @@ pub mod checkpoint;
 mod config;
 mod evaluate;
 pub mod log;
+pub(crate) mod memory;
 mod optimizer;
 mod prefetch;
 pub mod ranks;
@@ -53,6 +54,18 @@ pub enum TrainError {
         tokens: usize,
         /// Settings that need less memory.
         hints: Vec<String>,
+    },
+    /// The model or a step does not fit into memory.
+    #[error("training needs about {needed} of memory ({what}); {at_hand} are at hand: {hint}")]
+    Memory {
+        /// The estimated size.
+        needed: String,
+        /// What it is needed for.
+        what: String,
+        /// The memory at hand.
+        at_hand: String,
+        /// Settings that need less.
+        hint: String,
     },
     /// A task has no training samples or no validation samples.
     #[error("task {task} has no samples")]

@@ -52,6 +52,9 @@ impl Default for Augment {
     }
 }
 
+/// The maximal number of masks of a kind.
+const MAX_MASKS: usize = 1 << 10;
+
 impl Augment {
     /// The published policy LD for LibriSpeech: warps by up to 80 frames, two masks of up to 100 frames, two of up to
     /// 27 bands (SpecAugment, Park et al. 2019, table 1); for frames of 10 ms and 80 bands.
@@ -73,6 +76,10 @@ impl Augment {
         }
         if !(0.0..=1.0).contains(&self.time_mask_share) {
             return Err(format!("augment.time_mask_share is {}; it must be 0 to 1", self.time_mask_share));
+        }
+        let masks = [("time_masks", self.time_masks), ("frequency_masks", self.frequency_masks)];
+        if let Some((name, n)) = masks.into_iter().find(|(_, n)| *n > MAX_MASKS) {
+            return Err(format!("augment.{name} is {n}; it must be at most {MAX_MASKS}"));
         }
         let amounts = [("gain_db", self.gain_db), ("noise", self.noise), ("time_shift", self.time_shift)];
         match amounts.into_iter().find(|(_, amount)| !(amount.is_finite() && *amount >= 0.0)) {

@@ -1,7 +1,7 @@
 //! The configuration of the audio tokenizer.
 
 use crate::waveform::{samples_in, wrong_rate};
-use crate::{AudioTokenizer, Augment, MelConfig, SAMPLING_RATES, Waveform};
+use crate::{AudioTokenizer, Augment, MAX_SAMPLES, MelConfig, SAMPLING_RATES, Waveform};
 use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Tokenizer};
 
@@ -89,6 +89,8 @@ impl Default for AudioConfig {
     }
 }
 
+/// The maximal number of frames of a clip: a week at Whisper's hop; more is a mistake.
+const MAX_FRAMES: usize = 1 << 26;
 /// The maximal number of frames in a slice: 40 seconds at Whisper's hop; more is a mistake.
 const MAX_FRAMES_PER_SLICE: usize = 1 << 12;
 
@@ -117,6 +119,15 @@ impl AudioConfig {
         }
         if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sampling_rate) == 0) {
             return Err(format!("clip_seconds is {seconds}; it must be at least a sample long"));
+        }
+        if let Some(seconds) = self.clip_seconds.filter(|s| samples_in(*s, self.sampling_rate) > MAX_SAMPLES)
+        {
+            return Err(format!(
+                "clip_seconds is {seconds}; a clip must be at most {MAX_SAMPLES} samples long"
+            ));
+        }
+        if let Some(frames) = self.clip_frames.filter(|frames| *frames > MAX_FRAMES) {
+            return Err(format!("clip_frames is {frames}; it must be at most {MAX_FRAMES}"));
         }
         if let Some(frames) = self.clip_frames.filter(|frames| *frames == 0 || self.clip_seconds.is_some()) {
             let problem =

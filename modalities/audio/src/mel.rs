@@ -125,6 +125,9 @@ impl Default for MelConfig {
 /// The maximal `n_fft`: a minute at 16 kHz; more is a mistake.
 const MAX_N_FFT: usize = 1 << 20;
 
+/// The maximal `n_mels`; published models have up to 128.
+const MAX_N_MELS: usize = 1 << 12;
+
 impl MelConfig {
     /// Kaldi's filter bank as in torchaudio's `compliance.kaldi.fbank` and the Audio Spectrogram Transformer, with a
     /// Hann window: frames of 25 ms every 10 ms, mean subtracted, pre-emphasis, `n_mels` bands from 20 Hz on, natural
@@ -194,6 +197,11 @@ impl MelConfig {
         if !(2..=frame_length).contains(&win_length) {
             return Err(format!(
                 "win_length is {win_length}; it must be 2 to the length of a frame, which is {frame_length}"
+            ));
+        }
+        if hop_length > MAX_N_FFT || n_mels > MAX_N_MELS {
+            return Err(format!(
+                "hop_length is {hop_length} and n_mels {n_mels}; they must be at most {MAX_N_FFT} and {MAX_N_MELS}"
             ));
         }
         if hop_length == 0 || n_mels == 0 {

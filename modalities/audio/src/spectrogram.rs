@@ -200,6 +200,10 @@ mod tests {
         assert!(error_of(MelConfig { hop_length: 0, ..standard() }).contains("hop_length is 0"));
         assert!(error_of(MelConfig { n_fft: 1, ..standard() }).contains("n_fft is 1; it must be 2 to"));
         assert!(error_of(MelConfig { n_mels: 0, ..standard() }).contains("n_mels 0"));
+        assert!(error_of(MelConfig { n_mels: 1 << 31, ..standard() }).contains("at most 1048576 and 4096"));
+        assert!(
+            error_of(MelConfig { hop_length: 1 << 40, ..standard() }).contains("at most 1048576 and 4096")
+        );
         assert!(error_of(MelConfig { win_length: Some(401), ..standard() }).contains("win_length is 401"));
         assert!(
             error_of(MelConfig { frame_length: Some(401), ..standard() }).contains("frame_length is 401")

@@ -7,6 +7,7 @@ use crate::waveform::samples_in;
 use crate::{AudioConfig, AudioSettings, MelSpectrogram, Waveform, read};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64;
+use smalti_contract::memory;
 use smalti_contract::{
     Axis, Content, ContentSpec, Group, KindSpec, RawInputs, TokenSpec, TokenizeError, Tokenizer, Tokens,
     Value, Values,
@@ -74,6 +75,14 @@ impl AudioTokenizer {
             let most = self.config.n_slices(kept);
             TokenizeError::Input(format!("{problem}: try max_slices={most} in training"))
         })?;
+        let bytes = self.mel.frames(samples.len()).max(kept).saturating_mul(n_mels * size_of::<f32>());
+        if memory::check(bytes as u64).is_err() {
+            return Err(TokenizeError::Input(format!(
+                "its spectrogram of {n_mels} bands takes {} MiB: raise hop_length or lower n_mels; {}",
+                bytes >> 20,
+                memory::describe_limit()
+            )));
+        }
         let log_mel = self.mel.log_mel(samples);
         let silence = if self.config.clip_frames.is_some() { 0.0 } else { log_mel.floor };
         let mut frames = log_mel.values;

@@ -131,7 +131,7 @@ fn invalid_settings_are_errors() {
             AudioConfig { clip_seconds: Some(60.0), ..standard() },
             "clip_seconds is 60: 6000 frames make 1500 slices",
         ),
-        (AudioConfig { clip_seconds: Some(f32::INFINITY), ..standard() }, "max_slices is 1024"),
+        (AudioConfig { clip_seconds: Some(f32::INFINITY), ..standard() }, "at most 268435456 samples long"),
         (
             AudioConfig { mel: MelConfig { hop_length: 0, ..MelConfig::default() }, ..standard() },
             "hop_length is 0",

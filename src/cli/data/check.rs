@@ -5,6 +5,7 @@ mod task;
 
 use super::{Bar, SourceOptions};
 use crate::cli::compositions::settings_file;
+use crate::cli::count::{MANY, up_to};
 use crate::cli::print;
 use crate::cli::tokenize::SlicingOptions;
 use crate::inspect::{Duplicates, TableReport, inspect_table, open};
@@ -30,7 +31,7 @@ pub struct CheckArgs {
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Number of rows (samples of a task) of each split to inspect, evenly spaced; 0 for all.
-    #[arg(long, default_value_t = 0)]
+    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     samples: usize,
     /// Split to inspect, by the field `split` [default: all].
     #[arg(long)]

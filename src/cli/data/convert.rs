@@ -1,6 +1,7 @@
 //! `smalti data convert`
 
 use super::{Bar, SourceOptions};
+use crate::cli::count::{MANY, up_to};
 use crate::cli::print;
 use crate::convert::{Format, ImageFormat, ImageSize, Options, Outcome, ShardSize, convert};
 use crate::inspect::{Corrupt, open};
@@ -46,13 +47,13 @@ pub struct ConvertArgs {
     #[arg(long, value_name = "HZ")]
     sampling_rate: Option<u32>,
     /// Number of rows in a shard [default: as many as --shard-size holds].
-    #[arg(long, value_name = "N", conflicts_with = "shard_size")]
+    #[arg(long, value_name = "N", conflicts_with = "shard_size", value_parser = up_to::<MANY>)]
     rows_per_shard: Option<usize>,
     /// Approximate size of a shard, such as 256MB or 1GB.
     #[arg(long, value_name = "SIZE", default_value = "256MB", value_parser = bytes)]
     shard_size: u64,
     /// Number of threads [default: one for each core].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = up_to::<1024>)]
     threads: Option<usize>,
     /// Replace an earlier conversion with other settings, or an existing file.
     #[arg(long)]

@@ -1,5 +1,6 @@
 //! The tokenizer of `smalti tokenize`: its settings from the command line, its fitted state from the file.
 
+use crate::cli::count::{MANY, up_to};
 use crate::inspect::Slicing;
 use crate::registry::Modalities;
 use crate::table::Modality;
@@ -38,7 +39,7 @@ pub struct TokenizerOptions {
     #[arg(long, value_name = "FILE", conflicts_with = "bytes")]
     vocabulary: Option<String>,
     /// Images, also of episodes: 1 for grey, 3 for RGB [default: 3 if an image has colours].
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<MANY>)]
     num_channels: Option<usize>,
     /// Audio: sampling rate to resample to, in Hz [default: 16000].
     ///
@@ -46,10 +47,10 @@ pub struct TokenizerOptions {
     #[arg(long)]
     sampling_rate: Option<u32>,
     /// Audio: mel bands of a frame [default: 80].
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<MANY>)]
     n_mels: Option<usize>,
     /// Episodes: time steps in a row [default: 20].
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<MANY>)]
     context: Option<usize>,
 }
 
@@ -60,7 +61,7 @@ pub struct SlicingOptions {
     #[arg(long)]
     bytes: bool,
     /// Images, also of episodes: side of a square patch, in pixels [default: 4].
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<MANY>)]
     patch_size: Option<usize>,
     /// Images, also of episodes: height and width to resize to, in pixels [default: no resizing].
     ///
@@ -68,10 +69,10 @@ pub struct SlicingOptions {
     #[arg(long, value_name = "HxW", value_parser = height_and_width)]
     image_size: Option<[usize; 2]>,
     /// Audio: frames in a token [default: 4].
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<MANY>)]
     frames_per_slice: Option<usize>,
     /// Audio: frames from the start of one token to the start of the next [default: frames in a token].
-    #[arg(long)]
+    #[arg(long, value_parser = up_to::<MANY>)]
     slice_hop: Option<usize>,
 }
 

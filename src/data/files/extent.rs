@@ -2,6 +2,8 @@
 
 #[cfg(feature = "remote")]
 use super::remote::Object;
+#[cfg(feature = "remote")]
+use smalti_contract::memory;
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -157,6 +159,9 @@ impl Extent {
             // A server may state any length, so reserving may fail. Each read is a request, so one reads all.
             #[cfg(feature = "remote")]
             Store::Remote(_) => {
+                if self.len > memory::at_hand() {
+                    return Err(io::ErrorKind::OutOfMemory.into());
+                }
                 bytes.try_reserve_exact(self.len as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
                 bytes.resize(self.len as usize, 0);
                 self.reader().read_exact(&mut bytes)?;

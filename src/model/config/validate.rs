@@ -12,18 +12,35 @@ pub struct ConfigError {
     pub problem: String,
 }
 
+/// Most blocks of a transformer.
+pub const MOST_LAYERS: usize = 10_000;
+
 impl ModelConfig {
+    /// The fewest and the most of each setting that sizes the model, so that no product of two of them overflows.
+    fn sizes(&self) -> [(&'static str, usize, std::ops::RangeInclusive<usize>); 7] {
+        let Self { d_model, n_layers, n_encoder_layers, attention, mlp, .. } = self;
+        [
+            ("d_model", *d_model, 1..=1 << 20),
+            ("n_layers", *n_layers, 1..=MOST_LAYERS),
+            ("n_encoder_layers", *n_encoder_layers, 0..=MOST_LAYERS),
+            ("attention.n_heads", attention.n_heads, 0..=1 << 20),
+            ("attention.n_kv_heads", attention.n_kv_heads, 0..=1 << 20),
+            ("attention.d_head", attention.d_head, 0..=1 << 20),
+            ("mlp.d_ff", mlp.d_ff, 0..=1 << 24),
+        ]
+    }
+
     /// Checks that the settings are valid.
     ///
     /// # Errors
     /// The first [`ConfigError`] found.
     pub fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |setting, problem| Err(ConfigError { setting, problem });
-        if self.d_model == 0 {
-            return refuse("d_model", "expected 1 or more; found 0".into());
-        }
-        if self.n_layers == 0 {
-            return refuse("n_layers", "expected 1 or more; found 0".into());
+        for (setting, found, range) in self.sizes() {
+            if !range.contains(&found) {
+                let (least, most) = range.into_inner();
+                return refuse(setting, format!("expected {least} to {most}; found {found}"));
+            }
         }
         let factors = [
             ("attention.scale", self.attention.scale),

@@ -118,7 +118,8 @@ impl Embedder {
             let sizes: Vec<usize> = kind.axes.iter().map(|axis| axis.size).collect();
             let mut axes = Vec::new();
             if *positions == Positions::Grid && !sizes.is_empty() {
-                axes.push(scope.normal("grid", (sizes.iter().product::<usize>(), d), EMBEDDING_STD)?);
+                let cells = sizes.iter().fold(1_usize, |cells, &size| cells.saturating_mul(size));
+                axes.push(scope.normal("grid", (cells, d), EMBEDDING_STD)?);
             } else if learned {
                 for axis in &kind.axes {
                     axes.push(scope.normal(&axis.name, (axis.size, d), EMBEDDING_STD)?);

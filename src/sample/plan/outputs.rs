@@ -9,6 +9,8 @@ use crate::sample::part::Role;
 use crate::sample::settings::{OutputSettings, Pool};
 use serde_json::{Map, Value};
 
+/// Most register tokens of an output; published models have 4.
+const MOST_REGISTERS: usize = 1 << 12;
 /// The default modality of a predicted series.
 const NUMBERS: &str = "numbers";
 
@@ -193,6 +195,10 @@ fn check(
             let problem =
                 format!("expected class_token, mean, first or last, one of which head {head} reads");
             return refuse(".pool", problem);
+        }
+        _ if output.register_tokens > MOST_REGISTERS => {
+            let problem = format!("expected at most {MOST_REGISTERS}; found {}", output.register_tokens);
+            return refuse(".register_tokens", problem);
         }
         Some(Pool::ClassTokenAndRegisters) if output.register_tokens == 0 => {
             let problem = "expected 1 or more for pool = class_token_and_registers; found 0".into();

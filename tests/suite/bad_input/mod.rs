@@ -10,6 +10,7 @@ mod layouts;
 mod rows;
 mod runs;
 mod settings;
+mod sizes;
 mod texts;
 
 use crate::files::{log, npz, png, wav};

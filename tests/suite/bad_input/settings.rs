@@ -34,7 +34,7 @@ fn invalid_settings_are_named() {
             &["model.attention.rotary.width", "expected an even number of at most", "found 3"],
         ),
         ("model.sublayers=across", &["across", "sequential", "one_norm"]),
-        ("model.d_model=0", &["model.d_model", "expected 1 or more; found 0"]),
+        ("model.d_model=0", &["model.d_model", "expected 1 to 1048576; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),
         ("outputs.text.context=0", &["context is 0; it must be at least 1"]),
     ];

@@ -47,6 +47,25 @@ fn tensors_and_settings_that_do_not_fit_are_named() {
     }
 }
 
+/// Sizes are held against the tensors before a model is built.
+#[test]
+fn sizes_that_the_tensors_do_not_have_are_errors() {
+    let folder = &shipped()["gpt2-untied"];
+    for (setting, value, expected) in [
+        ("n_layer", 1_000_000_000_u64, "config.json: n_layer: expected at most 10000; found 1000000000"),
+        ("n_layer", 9_999, " is missing; and "),
+        ("vocab_size", 1_000_000_000, "config.json: vocab_size: expected at most 16777216"),
+        ("vocab_size", 16_777_216, "expected [16777216"),
+        ("n_positions", 16_777_216, "expected [16777216"),
+        ("n_embd", 1_048_576, "1048576]"),
+        ("n_embd", 16_777_216, "model.d_model: expected 1 to 1048576"),
+    ] {
+        let message = error_of(folder, |_, config| config[setting] = value.into());
+        assert!(message.contains(expected), "{setting} = {value}: {message}");
+        assert!(message.len() < 2_000, "{setting} = {value}: {message}");
+    }
+}
+
 #[test]
 fn unsupported_settings_are_errors() {
     let folders = shipped();
