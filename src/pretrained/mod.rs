@@ -51,7 +51,7 @@ mod whisper;
 
 pub use clip::Tower;
 pub use names::{Report, Tensors};
-pub use run::{export, import, import_ignoring, import_with};
+pub use run::{export, export_checked, import, import_ignoring, import_with};
 pub use trajectory::Scales;
 
 use crate::data::DataError;
@@ -168,6 +168,10 @@ pub struct Options<'a> {
     pub ignored: &'a [String],
     /// Which of the two models of a CLIP checkpoint is read.
     pub tower: Option<Tower>,
+    /// Whether weights may be infinite or not numbers.
+    pub allow_non_finite: bool,
+    /// Whether weights may be integers, which are read as numbers in f32.
+    pub allow_integers: bool,
 }
 
 /// A checkpoint's settings and the names of its tensors.
@@ -364,6 +368,7 @@ pub fn open_with(path: &Path, options: &Options) -> Result<Pretrained, Pretraine
     checkpoint.tensors = tensors.keys().cloned().collect();
     let Description { model: config, task: ImportedTask { settings, task }, names } =
         checkpoint.describe()?;
+    let tensors = names.check_numbers(&file, tensors, options)?;
     let model = Model::with_params(&config, &[task.spec().clone()], Params::blank(&Device::Cpu))?;
     let shapes: BTreeMap<String, Vec<usize>> =
         model.params().iter().map(|(name, var)| (name.to_string(), var.dims().to_vec())).collect();
