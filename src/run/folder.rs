@@ -40,20 +40,22 @@ pub(super) fn read(
     folder: &Path,
     checks: Checks,
 ) -> Result<(RunConfig, BTreeMap<String, SavedTask>), RunError> {
-    let read = |name: &str| {
-        std::fs::read_to_string(folder.join(name))
-            .map_err(|e| RunError::NoRun { folder: folder.into(), problem: format!("{name}: {e}") })
+    let no_run = |name: &str, problem: String| RunError::NoRun {
+        folder: folder.into(),
+        problem: format!("{name}: {problem}"),
     };
+    let read = |name: &str| std::fs::read(folder.join(name)).map_err(|e| no_run(name, e.to_string()));
     let origin = folder.join(CONFIG_FILE).display().to_string();
-    let config = RunConfig::parse(&origin, &read(CONFIG_FILE)?, &[])?;
+    let settings = String::from_utf8(read(CONFIG_FILE)?).map_err(|e| no_run(CONFIG_FILE, e.to_string()))?;
+    let config = RunConfig::parse(&origin, &settings, &[])?;
     let tokenizers = read(TOKENIZERS_FILE)?;
-    let saved = serde_json::from_str(&tokenizers).map_err(|e| SaveError::Format {
+    let saved = serde_json::from_slice(&tokenizers).map_err(|e| SaveError::Format {
         path: folder.join(TOKENIZERS_FILE),
         expected: "file of saved tokenizers",
-        problem: e.to_string(),
+        problem: format!("{e}; restore it from a copy"),
     })?;
     if checks.checksums {
-        checksums::check(folder, TOKENIZERS_FILE, || Ok(Checksum::of_bytes(tokenizers.as_bytes())))?;
+        checksums::check(folder, TOKENIZERS_FILE, || Ok(Checksum::of_bytes(&tokenizers)))?;
     }
     Ok((config, saved))
 }

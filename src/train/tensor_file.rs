@@ -44,7 +44,12 @@ impl TensorFile {
     /// # Errors
     /// As for [`open`](Self::open), and [`SaveError::Checksum`] if the file is not as the run wrote it.
     pub fn open_in(folder: &Path, name: &str, checks: Checks) -> Result<Self, SaveError> {
-        let file = Self::open(&folder.join(name))?;
+        let file = Self::open(&folder.join(name)).map_err(|error| match error {
+            SaveError::Format { path, expected, problem } => {
+                SaveError::Format { path, expected, problem: format!("{problem}; restore it from a copy") }
+            }
+            other => other,
+        })?;
         if checks.checksums {
             let open = file.file.lock().unwrap_or_else(PoisonError::into_inner);
             checksums::check(folder, name, || Checksum::of(&open))?;
