@@ -175,8 +175,7 @@ pub(crate) fn check(
 /// As for [`check`], and if a file is missing.
 pub fn check_below(run: &Path, below: &str) -> Result<(), SaveError> {
     let listed = Checksums::read(run)?.unwrap_or_default().0;
-    let names = listed.keys().filter(|name| is_below(name, below));
-    names.into_iter().try_for_each(|name| {
+    listed.keys().filter(|name| is_below(name, below)).try_for_each(|name| {
         let path = inside(run, name)?;
         let file = File::open(&path).map_err(|source| SaveError::Read { path, source })?;
         check(run, name, || Checksum::of(&file))
