@@ -3,6 +3,7 @@
 mod folder;
 mod start;
 
+pub use crate::train::checksums::PUBLISHED_FOLDER;
 pub use start::Start;
 
 use crate::config::{RunConfig, SettingsError, TaskEntry};
@@ -13,7 +14,7 @@ use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::synchronize::check_same_settings;
 use crate::train::{
-    Alone, MODEL_FILE, Outcome, PARAM, Ranks, STATE_FILE, SaveError, Silent, TensorFile, TrainError,
+    Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, STATE_FILE, SaveError, Silent, TensorFile, TrainError,
     TrainTask, Trainer, checkpoint, memory,
 };
 use candle_core::Device;
@@ -27,9 +28,6 @@ use std::{
 pub const CONFIG_FILE: &str = "run.toml";
 /// The file of each task's fitted tokenizers.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
-
-/// The folder of files that an imported run keeps from its published checkpoint; runs that start from it get a copy.
-pub const PUBLISHED_FOLDER: &str = "published";
 /// The file that lists which weights a run loaded from the run it started from.
 pub const START_FILE: &str = "start.json";
 
@@ -39,6 +37,7 @@ pub struct Run {
     config: RunConfig,
     saved: BTreeMap<String, SavedTask>,
     modalities: Modalities,
+    checks: Checks,
 }
 
 /// Which of a run's weights to use.
@@ -230,7 +229,8 @@ impl Run {
         trainer.try_samples()?;
         // All ranks have checked that there is no run before rank 0 writes one.
         ranks.barrier().map_err(TrainError::from)?;
-        let run = Self { folder: folder.into(), config, saved, modalities: modalities.clone() };
+        let checks = Checks::default();
+        let run = Self { folder: folder.into(), config, saved, modalities: modalities.clone(), checks };
         if ranks.rank() == 0 {
             folder::write(&run, start.as_ref(), other)?;
         }
@@ -251,10 +251,18 @@ impl Run {
     /// # Errors
     /// As for `open`, and [`RunError::Registration`] if the modalities do not pass their [`check`](Modalities::check).
     pub fn open_with(folder: &Path, modalities: &Modalities) -> Result<Self, RunError> {
+        Self::open_checked(folder, modalities, Checks::default())
+    }
+
+    /// As [`open_with`](Self::open_with), with only these checks of its files, now and when its weights are read.
+    ///
+    /// # Errors
+    /// As for `open_with`.
+    pub fn open_checked(folder: &Path, modalities: &Modalities, checks: Checks) -> Result<Self, RunError> {
         modalities.check()?;
-        let (config, saved) = folder::read(folder)?;
+        let (config, saved) = folder::read(folder, checks)?;
         folder::check_modalities(folder, &config, &saved, modalities)?;
-        Ok(Self { folder: folder.into(), config, saved, modalities: modalities.clone() })
+        Ok(Self { folder: folder.into(), config, saved, modalities: modalities.clone(), checks })
     }
 
     /// The run with other values of settings that may change when it resumes: its [schedule](crate::config::SCHEDULE), and
@@ -301,11 +309,11 @@ impl Run {
         };
         let mut trainer = trainer(&self.config, tasks, params, ranks)?;
         if is_saved {
-            trainer.resume(&self.folder)?;
+            trainer.resume_checked(&self.folder, self.checks)?;
         }
         let (done, steps) = trainer.progress();
         // Without a further step, the settings remain those of the weights.
-        if writes && done < steps && folder::read(&self.folder)?.0 != self.config {
+        if writes && done < steps && folder::read(&self.folder, self.checks)?.0 != self.config {
             folder::write_settings(&self.folder, &self.config)?;
         }
         Ok(trainer)
@@ -324,7 +332,7 @@ impl Run {
         if !path.exists() {
             return Err(RunError::NoWeights { folder: self.folder.clone(), file });
         }
-        let saved = TensorFile::open(&path)?.below(prefix);
+        let saved = TensorFile::open_in(&self.folder, file, self.checks)?.below(prefix);
         let tasks = self.tasks()?;
         let specs: Vec<TaskSpec> = tasks.iter().map(|named| named.task.spec().clone()).collect();
         // A size in the settings or the tokenizers is held against the header of the weights before it is allocated.

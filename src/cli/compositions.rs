@@ -1,12 +1,12 @@
 //! A run's model and tasks, for the commands that predict.
 
 use super::device::DeviceChoice;
-use super::print;
+use super::{checks, print};
 use crate::config::preset;
 use crate::data::Files;
 use crate::model::Model;
 use crate::registry::Modalities;
-use crate::run::{CONFIG_FILE, NamedTask, Run, Weights};
+use crate::run::{CONFIG_FILE, NamedTask, Weights};
 use crate::sample::{Composition, Part};
 use crate::table::Modality;
 use anyhow::{Context, Result, bail};
@@ -36,7 +36,7 @@ pub struct Loaded<'a> {
 impl<'a> Loaded<'a> {
     /// Opens a run.
     pub fn open(run: &'a Path, device: DeviceChoice, modalities: &Modalities) -> Result<Self> {
-        let (model, tasks) = Run::open_with(run, modalities)?.load(Weights::Best, &device.open()?)?;
+        let (model, tasks) = checks::open(run, modalities)?.load(Weights::Best, &device.open()?)?;
         Ok(Self { run, model, tasks })
     }
 

@@ -1,6 +1,6 @@
 //! `smalti eval`
 
-use super::{device::DeviceChoice, print, progress};
+use super::{checks, device::DeviceChoice, print, progress};
 use crate::cli::count::{MANY, up_to};
 use crate::config::RunConfig;
 use crate::inference::{Generation, measure_generated};
@@ -73,7 +73,7 @@ impl From<Weights> for run::Weights {
 
 /// Evaluates.
 pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
-    let run = Run::open_with(&args.run, modalities)?;
+    let run = checks::open(&args.run, modalities)?;
     let device = args.device.open()?;
     let (model, _) = run.load(args.weights.into(), &device)?;
     let config = settings(&args, &run)?;

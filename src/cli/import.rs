@@ -33,6 +33,11 @@ pub struct ImportArgs {
     /// ignored settings.
     #[arg(long, value_name = "KEY")]
     ignore_setting: Vec<String>,
+    /// Read weights that are integers as numbers.
+    ///
+    /// Weights are floating-point numbers. Integers are a mistake, or quantized weights whose scales are elsewhere.
+    #[arg(long)]
+    allow_integers: bool,
     /// CLIP: which of its two models to import. Both are two runs.
     #[arg(long, value_enum)]
     tower: Option<Tower>,
@@ -84,7 +89,7 @@ impl From<Numbers> for Storage {
 /// Imports.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn import(args: ImportArgs) -> Result<()> {
-    use super::print;
+    use super::{checks, print};
     use crate::pretrained;
 
     let scaled = args.log.is_some() || args.return_scale.is_some();
@@ -94,8 +99,13 @@ pub fn import(args: ImportArgs) -> Result<()> {
         Tower::Image => pretrained::Tower::Image,
         Tower::Text => pretrained::Tower::Text,
     });
-    let options =
-        pretrained::Options { scales: scaled.then_some(&scales), ignored: &args.ignore_setting, tower };
+    let options = pretrained::Options {
+        scales: scaled.then_some(&scales),
+        ignored: &args.ignore_setting,
+        tower,
+        allow_non_finite: !checks::chosen().finite,
+        allow_integers: args.allow_integers,
+    };
     let report = pretrained::import_with(&args.checkpoint, &args.out, storage, &options)?;
     if args.json {
         return print::json(&serde_json::to_value(&report)?);
@@ -124,9 +134,10 @@ pub fn import(args: ImportArgs) -> Result<()> {
 /// Exports.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn export(args: ExportArgs) -> Result<()> {
+    use super::checks;
     use crate::pretrained;
 
-    let tensors = pretrained::export(&args.run, &args.out, args.dtype.into())?;
+    let tensors = pretrained::export_checked(&args.run, &args.out, args.dtype.into(), checks::chosen())?;
     println!("{} tensors are in {}", tensors.len(), args.out.display());
     Ok(())
 }

@@ -1,14 +1,15 @@
 //! `smalti info`
 
-use super::{print, progress};
+use super::{checks, print, progress};
 use crate::config::TaskEntry;
 use crate::model::{Model, SavedTensors};
 use crate::registry::Modalities;
 use crate::report::curves::{self, Evaluation};
-use crate::run::Run;
+use crate::run::{CONFIG_FILE, Run};
 use crate::task::{Task, TaskSpec};
+use crate::train::checksums::{self, Checksum, Finding, VerifiedFile};
 use crate::train::{MODEL_FILE, STATE_FILE, TensorFile, checkpoint, log};
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
 use smalti_contract::{ContentSpec, KindSpec};
@@ -20,6 +21,13 @@ use std::path::PathBuf;
 pub struct InfoArgs {
     /// Run folder.
     run: PathBuf,
+    /// Check every file against its checksum, and describe nothing else.
+    ///
+    /// Prints each file with its finding: ok, differs, missing, or no checksum, as of a run of an earlier version. Fails if a
+    /// file differs or is missing. The settings in run.toml differ if they were edited by hand. metrics.jsonl grows, so it has
+    /// no checksum.
+    #[arg(long)]
+    verify: bool,
     /// Print one JSON object: settings, tasks, kinds, parameters, step, best, weights, samples not used.
     #[arg(long)]
     json: bool,
@@ -45,7 +53,10 @@ struct Described {
 
 /// Describes a run.
 pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
-    let run = Run::open_with(&args.run, modalities)?;
+    if args.verify {
+        return verify(&args);
+    }
+    let run = checks::open(&args.run, modalities)?;
     let lines = log::read(run.folder())?;
     let weights = saved(&run)?;
     let best = weights.iter().find(|saved| saved.file == MODEL_FILE);
@@ -68,6 +79,37 @@ pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
             Ok(())
         }
     }
+}
+
+/// Checks every file of a run, which may be too damaged to open.
+fn verify(args: &InfoArgs) -> Result<()> {
+    let folder = args.run.display();
+    ensure!(args.run.join(CONFIG_FILE).is_file(), "{folder} is no run folder: it has no {CONFIG_FILE}");
+    let files = checksums::verify(&args.run)?;
+    if args.json {
+        print::json(&json!({ "run": args.run, "files": files }))?;
+    } else {
+        let shown =
+            |checksum: &Option<Checksum>| checksum.as_ref().map_or("none".into(), Checksum::to_string);
+        let rows = files.iter().map(|VerifiedFile { file, finding, expected, found }| {
+            let finding = match finding {
+                Finding::Ok => "OK",
+                Finding::Differs => "differs",
+                Finding::Missing => "missing",
+                Finding::NoChecksum => "no checksum",
+            };
+            vec![file.clone(), finding.into(), shown(expected), shown(found)]
+        });
+        print::table(&["file", "finding", "expected", "found"], &rows.collect::<Vec<_>>());
+    }
+    let differ = files.iter().filter(|file| matches!(file.finding, Finding::Differs | Finding::Missing));
+    let differ: Vec<&str> = differ.map(|file| file.file.as_str()).collect();
+    ensure!(
+        differ.is_empty(),
+        "{folder}: not as the run wrote them: {}; restore them from a copy (settings in {CONFIG_FILE} may have been edited)",
+        differ.join(", ")
+    );
+    Ok(())
 }
 
 /// The saved weights, with their steps.

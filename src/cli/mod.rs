@@ -13,6 +13,7 @@
 //! ```
 
 mod bench;
+mod checks;
 mod classify;
 mod compositions;
 mod count;
@@ -50,6 +51,8 @@ use std::process::ExitCode;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    checks: checks::CheckArgs,
 }
 
 #[derive(Subcommand)]
@@ -147,6 +150,7 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
         }
     };
     crate::data::on_notice(notice::show);
+    cli.checks.choose();
     // On a thread of the pool, so that work handed to the pool does not change threads.
     match rayon::scope(|_| dispatch(cli, modalities)) {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,11 +1,11 @@
 //! `smalti rollout`
 
-use super::{device::DeviceChoice, predict, print};
+use super::{checks, device::DeviceChoice, predict, print};
 use crate::cli::count::up_to;
 use crate::env;
 use crate::inference::{Rollout, RolloutSettings, random_policy, rollout};
 use crate::registry::Modalities;
-use crate::run::{NamedTask, Run, Weights};
+use crate::run::{NamedTask, Weights};
 use crate::sample::Composition;
 use anyhow::{Result, anyhow, bail};
 use clap::{Args, value_parser};
@@ -64,7 +64,7 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
     if args.episodes == 0 {
         bail!("--episodes: expected 1 or more; found 0");
     }
-    let (model, tasks) = Run::open_with(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
+    let (model, tasks) = checks::open(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let Some((number, task)) = policy(&tasks, args.task.as_deref()) else {
         bail!("{}: expected a task with an output that is a series (actions); found none", args.run.display())
     };

@@ -1,11 +1,11 @@
 //! `smalti show`
 
-use super::print;
+use super::{checks, print};
 use crate::registry::Modalities;
 use crate::report::curves::{self, Panel};
 use crate::report::figure::{self, Format};
 use crate::report::rules::{self, RulesFigure};
-use crate::run::{Run, RunError, Weights};
+use crate::run::{RunError, Weights};
 use crate::train::{checkpoint::write_atomically, log};
 use anyhow::{Context, Result};
 use candle_core::Device;
@@ -38,7 +38,7 @@ const ROWS: usize = 12;
 
 /// Draws.
 pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
-    let run = Run::open_with(&args.run, modalities)?;
+    let run = checks::open(&args.run, modalities)?;
     let both = args.rules == args.curves;
     let figures: Option<Vec<RulesFigure>> = match both || args.rules {
         true => match run.load(Weights::Best, &Device::Cpu) {

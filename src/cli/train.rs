@@ -1,7 +1,7 @@
 //! `smalti train`
 
 use super::device::{DeviceChoice, Gpus};
-use super::{launch, print, progress};
+use super::{checks, launch, print, progress};
 use crate::config::{self, Change, RunConfig};
 use crate::data::CorruptSamples;
 use crate::registry::Modalities;
@@ -76,7 +76,7 @@ pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     }
     // Errors in the settings are found before ranks wait for one another.
     match args.preset.as_deref() {
-        _ if args.resume => drop(Run::open_with(&folder(&args)?, modalities)?.resumed_with(&args.set)?),
+        _ if args.resume => drop(checks::open(&folder(&args)?, modalities)?.resumed_with(&args.set)?),
         Some(preset) => drop(RunConfig::of_preset_or_file_with(preset, &args.set, modalities)?),
         None => {}
     }
@@ -179,7 +179,7 @@ fn resume(
     device: &Device,
     ranks: &Arc<dyn Ranks>,
 ) -> Result<Trainer> {
-    let run = Run::open_with(folder, modalities)?;
+    let run = checks::open(folder, modalities)?;
     let before = run.config().clone();
     let run = run.resumed_with(&args.set)?;
     let trainer = run.resume(device, ranks.clone())?;
@@ -233,7 +233,7 @@ fn begin(
         let config = RunConfig::of_preset_or_file(preset, &args.set)?;
         return Ok(Run::create_with(folder, config, device, ranks.clone(), modalities)?.1);
     };
-    let other = Run::open_with(from, modalities)?;
+    let other = checks::open(from, modalities)?;
     let set = with_fine_tuning_rate(args, &other);
     let config = match &args.preset {
         Some(preset) => RunConfig::of_preset_or_file(preset, &set)?,

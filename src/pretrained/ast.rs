@@ -123,7 +123,7 @@ fn front_end(checkpoint: &Checkpoint) -> Result<AudioConfig, PretrainedError> {
     }
     let (mut mean, mut std) = (-4.267_739_3, 4.568_997_4);
     let mut normalizes = true;
-    if let Some(settings) = checkpoint.settings_of(preprocessor::FILE)? {
+    if let Some(settings) = preprocessor::of_clips(checkpoint)? {
         for (key, expected) in
             [("max_length", frames), ("num_mel_bins", bands), ("sampling_rate", 16_000), ("feature_size", 1)]
         {

@@ -21,8 +21,8 @@ pub(super) const SOURCE: &str = "builtin:touchtone.tar";
 fn of_clips(checkpoint: &Checkpoint) -> Result<TaskBuilder, PretrainedError> {
     let settings = &checkpoint.settings;
     let (slices, n_mels) = (settings.size("max_source_positions")?, settings.size("num_mel_bins")?);
-    check_preprocessor(checkpoint, n_mels)?;
     let clip_seconds = slices as f32 * 2.0 * HOP_LENGTH / SAMPLING_RATE;
+    check_preprocessor(checkpoint, n_mels, slices)?;
     let front_end = AudioConfig {
         frames_per_slice: 2,
         max_slices: slices,
@@ -66,13 +66,15 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
 }
 
 /// Check that the published preparation of clips is that of Whisper, the only one here.
-fn check_preprocessor(checkpoint: &Checkpoint, n_mels: usize) -> Result<(), PretrainedError> {
-    let Some(settings) = checkpoint.settings_of(preprocessor::FILE)? else { return Ok(()) };
+fn check_preprocessor(checkpoint: &Checkpoint, n_mels: usize, slices: usize) -> Result<(), PretrainedError> {
+    let Some(settings) = preprocessor::of_clips(checkpoint)? else { return Ok(()) };
+    let clip_seconds = slices as f64 * 2.0 * f64::from(HOP_LENGTH) / f64::from(SAMPLING_RATE);
     let expected = [
         ("feature_size", n_mels as f64),
         ("hop_length", f64::from(HOP_LENGTH)),
         ("n_fft", 400.0),
         ("sampling_rate", f64::from(SAMPLING_RATE)),
+        ("chunk_length", clip_seconds),
         ("padding_value", 0.0),
         ("dither", 0.0),
     ];
@@ -82,9 +84,13 @@ fn check_preprocessor(checkpoint: &Checkpoint, n_mels: usize) -> Result<(), Pret
             return Err(settings.refuse(key, format!("expected {expected}; found {found}")));
         }
     }
-    settings.only(&[("do_normalize", json!(false))])?;
-    // The filters are those of Slaney's scale, and the length of a clip follows from the model's positions.
-    settings.ignore(&["chunk_length", "feature_extractor_type", "mel_filters", "n_samples", "nb_max_frames"]);
-    settings.ignore(&["padding_side", "processor_class", "return_attention_mask"]);
+    settings.only(&[
+        ("do_normalize", json!(false)),
+        ("feature_extractor_type", json!("WhisperFeatureExtractor")),
+        ("padding_side", json!("right")),
+    ])?;
+    // transformers computes these from the settings above.
+    settings.ignore(&["mel_filters", "n_samples", "nb_max_frames"]);
+    settings.ignore(&["processor_class", "return_attention_mask"]);
     settings.finish()
 }

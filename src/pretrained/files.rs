@@ -4,7 +4,7 @@ use super::names::Tensors;
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
 use candle_core::safetensors::Load;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Device, Tensor, WithDType};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -58,7 +58,7 @@ fn names_in(folder: &Path) -> Result<BTreeSet<String>, PretrainedError> {
     Ok(found)
 }
 
-/// Read a checkpoint without its `ignored` settings: its settings, its tensors in f32, and the name of their file in errors.
+/// Read a checkpoint without its `ignored` settings: its settings, its tensors, and the name of their file in errors.
 pub(super) fn read(
     path: &Path,
     ignored: &[String],
@@ -146,7 +146,7 @@ pub(super) fn shards(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, Pretra
     Ok(files.into_iter().collect())
 }
 
-/// The tensors of one file, in f32, without the integer buffer `position_ids`.
+/// The tensors of one file, those of floating-point numbers in f32, without the integer buffer `position_ids`.
 pub(super) fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError> {
     let failed = |e: candle_core::Error| PretrainedError::Format {
         file: path.display().to_string(),
@@ -167,7 +167,11 @@ pub(super) fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError
     let floats = tensors
         .into_iter()
         .filter(|(name, tensor)| tensor.dtype().is_float() || !name.ends_with("position_ids"));
-    floats.map(|(name, tensor)| Ok((name, tensor.to_dtype(DType::F32).map_err(failed)?))).collect()
+    let in_f32 = |tensor: Tensor| match tensor.dtype().is_float() {
+        true => tensor.to_dtype(DType::F32),
+        false => Ok(tensor),
+    };
+    floats.map(|(name, tensor)| Ok((name, in_f32(tensor).map_err(failed)?))).collect()
 }
 
 fn begins_with(path: &Path, expected: &[u8]) -> bool {
@@ -184,15 +188,18 @@ fn safetensors(path: &Path) -> candle_core::Result<Vec<(String, Tensor)>> {
 
 /// A tensor of any type of number. candle has no booleans and not all integers; in checkpoints they are masks and counters.
 fn tensor(view: &TensorView) -> candle_core::Result<Tensor> {
-    fn words<const N: usize>(view: &TensorView, number: impl Fn([u8; N]) -> f32) -> Vec<f32> {
-        view.data().as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+    fn words<const N: usize, T: WithDType>(
+        view: &TensorView,
+        number: impl Fn([u8; N]) -> T,
+    ) -> candle_core::Result<Tensor> {
+        let numbers: Vec<T> = view.data().as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect();
+        Tensor::from_vec(numbers, view.shape(), &Device::Cpu)
     }
-    let numbers = match view.dtype() {
-        Dtype::BOOL => words(view, |[byte]| f32::from(byte)),
-        Dtype::I8 => words(view, |[byte]| f32::from(byte as i8)),
-        Dtype::U16 => words(view, |bytes| f32::from(u16::from_le_bytes(bytes))),
-        Dtype::U64 => words(view, |bytes| u64::from_le_bytes(bytes) as f32),
-        _ => return view.load(&Device::Cpu),
-    };
-    Tensor::from_vec(numbers, view.shape(), &Device::Cpu)
+    match view.dtype() {
+        Dtype::BOOL => words(view, |[byte]| byte),
+        Dtype::I8 => words(view, |[byte]| i64::from(byte as i8)),
+        Dtype::U16 => words(view, |bytes| u32::from(u16::from_le_bytes(bytes))),
+        Dtype::U64 => words(view, |bytes| u64::from_le_bytes(bytes) as i64),
+        _ => view.load(&Device::Cpu),
+    }
 }

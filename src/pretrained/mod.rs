@@ -51,7 +51,7 @@ mod whisper;
 
 pub use clip::Tower;
 pub use names::{Report, Tensors};
-pub use run::{export, import, import_ignoring, import_with};
+pub use run::{export, export_checked, import, import_ignoring, import_with};
 pub use trajectory::Scales;
 
 use crate::data::DataError;
@@ -168,6 +168,10 @@ pub struct Options<'a> {
     pub ignored: &'a [String],
     /// Which of the two models of a CLIP checkpoint is read.
     pub tower: Option<Tower>,
+    /// Whether weights may be infinite or not numbers.
+    pub allow_non_finite: bool,
+    /// Whether weights may be integers, which are read as numbers in f32.
+    pub allow_integers: bool,
 }
 
 /// A checkpoint's settings and the names of its tensors.
@@ -367,6 +371,7 @@ pub fn open_with(path: &Path, options: &Options) -> Result<Pretrained, Pretraine
     let tasks = [task.spec().clone()];
     // Shapes are compared before the model is built: a size in config.json is no reason to allocate.
     let outline = Model::outline(&config, &tasks)?;
+    let tensors = names.check_numbers(&file, tensors, options)?;
     let (ours, unread, report) = names.import(&file, &tensors, outline.shapes())?;
     let model = Model::with_params(&config, &tasks, Params::blank(&Device::Cpu))?;
     model.params().load(&ours.into_iter().collect::<HashMap<_, _>>())?;

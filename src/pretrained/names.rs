@@ -2,6 +2,7 @@
 
 mod layout;
 mod mean;
+mod numbers;
 
 pub use layout::Layout;
 

@@ -1,4 +1,5 @@
-//! The preparation of images as transformers' image processors do it, each by its own rules.
+//! The files that prepare images and clips, and the preparation of images as transformers' image processors do it, each by its
+//! own rules.
 
 use super::image::decimal;
 use super::run::write_json;
@@ -8,13 +9,15 @@ use crate::modalities::image::{Filter, ImageConfig, Resize};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
-/// The settings of image preparation, beside the weights.
+/// The settings of the preparation of images or clips, beside the weights.
 pub(super) const FILE: &str = "preprocessor_config.json";
 /// The settings of all processors of a model, in newer checkpoints.
 pub(super) const PROCESSORS: &str = "processor_config.json";
 
 /// The settings of the image processor among those of all processors.
 const IMAGES: &str = "image_processor";
+/// The settings of the feature extractor of clips among those of all processors.
+const CLIPS: &str = "feature_extractor";
 /// The settings that name the image processor, the older one last.
 const KEYS: [&str; 2] = ["image_processor_type", "feature_extractor_type"];
 
@@ -98,12 +101,29 @@ pub(super) fn read(
 
 /// The settings of the image processor, in a file of its own or in that of all processors.
 fn of_images(checkpoint: &Checkpoint) -> Result<Option<Settings>, PretrainedError> {
-    if let Some(settings) = checkpoint.settings_of(FILE)? {
-        return Ok(Some(settings));
+    match checkpoint.settings_of(FILE)? {
+        Some(own) => Ok(Some(own)),
+        None => among_all(checkpoint, PROCESSORS, IMAGES),
     }
-    let Some(all) = checkpoint.settings_of(PROCESSORS)? else { return Ok(None) };
-    let own = all.values().get(IMAGES).map(|own| Settings::parse(PROCESSORS, own.to_string().as_bytes()));
-    Ok(own.transpose()?.map(|own| checkpoint.without_ignored(own)))
+}
+
+/// The settings of the feature extractor of clips, in a file of its own or in one of all processors.
+pub(super) fn of_clips(checkpoint: &Checkpoint) -> Result<Option<Settings>, PretrainedError> {
+    for file in [FILE, PROCESSORS] {
+        if let Some(own) = among_all(checkpoint, file, CLIPS)? {
+            return Ok(Some(own));
+        }
+    }
+    checkpoint.settings_of(FILE)
+}
+
+/// The settings of the processor `key` in a file of all processors.
+fn among_all(checkpoint: &Checkpoint, file: &str, key: &str) -> Result<Option<Settings>, PretrainedError> {
+    let Some(all) = checkpoint.settings_of(file)? else { return Ok(None) };
+    let path = checkpoint.folder.join(file).display().to_string();
+    let own = all.values().get(key).filter(|own| !own.is_null());
+    let own = own.map(|own| Settings::parse(&path, own.to_string().as_bytes())).transpose()?;
+    Ok(own.map(|own| checkpoint.without_ignored(own)))
 }
 
 /// The short name and the rules of the named image processor, or of the usual one of this kind of model.

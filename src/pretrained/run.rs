@@ -11,10 +11,11 @@ use super::{
 };
 use crate::config::{RunConfig, VERSION};
 use crate::model::Model;
+use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
-use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
+use crate::train::{Checks, MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint, checksums};
 use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -51,7 +52,7 @@ pub fn import_ignoring(
     scales: Option<&Scales>,
     ignored: &[String],
 ) -> Result<Report, PretrainedError> {
-    import_with(path, run, storage, &Options { scales, ignored, tower: None })
+    import_with(path, run, storage, &Options { scales, ignored, ..Options::default() })
 }
 
 /// [`import`], with these choices.
@@ -107,12 +108,14 @@ pub fn import_with(
         write_json(&published.join(IGNORED), &ignored)?;
     }
     checkpoint::save(&published.join(UNREAD), &pretrained.unread, &BTreeMap::new())?;
+    checksums::add_below(run, PUBLISHED_FOLDER)?;
     let tensors = pretrained.model.params().tensors();
-    checkpoint::save_as(&run.join(MODEL_FILE), &tensors, &BTreeMap::new(), storage)?;
-    write_json(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
+    checkpoint::save_in(run, MODEL_FILE, &tensors, &BTreeMap::new(), storage)?;
+    let tokenizers = json_of(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
+    checksums::write(run, TOKENIZERS_FILE, &tokenizers)?;
     // Written last: a folder with settings is a run.
     let toml = config.to_toml().map_err(RunError::from)?;
-    checkpoint::write_atomically(&run.join(CONFIG_FILE), toml.as_bytes())?;
+    checksums::write(run, CONFIG_FILE, toml.as_bytes())?;
     Ok(Report { ids_as_text, ignored: ignored.to_vec(), ..pretrained.report })
 }
 
@@ -124,9 +127,13 @@ fn vocabularies(task: &mut TaskSettings) -> Vec<&mut Value> {
 }
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
-    let json = serde_json::to_vec_pretty(value)
-        .map_err(|e| PretrainedError::Format { file: path.display().to_string(), problem: e.to_string() })?;
-    Ok(checkpoint::write_atomically(path, &json)?)
+    Ok(checkpoint::write_atomically(path, &json_of(path, value)?)?)
+}
+
+/// The content of the JSON file at `path`.
+fn json_of(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, PretrainedError> {
+    serde_json::to_vec_pretty(value)
+        .map_err(|e| PretrainedError::Format { file: path.display().to_string(), problem: e.to_string() })
 }
 
 /// Copy the files beside the weights, as they are.
@@ -261,10 +268,27 @@ fn update_settings(
 /// # Errors
 /// [`PretrainedError`], also if the run was not imported, or no longer has the shapes of its checkpoint.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
+    export_checked(run, to, storage, Checks::default())
+}
+
+/// [`export`], with only these checks of the run's files.
+///
+/// # Errors
+/// As of [`export`].
+pub fn export_checked(
+    run: &Path,
+    to: &Path,
+    storage: Storage,
+    checks: Checks,
+) -> Result<Tensors, PretrainedError> {
     if to.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(to.into()));
     }
-    let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
+    let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
+    let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
+    if checks.checksums {
+        checksums::check_below(run, PUBLISHED_FOLDER)?;
+    }
     let mut checkpoint = imported_checkpoint(run)?;
     for named in &tasks {
         if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task)? {

@@ -4,7 +4,8 @@ use super::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, START_FILE, Start, TOK
 use crate::config::RunConfig;
 use crate::registry::Modalities;
 use crate::task::SavedTask;
-use crate::train::{SaveError, checkpoint};
+use crate::train::checksums::{self, Checksum};
+use crate::train::{Checks, SaveError};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -16,13 +17,14 @@ pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Re
         folder: folder.into(),
         problem: format!("cannot write its tokenizers: {e}"),
     })?;
-    checkpoint::write_atomically(&folder.join(TOKENIZERS_FILE), json.as_bytes())?;
+    checksums::write(folder, TOKENIZERS_FILE, json.as_bytes())?;
     if let Some(other) = other {
         copy(&other.folder.join(PUBLISHED_FOLDER), &folder.join(PUBLISHED_FOLDER))?;
+        checksums::inherit(&other.folder, folder, PUBLISHED_FOLDER)?;
     }
     if let Some(start) = start {
         let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
-        checkpoint::write_atomically(&folder.join(START_FILE), json.as_bytes())?;
+        checksums::write(folder, START_FILE, json.as_bytes())?;
     }
     // The settings come last, because a folder counts as a run once it has them.
     write_settings(folder, config)
@@ -30,22 +32,31 @@ pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Re
 
 /// Writes the settings of a run folder.
 pub(super) fn write_settings(folder: &Path, config: &RunConfig) -> Result<(), RunError> {
-    Ok(checkpoint::write_atomically(&folder.join(CONFIG_FILE), config.to_toml()?.as_bytes())?)
+    Ok(checksums::write(folder, CONFIG_FILE, config.to_toml()?.as_bytes())?)
 }
 
-/// The settings of a run folder, and the tokenizers of each task.
-pub(super) fn read(folder: &Path) -> Result<(RunConfig, BTreeMap<String, SavedTask>), RunError> {
-    let read = |name: &str| {
-        std::fs::read_to_string(folder.join(name))
-            .map_err(|e| RunError::NoRun { folder: folder.into(), problem: format!("{name}: {e}") })
+/// The settings of a run folder, and the tokenizers of each task. Settings may have been edited by hand: they have no check.
+pub(super) fn read(
+    folder: &Path,
+    checks: Checks,
+) -> Result<(RunConfig, BTreeMap<String, SavedTask>), RunError> {
+    let no_run = |name: &str, problem: String| RunError::NoRun {
+        folder: folder.into(),
+        problem: format!("{name}: {problem}"),
     };
+    let read = |name: &str| std::fs::read(folder.join(name)).map_err(|e| no_run(name, e.to_string()));
     let origin = folder.join(CONFIG_FILE).display().to_string();
-    let config = RunConfig::parse(&origin, &read(CONFIG_FILE)?, &[])?;
-    let saved = serde_json::from_str(&read(TOKENIZERS_FILE)?).map_err(|e| SaveError::Format {
+    let settings = String::from_utf8(read(CONFIG_FILE)?).map_err(|e| no_run(CONFIG_FILE, e.to_string()))?;
+    let config = RunConfig::parse(&origin, &settings, &[])?;
+    let tokenizers = read(TOKENIZERS_FILE)?;
+    let saved = serde_json::from_slice(&tokenizers).map_err(|e| SaveError::Format {
         path: folder.join(TOKENIZERS_FILE),
         expected: "file of saved tokenizers",
-        problem: e.to_string(),
+        problem: format!("{e}; restore it from a copy"),
     })?;
+    if checks.checksums {
+        checksums::check(folder, TOKENIZERS_FILE, || Ok(Checksum::of_bytes(&tokenizers)))?;
+    }
     Ok((config, saved))
 }
 

@@ -1,6 +1,7 @@
 //! Saving and loading of tensors; a file is written atomically.
 
 use super::TensorFile;
+use super::checksums::{self, Checksum};
 use crate::model::SavedTensors;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -41,6 +42,20 @@ pub enum SaveError {
         expected: &'static str,
         /// The problem.
         problem: String,
+    },
+    /// A file of a run is not as the run wrote it.
+    #[error(
+        "{} is damaged, or not the run's own file: expected {expected}; found {found}: restore it from a copy, or read it as \
+         it is with --no-verify",
+        path.display()
+    )]
+    Checksum {
+        /// The file.
+        path: PathBuf,
+        /// The listed checksum.
+        expected: String,
+        /// The checksum of the file.
+        found: String,
     },
     /// An operation failed.
     #[error(transparent)]
@@ -158,9 +173,28 @@ pub fn save_as(
     texts: &BTreeMap<String, String>,
     storage: Storage,
 ) -> Result<(), SaveError> {
-    // One metadata value, because the format's writer has no fixed order of several; equal states get equal bytes.
+    save_published(path, tensors, &metadata(texts), storage)
+}
+
+/// As [`save_as`], as the file `name` of a run folder, with its checksum.
+///
+/// # Errors
+/// As for [`save_as`].
+pub fn save_in(
+    folder: &Path,
+    name: &str,
+    tensors: &BTreeMap<String, Tensor>,
+    texts: &BTreeMap<String, String>,
+    storage: Storage,
+) -> Result<(), SaveError> {
+    let (file, checksum) = complete(&folder.join(name), tensors, &metadata(texts), storage)?;
+    checksums::finish_in(folder, name, file, checksum)
+}
+
+/// One metadata value, because the format's writer has no fixed order of several; equal states get equal bytes.
+fn metadata(texts: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let header = serde_json::to_string(texts).map(|json| BTreeMap::from([(TEXTS.to_string(), json)]));
-    save_published(path, tensors, &header.unwrap_or_default(), storage)
+    header.unwrap_or_default()
 }
 
 /// Writes tensors for other libraries, with this metadata only.
@@ -173,6 +207,17 @@ pub fn save_published(
     metadata: &BTreeMap<String, String>,
     storage: Storage,
 ) -> Result<(), SaveError> {
+    let (file, _) = complete(path, tensors, metadata, storage)?;
+    finish(file, path).map_err(|source| SaveError::Write { path: path.into(), source })
+}
+
+/// A complete file that is not yet renamed to `path`, and its checksum.
+fn complete(
+    path: &Path,
+    tensors: &BTreeMap<String, Tensor>,
+    metadata: &BTreeMap<String, String>,
+    storage: Storage,
+) -> Result<(NamedTempFile, Checksum), SaveError> {
     let failed = |source| SaveError::Write { path: path.into(), source };
     let header = header(tensors, metadata, storage).map_err(|e| SaveError::Format {
         path: path.into(),
@@ -180,12 +225,18 @@ pub fn save_published(
         problem: e.to_string(),
     })?;
     let mut file = unfinished(path).map_err(failed)?;
-    file.write_all(&header).map_err(failed)?;
+    let (mut hasher, mut length) = (crc32fast::Hasher::new(), 0);
+    let mut write = |bytes: &[u8]| {
+        hasher.update(bytes);
+        length += bytes.len() as u64;
+        file.write_all(bytes).map_err(failed)
+    };
+    write(&header)?;
     // One tensor at a time: the bytes of all would be a second copy of the model.
     for (name, tensor) in tensors {
-        file.write_all(&stored(name, tensor, storage)?).map_err(failed)?;
+        write(&stored(name, tensor, storage)?)?;
     }
-    finish(file, path).map_err(failed)
+    Ok((file, Checksum::of_hasher(hasher, length)))
 }
 
 /// The bytes before the first tensor.

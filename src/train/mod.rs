@@ -3,6 +3,7 @@
 mod audit;
 mod baseline;
 pub mod checkpoint;
+pub mod checksums;
 mod config;
 mod evaluate;
 pub mod log;
@@ -19,6 +20,7 @@ pub use crate::metrics::edits;
 pub use audit::{Audit, audit};
 pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
+pub use checksums::Checks;
 pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{SAMPLES, Scores, evaluate};
 pub use log::{METRICS_FILE, MetricsLog};
@@ -26,6 +28,8 @@ pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
 pub use tensor_file::TensorFile;
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+pub(crate) use tensor_file::not_finite;
 pub(crate) use trainer::PARAM;
 pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
 

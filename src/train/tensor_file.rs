@@ -3,8 +3,9 @@
 //! A tensor is read straight into the memory of its variable. A memory map of the file would be a second copy: a CPU tensor
 //! owns its elements.
 
-use super::SaveError;
 use super::checkpoint::TEXTS;
+use super::checksums::{self, Checksum};
+use super::{Checks, SaveError};
 use crate::model::SavedTensors;
 use crate::ops::cpu::storage::update;
 use candle_core::{Device, Tensor, Var};
@@ -26,17 +27,37 @@ pub struct TensorFile {
     texts: BTreeMap<String, String>,
     /// The beginning of the names of the tensors that are read.
     prefix: &'static str,
+    /// Whether numbers must be finite.
+    finite: bool,
 }
 
 /// Bytes of the length of a header.
 const LENGTH_BYTES: u64 = 8;
 /// Most bytes of a header, as for the library of the format.
 const MOST_HEADER_BYTES: u64 = 100_000_000;
-/// Bytes of the numbers of 16 bits that are read at a time.
-const BLOCK_BYTES: usize = 1 << 16;
+/// Numbers that are read and checked at a time: they fit into a thread's cache.
+const BLOCK: usize = 1 << 16;
 
 impl TensorFile {
-    /// Opens a file and reads its header, which must describe the whole file.
+    /// Opens the file `name` of a run folder, with these checks.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), and [`SaveError::Checksum`] if the file is not as the run wrote it.
+    pub fn open_in(folder: &Path, name: &str, checks: Checks) -> Result<Self, SaveError> {
+        let file = Self::open(&folder.join(name)).map_err(|error| match error {
+            SaveError::Format { path, expected, problem } => {
+                SaveError::Format { path, expected, problem: format!("{problem}; restore it from a copy") }
+            }
+            other => other,
+        })?;
+        if checks.checksums {
+            let open = file.file.lock().unwrap_or_else(PoisonError::into_inner);
+            checksums::check(folder, name, || Checksum::of(&open))?;
+        }
+        Ok(Self { finite: checks.finite, ..file })
+    }
+
+    /// Opens a file and reads its header, which must describe the whole file. Numbers need not be finite.
     ///
     /// # Errors
     /// [`SaveError::Read`] or [`SaveError::Format`], with the file's name.
@@ -72,12 +93,25 @@ impl TensorFile {
         let texts = header.metadata().as_ref().and_then(|texts| texts.get(TEXTS));
         let texts = texts.map(|json| serde_json::from_str(json).map_err(|e| malformed(e.to_string())));
         let texts = texts.transpose()?.unwrap_or_default();
-        Ok(Self { path: path.into(), file: Mutex::new(file), header, start, texts, prefix: "" })
+        Ok(Self {
+            path: path.into(),
+            file: Mutex::new(file),
+            header,
+            start,
+            texts,
+            prefix: "",
+            finite: false,
+        })
     }
 
     /// The same file, of which only the tensors whose names begin with `prefix` are read, by the rest of their names.
     pub fn below(self, prefix: &'static str) -> Self {
         Self { prefix, ..self }
+    }
+
+    /// The same file, of which numbers need not be finite.
+    pub fn any_numbers(self) -> Self {
+        Self { finite: false, ..self }
     }
 
     /// The named texts beside the tensors.
@@ -93,7 +127,7 @@ impl TensorFile {
         let info = self.info(name)?;
         // The header describes no more than the file has.
         let mut values = vec![0.0; info.shape.iter().product()];
-        self.read_into(info, &mut values)?;
+        self.read_into(name, info, &mut values)?;
         Ok(Tensor::from_vec(values, &*info.shape, device)?)
     }
 
@@ -103,38 +137,63 @@ impl TensorFile {
     }
 
     /// Reads the numbers of a tensor, as many as `values` has.
-    fn read_into(&self, info: &TensorInfo, values: &mut [f32]) -> Result<(), SaveError> {
+    fn read_into(&self, name: &str, info: &TensorInfo, values: &mut [f32]) -> Result<(), SaveError> {
+        let unreadable = |source| SaveError::Read { path: self.path.clone(), source };
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut read = || -> IoResult<()> {
-            file.seek(SeekFrom::Start(self.start + info.data_offsets.0 as u64))?;
-            match info.dtype {
-                Dtype::BF16 => {
-                    read_halves(&mut file, values, |half| half::bf16::from_le_bytes(half).to_f32())
-                }
-                Dtype::F16 => read_halves(&mut file, values, |half| half::f16::from_le_bytes(half).to_f32()),
-                _ => {
-                    file.read_exact(bytemuck::cast_slice_mut(values))?;
-                    if cfg!(target_endian = "big") {
-                        values.iter_mut().for_each(|v| *v = f32::from_bits(v.to_bits().swap_bytes()));
-                    }
-                    Ok(())
-                }
+        file.seek(SeekFrom::Start(self.start + info.data_offsets.0 as u64)).map_err(unreadable)?;
+        let mut bytes = vec![];
+        for block in values.chunks_mut(BLOCK) {
+            read_block(&mut file, info.dtype, block, &mut bytes).map_err(unreadable)?;
+            if let Some(found) = not_finite(block).filter(|_| self.finite) {
+                return Err(malformed(
+                    &self.path,
+                    format!(
+                        "tensor {}{name}: expected finite numbers; found {found}: take a checkpoint from before, or read it \
+                         as it is with --allow-non-finite",
+                        self.prefix
+                    ),
+                ));
             }
-        };
-        read().map_err(|source| SaveError::Read { path: self.path.clone(), source })
+        }
+        Ok(())
+    }
+}
+
+/// Reads numbers. `bytes` is memory for those of 16 bits.
+fn read_block(file: &mut File, dtype: Dtype, values: &mut [f32], bytes: &mut Vec<u8>) -> IoResult<()> {
+    match dtype {
+        Dtype::BF16 => read_halves(file, values, bytes, |half| half::bf16::from_le_bytes(half).to_f32()),
+        Dtype::F16 => read_halves(file, values, bytes, |half| half::f16::from_le_bytes(half).to_f32()),
+        _ => {
+            file.read_exact(bytemuck::cast_slice_mut(values))?;
+            if cfg!(target_endian = "big") {
+                values.iter_mut().for_each(|v| *v = f32::from_bits(v.to_bits().swap_bytes()));
+            }
+            Ok(())
+        }
     }
 }
 
 /// Reads numbers of 16 bits.
-fn read_halves(file: &mut File, values: &mut [f32], number: impl Fn([u8; 2]) -> f32) -> IoResult<()> {
-    let mut block = vec![0; BLOCK_BYTES];
-    for values in values.chunks_mut(BLOCK_BYTES / 2) {
-        let block = &mut block[..2 * values.len()];
-        file.read_exact(block)?;
-        let halves = block.as_chunks::<2>().0;
-        values.iter_mut().zip(halves).for_each(|(value, half)| *value = number(*half));
-    }
+fn read_halves(
+    file: &mut File,
+    values: &mut [f32],
+    bytes: &mut Vec<u8>,
+    number: impl Fn([u8; 2]) -> f32,
+) -> IoResult<()> {
+    bytes.resize(2 * values.len(), 0);
+    file.read_exact(bytes)?;
+    let halves = bytes.as_chunks::<2>().0;
+    values.iter_mut().zip(halves).for_each(|(value, half)| *value = number(*half));
     Ok(())
+}
+
+/// The first number that is infinite or not a number.
+pub(crate) fn not_finite(values: &[f32]) -> Option<f32> {
+    // These have the largest exponent. Unlike a search, a maximum takes many numbers at a time.
+    let exponent = f32::INFINITY.to_bits();
+    let largest = values.iter().fold(0, |largest, value| largest.max(value.to_bits() & exponent));
+    if largest < exponent { None } else { values.iter().copied().find(|value| !value.is_finite()) }
 }
 
 fn malformed(path: &Path, problem: String) -> SaveError {
@@ -155,16 +214,20 @@ impl SavedTensors for TensorFile {
             candle_core::bail!("{name} is {:?}, expected {:?}", info.shape, into.dims())
         }
         let read = match into.device().is_cpu() {
-            true => update(into.as_tensor(), |values| self.read_into(info, values))?,
+            true => update(into.as_tensor(), |values| self.read_into(name, info, values))?,
             false => self.tensor(name, into.device()).and_then(|tensor| Ok(into.set(&tensor)?)),
         };
-        read.map_err(candle_core::Error::wrap)
+        read.map_err(|error| match error {
+            // The caller names the file.
+            SaveError::Format { problem, .. } => candle_core::Error::Msg(problem),
+            other => candle_core::Error::wrap(other),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::checkpoint::{Storage, save_as};
+    use super::super::checkpoint::{Storage, save_as, save_in};
     use super::*;
     use crate::model::Params;
     use candle_core::DType;
@@ -174,8 +237,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x.safetensors");
         // More numbers than are read at a time.
-        let expected: Vec<f32> = (0..BLOCK_BYTES).map(|i| (i % 251) as f32 - 100.0).collect();
-        let tensor = Tensor::from_slice(&expected, (2, BLOCK_BYTES / 2), &Device::Cpu).unwrap();
+        let expected: Vec<f32> = (0..2 * BLOCK).map(|i| (i % 251) as f32 - 100.0).collect();
+        let tensor = Tensor::from_slice(&expected, (2, BLOCK), &Device::Cpu).unwrap();
         let tensors = ["a", "p.b"].map(|name| (name.to_string(), tensor.clone()));
         for storage in [Storage::F32, Storage::Bf16, Storage::F16] {
             save_as(&path, &BTreeMap::from(tensors.clone()), &BTreeMap::new(), storage).unwrap();
@@ -190,6 +253,30 @@ mod tests {
             let message = file.read("b", &other).unwrap_err().to_string();
             assert!(message.contains("expected [3]"), "{message}");
         }
+    }
+
+    #[test]
+    fn a_number_that_is_not_finite_is_named_with_its_tensor() {
+        let folder = tempfile::tempdir().unwrap();
+        for (number, storage) in
+            [(f32::NAN, Storage::F32), (f32::INFINITY, Storage::F16), (f32::NEG_INFINITY, Storage::Bf16)]
+        {
+            let mut values = vec![f32::MIN_POSITIVE; BLOCK + 3];
+            values[BLOCK + 1] = number;
+            let tensor = Tensor::from_slice(&values, values.len(), &Device::Cpu).unwrap();
+            let tensors = BTreeMap::from([("head.bias".to_string(), tensor.clone())]);
+            save_in(folder.path(), "x.safetensors", &tensors, &BTreeMap::new(), storage).unwrap();
+            let open = |checks| TensorFile::open_in(folder.path(), "x.safetensors", checks).unwrap();
+            let variable = Var::zeros(tensor.shape(), DType::F32, &Device::Cpu).unwrap();
+            let message = open(Checks::default()).read("head.bias", &variable).unwrap_err().to_string();
+            let expected = format!("tensor head.bias: expected finite numbers; found {number}");
+            assert!(message.starts_with(&expected) && message.contains("--allow-non-finite"), "{message}");
+            let any = Checks { finite: false, ..Checks::default() };
+            open(any).read("head.bias", &variable).unwrap();
+            open(Checks::default()).any_numbers().read("head.bias", &variable).unwrap();
+        }
+        assert_eq!(not_finite(&[f32::MAX, f32::MIN, 0.0, -0.0, 1e-45]), None);
+        assert_eq!(not_finite(&[]), None);
     }
 
     #[test]

@@ -58,6 +58,16 @@ fn spectrograms_of_clips() {
 }
 
 #[test]
+fn spectrograms_of_whisper() {
+    let valid = [
+        r#"{"feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 8, "hop_length": 160, "chunk_length": 0.2}"#,
+        r#"{"feature_extractor": {"n_fft": 400, "sampling_rate": 16000, "padding_side": "right", "dither": 0.0}}"#,
+    ];
+    beside("whisper", "preprocessor_config.json", &valid[..1], &[]);
+    beside("whisper", "processor_config.json", &valid[1..], &[]);
+}
+
+#[test]
 fn settings_of_generation() {
     let valid =
         [r#"{"eos_token_id": [3, 4], "repetition_penalty": 1.0, "suppress_tokens": [], "top_p": 0.9}"#];

@@ -126,6 +126,7 @@ impl Place {
         assert!(bytes("state") == self.whole.state, "the state differs");
         assert!(bytes("model") == self.whole.model, "the model differs");
         assert_eq!(metrics(self.path("run/metrics.jsonl")), self.whole.metrics);
+        self.works("info run --verify");
         assert_eq!(self.unfinished(), Vec::<String>::new());
     }
 
@@ -270,6 +271,7 @@ fn a_run_killed_at_any_moment_resumes() {
         if place.path("run/model.safetensors").exists() {
             place.works("eval run --samples 2");
             place.works("info run");
+            place.works("info run --verify");
         }
         // These settings change the cost of a step, not its result.
         line = format!(

@@ -1,7 +1,7 @@
 //! The state of training in a run folder.
 
 use super::{MODEL_FILE, STATE_FILE, Trainer};
-use crate::train::{SaveError, TensorFile, TrainConfigError, TrainError, checkpoint};
+use crate::train::{Checks, SaveError, Storage, TensorFile, TrainConfigError, TrainError, checkpoint};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path};
 
@@ -12,7 +12,15 @@ impl Trainer {
     /// [`SaveError`] if it cannot be read, [`TrainError::State`] if it belongs to another run, or [`TrainError::Config`] if the
     /// settings have fewer steps than it has made.
     pub fn resume(&mut self, folder: &Path) -> Result<(), TrainError> {
-        let saved = TensorFile::open(&folder.join(STATE_FILE))?;
+        self.resume_checked(folder, Checks::default())
+    }
+
+    /// As [`resume`](Self::resume), with only these checks of the state.
+    ///
+    /// # Errors
+    /// As for [`resume`](Self::resume).
+    pub fn resume_checked(&mut self, folder: &Path, checks: Checks) -> Result<(), TrainError> {
+        let saved = TensorFile::open_in(folder, STATE_FILE, checks)?;
         let texts = saved.texts().clone();
         let number = |name: &str| {
             let text = texts
@@ -26,7 +34,8 @@ impl Trainer {
         let misfit = |e| checkpoint::misfit(&folder.join(STATE_FILE), e);
         let saved = saved.below(PARAM);
         self.model.params().load(&saved).map_err(misfit)?;
-        self.optimizer.load(&saved.below("")).map_err(misfit)?;
+        // Moments may overflow where weights do not.
+        self.optimizer.load(&saved.below("").any_numbers()).map_err(misfit)?;
         self.best = f64::from_bits(number("best")?);
         self.skipped = number("skipped")?;
         self.draws = self.saved_draws(&texts)?;
@@ -79,7 +88,7 @@ impl Trainer {
         let draws: Vec<String> = self.draws.iter().map(u64::to_string).collect();
         texts.insert("draw".into(), draws.join(","));
         texts.insert("corrupt_samples".into(), json!(self.corrupt).to_string());
-        checkpoint::save(&folder.join(STATE_FILE), &tensors, &texts)?;
+        checkpoint::save_in(folder, STATE_FILE, &tensors, &texts, Storage::F32)?;
         if !folder.join(MODEL_FILE).exists() {
             self.optimizer.with_average(self.model.params(), || self.save_model(folder))?;
         }
@@ -89,7 +98,7 @@ impl Trainer {
     /// Saves the current weights as the run's model.
     pub(super) fn save_model(&self, folder: &Path) -> Result<(), SaveError> {
         let texts = BTreeMap::from([("step".to_string(), self.step.to_string())]);
-        checkpoint::save(&folder.join(MODEL_FILE), &self.model.params().tensors(), &texts)
+        checkpoint::save_in(folder, MODEL_FILE, &self.model.params().tensors(), &texts, Storage::F32)
     }
 }
 

@@ -15,7 +15,7 @@ fn damaged_run_folders_are_named() {
     let wider = settings.replacen("d_model = 16", "d_model = 32", 1);
     let unknown = settings.replacen("[train]", "[train]\nstesp = 1", 1);
     // The damaged file, its content, the command that fails, and fragments of the error.
-    let cases: [(&str, &[u8], &str, &[&str]); 14] = [
+    let cases: [(&str, &[u8], &str, &[&str]); 17] = [
         ("run.toml", of_version_1.as_bytes(), "eval run", &["run/run.toml", "version 1", "reads version 3"]),
         ("run.toml", of_version_1.as_bytes(), "train --resume --out run", &["run/run.toml", "version 1"]),
         ("run.toml", unknown.as_bytes(), "eval run", &["run/run.toml", "unknown field `stesp`"]),
@@ -28,20 +28,33 @@ fn damaged_run_folders_are_named() {
             &["run/state.safetensors", "is [", "expected ["],
         ),
         ("tokenizers.json", b"", "eval run", &["run/tokenizers.json", "not a file of saved tokenizers"]),
-        ("tokenizers.json", b"{}", "eval run", &["run", "tokenizers.json has nothing for the task"]),
+        ("tokenizers.json", b"{}", "eval run", &["run/tokenizers.json is damaged", "expected CRC-32"]),
+        (
+            "tokenizers.json",
+            b"{}",
+            "eval run --no-verify",
+            &["run", "tokenizers.json has nothing for the task"],
+        ),
         ("model.safetensors", b"", "eval run", &["run/model.safetensors is not a safetensors file"]),
         (
             "model.safetensors",
             &model[..model.len() - 1],
             "generate run",
-            &["run/model.safetensors is not a safetensors file"],
+            &["run/model.safetensors is not a safetensors file", "the file has", "restore it from a copy"],
         ),
         ("model.safetensors", b"a text", "info run", &["run/model.safetensors is not a safetensors file"]),
         (
             "model.safetensors",
             &state,
-            "eval run",
+            "eval run --no-verify",
             &["run/model.safetensors", "is not a parameter of this model"],
+        ),
+        ("model.safetensors", &state, "eval run", &["run/model.safetensors is damaged", "expected CRC-32"]),
+        (
+            "checksums.json",
+            b"{",
+            "eval run",
+            &["run/checksums.json is not a file of checksums", "--no-verify"],
         ),
         (
             "state.safetensors",
@@ -70,6 +83,129 @@ fn damaged_run_folders_are_named() {
         std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
         place.fails("eval run", &[problem, name]);
     }
+}
+
+/// The place of the first tensor in a safetensors file.
+fn first_tensor(bytes: &[u8]) -> usize {
+    8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize
+}
+
+#[test]
+fn flipped_bits_are_found_in_weights_state_and_tokenizers() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    assert!(place.works("info run --verify").out.contains("OK"));
+    for (name, line) in [
+        ("model.safetensors", "generate run"),
+        ("state.safetensors", "train --resume --out run --set train.max_steps=8"),
+        ("state.safetensors", "eval run --weights last"),
+        ("tokenizers.json", "eval run"),
+    ] {
+        let file = format!("run/{name}");
+        let whole = std::fs::read(place.path(&file)).unwrap();
+        let start = if name == "tokenizers.json" { 0 } else { first_tensor(&whole) };
+        for flip in 0..20 {
+            let mut bytes = whole.clone();
+            let at = start + (whole.len() - start) * flip / 20;
+            bytes[at] ^= 1 << (flip % 8);
+            place.write(&file, &bytes);
+            match name {
+                // It may no longer be JSON.
+                "tokenizers.json" => place.fails(line, &["run/tokenizers.json", "restore it from a copy"]),
+                _ => {
+                    let parts = ["is damaged", "expected CRC-32", "found CRC-32", "a copy", "--no-verify"];
+                    place.fails(line, &[&[file.as_str()][..], &parts].concat());
+                }
+            }
+            let verified = place.run("info run --verify");
+            assert_eq!(verified.code, Some(1), "{name}, byte {at}: {}", verified.err);
+            assert!(verified.err.contains(name) && verified.out.contains("differs"), "{}", verified.err);
+        }
+        place.write(&file, &whole);
+    }
+    place.works("info run --verify");
+    place.works("train --resume --out run --set train.max_steps=8");
+    let verified = place.works("info run --verify --json").out;
+    assert!(verified.contains("state.safetensors") && !verified.contains("differs"), "{verified}");
+}
+
+#[test]
+fn a_file_of_another_run_is_found() {
+    let place = text_place();
+    for (run, seed) in [("run", 1), ("other", 2)] {
+        place.works(&format!("{} --set train.seed={seed} --out {run}", text_train()));
+    }
+    let others = std::fs::read(place.path("other/model.safetensors")).unwrap();
+    place.write("run/model.safetensors", &others);
+    place.fails("eval run", &["run/model.safetensors is damaged, or not the run's own file"]);
+    place.fails("train --from run --out new", &["run/model.safetensors is damaged"]);
+    assert!(!place.path("new").exists());
+    place.works("eval run --no-verify");
+    std::fs::remove_file(place.path("run/checksums.json")).unwrap(); // a run of an earlier version
+    place.works("eval run");
+    assert!(place.works("info run --verify").out.contains("no checksum"));
+    // Settings may be edited; the check says so.
+    let settings = std::fs::read_to_string(place.path("other/run.toml")).unwrap();
+    place.write("other/run.toml", format!("# mine\n{settings}").as_bytes());
+    place.works("eval other");
+    let verified = place.run("info other --verify");
+    assert_eq!(verified.code, Some(1));
+    assert!(verified.err.contains("run.toml may have been edited"), "{}", verified.err);
+    place.fails("info none --verify", &["none is no run folder"]);
+}
+
+#[test]
+fn weights_that_are_not_numbers_are_named() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let mut bytes = std::fs::read(place.path("run/model.safetensors")).unwrap();
+    let start = first_tensor(&bytes);
+    bytes[start..].as_chunks_mut::<4>().0.fill(f32::NAN.to_le_bytes());
+    place.write("run/model.safetensors", &bytes);
+    std::fs::remove_file(place.path("run/checksums.json")).unwrap();
+    let parts = ["run/model.safetensors", "expected finite numbers; found NaN", "--allow-non-finite"];
+    for line in ["eval run", "generate run", "train --from run --out new"] {
+        place.fails(line, &parts);
+    }
+    place.works("eval run --allow-non-finite");
+
+    let checkpoint = "tests/checkpoints/gpt2-untied";
+    let read = |name: &str| std::fs::read(format!("{checkpoint}/{name}")).unwrap();
+    let weights = read("model.safetensors");
+    let start = first_tensor(&weights);
+    let mut infinite = weights.clone();
+    infinite[start..].as_chunks_mut::<4>().0.fill(f32::INFINITY.to_le_bytes());
+    let header = String::from_utf8(weights[..start].to_vec()).unwrap();
+    let integers = [header.replacen("\"F32\"", "\"I32\"", 1).as_bytes(), &weights[start..]].concat();
+    for (name, bytes, found, flag) in [
+        ("infinite", infinite, "expected finite numbers; found inf", "--allow-non-finite"),
+        ("integers", integers, "expected floating-point numbers; found integers", "--allow-integers"),
+    ] {
+        place.write(&format!("{name}/config.json"), &read("config.json"));
+        place.write(&format!("{name}/model.safetensors"), &bytes);
+        let line = format!("import {name} --out {name}-run");
+        place.fails(&line, &["model.safetensors: ", found, flag]);
+        assert!(!place.path(&format!("{name}-run")).exists());
+        place.works(&format!("{line} {flag}"));
+    }
+}
+
+#[test]
+fn damaged_published_files_are_found_by_an_export() {
+    let checkpoint = "tests/checkpoints/gpt2-untied";
+    let read = |name: &str| std::fs::read(format!("{checkpoint}/{name}")).unwrap();
+    let place = Place::new(&[
+        ("gpt/config.json", &read("config.json")),
+        ("gpt/model.safetensors", &read("model.safetensors")),
+    ]);
+    place.works("import gpt --out run");
+    place.works("info run --verify");
+    let path = "run/published/config.json";
+    let settings = std::fs::read_to_string(place.path(path)).unwrap();
+    place.write(path, format!("{settings}\n").as_bytes());
+    place.fails("export run --out out", &["run/published/config.json is damaged", "--no-verify"]);
+    assert!(!place.path("out").exists());
+    place.works("export run --out out --no-verify");
 }
 
 #[test]

@@ -69,3 +69,55 @@ fn settings_of_clips_that_do_not_fit_are_named() {
     write(place.path(), "config.json", &config);
     assert!(error(place.path()).contains("use_weighted_layer_sum"));
 }
+
+fn whisper() -> Json {
+    json!({
+        "feature_extractor_type": "WhisperFeatureExtractor", "feature_size": 8, "sampling_rate": 16000,
+        "hop_length": 160, "n_fft": 400, "chunk_length": 0.2, "n_samples": 3200, "nb_max_frames": 20,
+        "padding_side": "right", "padding_value": 0.0, "return_attention_mask": false, "dither": 0.0,
+        "processor_class": "WhisperProcessor",
+    })
+}
+
+/// transformers before version 5 has the settings in a file of their own, later versions in one of all processors.
+#[test]
+fn settings_of_whisper_that_do_not_fit_are_named_in_each_file() {
+    let in_file = |file: &str, settings: Json| match file {
+        "processor_config.json" => {
+            json!({ "feature_extractor": settings, "processor_class": "WhisperProcessor" })
+        }
+        _ => settings,
+    };
+    for file in ["preprocessor_config.json", "processor_config.json"] {
+        for checkpoint in ["whisper", "whisper-classes"] {
+            let place = copied(checkpoint);
+            write(place.path(), file, &in_file(file, whisper()));
+            pretrained::open(place.path()).unwrap_or_else(|e| panic!("{checkpoint}, {file}: {e}"));
+        }
+        for (key, value, named) in [
+            ("hop_length", json!(320), "hop_length: expected 160; found 320"),
+            ("n_fft", json!(512), "n_fft: expected 400; found 512"),
+            ("sampling_rate", json!(8000), "sampling_rate: expected 16000; found 8000"),
+            ("feature_size", json!(80), "feature_size: expected 8; found 80"),
+            ("chunk_length", json!(30), "chunk_length: expected 0.2; found 30"),
+            ("dither", json!(0.1), "dither: expected 0; found 0.1"),
+            ("do_normalize", json!(true), "do_normalize: expected false; found true"),
+            ("padding_side", json!("left"), "padding_side: expected \"right\"; found \"left\""),
+            ("feature_extractor_type", json!("Speech2TextFeatureExtractor"), "feature_extractor_type"),
+            ("alien", json!(1), "alien: expected a setting that this build supports; found 1"),
+            ("n_fft", json!("400"), "n_fft: expected a number; found \"400\""),
+        ] {
+            let place = copied("whisper");
+            let mut settings = whisper();
+            settings[key] = value;
+            write(place.path(), file, &in_file(file, settings));
+            let found = error(place.path());
+            assert!(found.contains(file) && found.contains(named), "{key} of {file}: {found}");
+        }
+    }
+    let place = copied("ast");
+    let mut settings = extractor();
+    settings["max_length"] = json!(12);
+    write(place.path(), "processor_config.json", &json!({ "feature_extractor": settings }));
+    assert!(error(place.path()).contains("processor_config.json: max_length: expected 11; found 12"));
+}
