@@ -29,7 +29,7 @@ use crate::data::error::{DataError, contained};
 use archive::Member;
 use contents::contents;
 pub(crate) use contents::text;
-pub(crate) use extent::Extent;
+pub(crate) use extent::{Cursor, Extent};
 pub(crate) use names::{canonical_split, is_archive, is_hidden, split_word};
 pub(crate) use place::is_remote;
 use place::{Place, locate};
