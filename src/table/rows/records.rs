@@ -126,7 +126,7 @@ impl Records {
     }
 
     /// The number of bytes of a record.
-    pub fn size(&self, row: usize) -> u64 {
+    fn size(&self, row: usize) -> u64 {
         self.starts.get(row + 1).zip(self.starts.get(row)).map_or(0, |(end, start)| end - start)
     }
 

@@ -14,14 +14,23 @@ use indexmap::IndexMap;
 use rayon::prelude::*;
 use smalti_contract::{File, Value};
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The field of the split, which is the start of a file's name.
 const SPLIT: &str = "split";
 /// The most files that stay open.
 const OPEN: usize = 256;
-/// The most records that are kept decoded, and their bytes, beside those of a single one.
-const KEPT: (usize, u64) = (64, 4 << 20);
+/// The places for records that are kept decoded, the last one of each thread.
+const KEPT: usize = 64;
+
+thread_local! {
+    /// The number of the thread, to find its record.
+    static THREAD: usize = {
+        static STARTED: AtomicUsize = AtomicUsize::new(0);
+        STARTED.fetch_add(1, Relaxed)
+    };
+}
 
 /// The rows of one or several files.
 pub struct Rows {
@@ -33,7 +42,7 @@ pub struct Rows {
     files: Vec<FileRows>,
     len: usize,
     skipped: Vec<(String, &'static str)>,
-    /// The rows that were read last, each at its number modulo the places that it may take.
+    /// The row that each thread read last: the fields of a row are often read one after another.
     decoded: Vec<Mutex<Option<(usize, Arc<Record>)>>>,
 }
 
@@ -138,7 +147,7 @@ impl Rows {
         let names: Vec<String> = fields.keys().cloned().collect();
         let paths = names.iter().zip(fields.values().enumerate()).filter(|(_, field)| is_path(*field));
         let paths = paths.map(|(name, _)| name.clone()).collect();
-        let decoded = (0..KEPT.0).map(|_| Mutex::default()).collect();
+        let decoded = (0..KEPT).map(|_| Mutex::default()).collect();
         Ok(Self { name: name.into(), names, fields, paths, files, len, skipped, decoded })
     }
 
@@ -180,12 +189,11 @@ impl Rows {
         (file, row - file.start)
     }
 
-    /// The decoded record of a row: the fields of a row are often read one after another.
+    /// The decoded record of a row.
     fn record(&self, row: usize) -> Result<Arc<Record>, DataError> {
         let (file, in_file) = self.find(row);
-        // A large record has few places, so that few are kept.
-        let places = (KEPT.1 / file.records.size(in_file).max(1)).clamp(1, KEPT.0 as u64) as usize;
-        let mut kept = self.decoded[row % places].lock().unwrap_or_else(PoisonError::into_inner);
+        let place = &self.decoded[THREAD.with(|thread| *thread) % KEPT];
+        let mut kept = place.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((known, record)) = &*kept
             && *known == row
         {
