@@ -1,7 +1,7 @@
 //! Tables as files of rows: `.tsv`, `.csv`, `.jsonl`, `.ndjson`, each also packed as `.gz`.
 //!
 //! A file is read once when it is opened. What stays in memory are the offsets of its records, 8 bytes each; a record is decoded
-//! again when a value of it is read. The fields of JSON lines are the keys of the first 16 MiB of a file, and of some lines
+//! again when a value of it is read. The fields of JSON lines are the keys of the first 32 MiB of a file, and of some lines
 //! after; a later value of another type is an error when it is read.
 //!
 //! | in the file | value |

@@ -96,7 +96,9 @@ impl Rows {
             }
             Ok(opened)
         };
-        let mut opened = found.locations.into_par_iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let opened: Vec<Result<Opened, DataError>> = found.locations.into_par_iter().map(open).collect();
+        // The error of the first file, whichever thread was faster.
+        let mut opened = opened.into_iter().collect::<Result<Vec<_>, _>>()?;
         if opened.iter().all(|file| file.records.len() == 0) {
             return Err(DataError::Empty { location: name.into(), expected: "rows below the header" });
         }
