@@ -126,8 +126,9 @@ impl Rows {
         let (mut files, mut len, mut skipped) = (Vec::with_capacity(opened.len()), 0, vec![]);
         for mut file in opened {
             let other = if file.records.has_keys() { Column::Key } else { Column::Absent };
-            let mut take =
-                |field| file.fields.swap_remove(field).map_or_else(|| other.clone(), |(column, _)| column);
+            let mut take = |field: &String| {
+                file.fields.swap_remove(field).map_or_else(|| other.clone(), |(column, _)| column)
+            };
             let columns = fields.keys().map(&mut take).collect();
             let relative = RelativeFiles::new(&file.location).allow_outside(reading.allow_outside);
             let (rows, origin) = (file.records.len(), origin(&file.location));

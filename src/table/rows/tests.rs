@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::data::testing::{at, folder_of, gzip};
-use crate::table::{Source, SourceRegistry};
+use crate::table::Source;
 use proptest::prelude::*;
 use smalti_contract::{File, Value};
 
