@@ -335,17 +335,6 @@ pub(crate) fn extent(location: &str) -> Result<Extent, DataError> {
     }
 }
 
-/// The number of bytes of the file at a location, not unpacked.
-///
-/// # Errors
-/// As of [`read`].
-pub(crate) fn stored_len(location: &str) -> Result<u64, DataError> {
-    match locate(location, "a file")? {
-        Place::File(file) => Ok(file.len()),
-        Place::Tree(_) => Err(DataError::IsFolder { location: location.to_string() }),
-    }
-}
-
 /// The text of one file, which must be UTF-8.
 ///
 /// # Errors
