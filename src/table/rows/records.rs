@@ -6,7 +6,7 @@ use super::delimited::{Form, UNNAMED, check_names};
 use super::json;
 use super::kind::{Cells, Seen, other_type};
 use crate::data::DataError;
-use crate::data::files::{self, Extent, is_remote};
+use crate::data::files::{self, Extent};
 use crate::table::place::extension;
 use csv::StringRecord;
 use indexmap::IndexMap;
@@ -125,6 +125,10 @@ impl Records {
         matches!(self.encoding, Encoding::Json)
     }
 
+    fn bytes(&self) -> io::Result<Extent> {
+        self.bytes.clone().map_or_else(|| Extent::open(Path::new(&self.location)), Ok)
+    }
+
     /// The number of bytes of a record.
     fn size(&self, row: usize) -> u64 {
         self.starts.get(row + 1).zip(self.starts.get(row)).map_or(0, |(end, start)| end - start)
@@ -137,11 +141,9 @@ impl Records {
 
     /// Closes a file on disk, which is then opened for each record: a process may open a limited number of files.
     pub fn close(&mut self) {
-        let is_packed = self.location.ends_with(".gz")
-            || self.bytes.as_ref().is_some_and(|bytes| bytes.stamp().is_none());
-        if !is_packed && !is_remote(&self.location) && Path::new(&self.location).is_file() {
-            self.bytes = None;
-        }
+        // What is unpacked or converted has no time of change.
+        let is_on_disk = !self.location.ends_with(".gz") && Path::new(&self.location).is_file();
+        self.bytes = self.bytes.take().filter(|bytes| !is_on_disk || bytes.stamp().is_none());
     }
 
     /// Decodes a record.
@@ -151,10 +153,7 @@ impl Records {
     pub fn read(&self, row: usize) -> Result<Record, DataError> {
         let start = self.starts.get(row).copied().unwrap_or_default();
         let failed = |e| DataError::io(&self.location, "a table", e);
-        let bytes = match &self.bytes {
-            Some(bytes) => bytes.slice(start, self.size(row)),
-            None => Extent::open(Path::new(&self.location)).map_err(failed)?.slice(start, self.size(row)),
-        };
+        let bytes = self.bytes().map_err(failed)?.slice(start, self.size(row));
         let changed = || io::Error::other("the file changed while in use");
         let bytes = bytes.ok_or_else(changed).and_then(|bytes| bytes.read()).map_err(failed)?;
         let decoded = match self.encoding {
@@ -270,8 +269,7 @@ impl Records {
 
     /// The number of the line at an offset or, if this is the end of a line or blank, of the next one that is not.
     fn line(&self, start: u64) -> u64 {
-        let bytes = self.bytes.clone().map_or_else(|| Extent::open(Path::new(&self.location)), Ok);
-        let Ok(bytes) = bytes else { return 1 };
+        let Ok(bytes) = self.bytes() else { return 1 };
         let (mut line, mut offset) = (1, 0);
         for byte in BufReader::with_capacity(BUFFER, bytes.reader()).bytes().map_while(Result::ok) {
             if offset >= start && !matches!(byte, b'\n' | b'\r') {
@@ -299,9 +297,8 @@ impl Records {
 
     /// The error of bytes before an offset that are not UTF-8.
     fn not_utf8(&self, end: u64) -> DataError {
-        let known = self.bytes.as_ref().and_then(|bytes| bytes.slice(0, end.max(PARSED).min(bytes.len())));
-        let known = known.map(|bytes| bytes.read()).transpose();
-        match known.map(|bytes| files::text(&self.location, bytes.unwrap_or_default())) {
+        let start = |bytes: Extent| bytes.slice(0, end.max(PARSED).min(bytes.len())).unwrap_or(bytes).read();
+        match self.bytes().and_then(start).map(|bytes| files::text(&self.location, bytes)) {
             Ok(Err(error)) => error,
             _ => DataError::format(&self.location, "UTF-8 text", "it has bytes that are not UTF-8"),
         }

@@ -131,11 +131,6 @@ impl Speech {
         Ok(Some(Cut { offset, duration: self.seconds(row, DURATION)? }))
     }
 
-    /// Whether a field of the rows has another name in the table.
-    fn hides(&self, field: &str) -> bool {
-        field == self.naming.field && field != AUDIO
-    }
-
     fn seconds(&self, row: usize, field: &str) -> Result<Option<f64>, DataError> {
         if !self.fields().iter().any(|known| known == field) {
             return Ok(None);
@@ -167,7 +162,6 @@ impl Table for Speech {
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
         match field {
             AUDIO => self.path(row)?.map_or(Ok(Value::Missing), |path| self.clip(row, path)),
-            _ if self.hides(field) => Err(unknown_field(self, field)),
             _ => self.rows.value(row, field),
         }
     }
@@ -176,7 +170,6 @@ impl Table for Speech {
         let named = |name| Value::File(File { name, bytes: vec![] });
         match field {
             AUDIO => Ok(self.path(row)?.map_or(Value::Missing, named)),
-            _ if self.hides(field) => Err(unknown_field(self, field)),
             _ => self.rows.peek(row, field),
         }
     }
