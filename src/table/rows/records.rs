@@ -268,17 +268,12 @@ impl Records {
     }
 
     /// The number of the line at an offset or, if this is the end of a line or blank, of the next one that is not.
-    fn line(&self, start: u64) -> u64 {
+    fn line(&self, start: u64) -> usize {
         let Ok(bytes) = self.bytes() else { return 1 };
-        let (mut line, mut offset) = (1, 0);
-        for byte in BufReader::with_capacity(BUFFER, bytes.reader()).bytes().map_while(Result::ok) {
-            if offset >= start && !matches!(byte, b'\n' | b'\r') {
-                break;
-            }
-            line += u64::from(byte == b'\n');
-            offset += 1;
-        }
-        line
+        let bytes = BufReader::with_capacity(BUFFER, bytes.reader()).bytes().map_while(Result::ok);
+        let is_before = |&(offset, byte): &(u64, u8)| offset < start || matches!(byte, b'\n' | b'\r');
+        let before = (0..).zip(bytes).take_while(is_before);
+        1 + before.filter(|(_, byte)| *byte == b'\n').count()
     }
 
     /// The error of a record at an offset that cannot be read, because it is too large or its file fails.
