@@ -29,7 +29,7 @@ use crate::data::error::{DataError, contained};
 use archive::Member;
 use contents::contents;
 pub(crate) use contents::text;
-pub(crate) use extent::Extent;
+pub(crate) use extent::{Cursor, Extent};
 pub(crate) use names::{canonical_split, is_archive, is_hidden, split_word};
 pub(crate) use place::is_remote;
 use place::{Place, locate};
@@ -332,17 +332,6 @@ pub(crate) fn extent(location: &str) -> Result<Extent, DataError> {
     match file.len() {
         0 => Err(DataError::Empty { location: location.to_string(), expected: "data" }),
         _ => Ok(file),
-    }
-}
-
-/// The number of bytes of the file at a location, not unpacked.
-///
-/// # Errors
-/// As of [`read`].
-pub(crate) fn stored_len(location: &str) -> Result<u64, DataError> {
-    match locate(location, "a file")? {
-        Place::File(file) => Ok(file.len()),
-        Place::Tree(_) => Err(DataError::IsFolder { location: location.to_string() }),
     }
 }
 

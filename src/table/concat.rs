@@ -3,6 +3,7 @@
 use super::{Source, SourceRegistry, Table, unknown_field};
 use crate::data::DataError;
 use smalti_contract::Value;
+use std::collections::HashMap;
 use std::io::Read;
 use std::ops::Range;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ pub struct ConcatTable {
     name: String,
     tables: Vec<(Arc<dyn Table>, f64)>,
     fields: Vec<String>,
+    /// For each field, whether each table has it.
+    known: HashMap<String, Vec<bool>>,
     skipped: Vec<(String, &'static str)>,
 }
 
@@ -33,15 +36,19 @@ pub fn open_all(sources: &[Source], registry: &SourceRegistry) -> Result<ConcatT
 impl ConcatTable {
     /// The rows of these tables, each table with its weight in the draws.
     pub fn new(tables: Vec<(Arc<dyn Table>, f64)>) -> Self {
-        let mut fields: Vec<String> = vec![];
-        for field in tables.iter().flat_map(|(table, _)| table.fields()) {
-            if !fields.contains(field) {
-                fields.push(field.clone());
+        let (mut fields, mut known) = (vec![], HashMap::<String, Vec<bool>>::new());
+        for (number, (table, _)) in tables.iter().enumerate() {
+            for field in table.fields() {
+                let have = known.entry(field.clone()).or_insert_with(|| {
+                    fields.push(field.clone());
+                    vec![false; tables.len()]
+                });
+                have[number] = true;
             }
         }
         let names: Vec<&str> = tables.iter().map(|(table, _)| table.name()).collect();
         let skipped = tables.iter().flat_map(|(table, _)| table.skipped().iter().cloned()).collect();
-        Self { name: names.join(" and "), fields, skipped, tables }
+        Self { name: names.join(" and "), fields, known, skipped, tables }
     }
 
     /// The number of rows of each table, and its weight.
@@ -49,26 +56,29 @@ impl ConcatTable {
         self.tables.iter().map(|(table, weight)| (table.len(), *weight)).collect()
     }
 
-    /// The table of a row, and the row's number in it.
-    fn find(&self, mut row: usize) -> (&dyn Table, usize) {
+    /// The number of a row's table, and the row's number in it.
+    fn find(&self, mut row: usize) -> (usize, usize) {
         let last = self.tables.len() - 1;
-        for (table, _) in &self.tables[..last] {
+        for (number, (table, _)) in self.tables[..last].iter().enumerate() {
             match row.checked_sub(table.len()) {
-                None => return (table.as_ref(), row),
+                None => return (number, row),
                 Some(rest) => row = rest,
             }
         }
-        (self.tables[last].0.as_ref(), row)
+        (last, row)
     }
 
-    /// Whether only other tables have the field.
-    fn lacks(&self, table: &dyn Table, field: &str) -> Result<bool, DataError> {
-        let has = |fields: &[String]| fields.iter().any(|known| known == field);
-        match (has(table.fields()), has(&self.fields)) {
-            (true, _) => Ok(false),
-            (false, true) => Ok(true),
-            (false, false) => Err(unknown_field(self, field)),
-        }
+    /// The table of a row, and the row's number in it.
+    fn at(&self, row: usize) -> (&dyn Table, usize) {
+        let (number, row) = self.find(row);
+        (self.tables[number].0.as_ref(), row)
+    }
+
+    /// The table of a row, and the row's number in it, for a field; `None` if only other tables have the field.
+    fn with(&self, row: usize, field: &str) -> Result<Option<(&dyn Table, usize)>, DataError> {
+        let have = self.known.get(field).ok_or_else(|| unknown_field(self, field))?;
+        let (number, row) = self.find(row);
+        Ok(have[number].then(|| (self.tables[number].0.as_ref(), row)))
     }
 }
 
@@ -86,37 +96,34 @@ impl Table for ConcatTable {
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        let (table, row) = self.find(row);
-        if self.lacks(table, field)? { Ok(Value::Missing) } else { table.value(row, field) }
+        self.with(row, field)?.map_or(Ok(Value::Missing), |(table, row)| table.value(row, field))
     }
 
     fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        let (table, row) = self.find(row);
-        if self.lacks(table, field)? { Ok(Value::Missing) } else { table.peek(row, field) }
+        self.with(row, field)?.map_or(Ok(Value::Missing), |(table, row)| table.peek(row, field))
     }
 
     fn window(&self, row: usize, field: &str, steps: Range<usize>) -> Result<Value, DataError> {
-        let (table, row) = self.find(row);
-        if self.lacks(table, field)? { Ok(Value::Missing) } else { table.window(row, field, steps) }
+        self.with(row, field)?.map_or(Ok(Value::Missing), |(table, row)| table.window(row, field, steps))
     }
 
     fn stream(&self, row: usize, field: &str) -> Result<Box<dyn Read + Send>, DataError> {
-        let (table, row) = self.find(row);
+        let (table, row) = self.at(row);
         table.stream(row, field)
     }
 
     fn steps(&self, row: usize) -> usize {
-        let (table, row) = self.find(row);
+        let (table, row) = self.at(row);
         table.steps(row)
     }
 
     fn location(&self, row: usize) -> String {
-        let (table, row) = self.find(row);
+        let (table, row) = self.at(row);
         table.location(row)
     }
 
     fn origin(&self, row: usize) -> Option<String> {
-        let (table, row) = self.find(row);
+        let (table, row) = self.at(row);
         table.origin(row)
     }
 

@@ -3,6 +3,7 @@
 use super::{Table, unknown_field};
 use crate::data::DataError;
 use smalti_contract::{Row, Value};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// A table of rows in memory.
@@ -10,23 +11,25 @@ use std::ops::Range;
 pub struct MemoryTable {
     name: String,
     fields: Vec<String>,
+    known: HashSet<String>,
     rows: Vec<Row>,
 }
 
 impl MemoryTable {
     /// A table of these rows; its fields are the fields of all rows.
     pub fn new(name: impl Into<String>, rows: Vec<Row>) -> Self {
-        let mut fields: Vec<String> = vec![];
+        let (mut fields, mut known) = (vec![], HashSet::new());
         for field in rows.iter().flat_map(|row| row.fields.keys()) {
-            if !fields.contains(field) {
+            if !known.contains(field) {
+                known.insert(field.clone());
                 fields.push(field.clone());
             }
         }
-        Self { name: name.into(), fields, rows }
+        Self { name: name.into(), fields, known, rows }
     }
 
     fn get(&self, row: usize, field: &str) -> Result<&Value, DataError> {
-        match self.fields.iter().any(|known| known == field) {
+        match self.known.contains(field) {
             true => Ok(self.rows.get(row).map_or(&Value::Missing, |row| row.get(field))),
             false => Err(unknown_field(self, field)),
         }

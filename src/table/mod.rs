@@ -16,7 +16,6 @@ mod filter;
 mod folders;
 #[cfg(feature = "image")]
 mod idx;
-mod json_lines;
 mod lines;
 mod memory;
 mod modality;

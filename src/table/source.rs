@@ -140,7 +140,7 @@ impl SourceRegistry {
     }
 
     /// The built-in layouts: `episodes`, `idx`, `cifar`, `kaldi`, `librispeech`, `ljspeech`, `common_voice`, `nemo`, `parquet`,
-    /// `arrow`, `json_lines`, `rows`, `lines`, `webdataset`, `folders`, `text`.
+    /// `arrow`, `rows`, `lines`, `webdataset`, `folders`, `text`.
     pub fn builtin() -> Self {
         let mut layouts: Vec<(&'static str, Opener)> = vec![];
         #[cfg(feature = "trajectory")]
@@ -154,7 +154,6 @@ impl SourceRegistry {
         layouts.extend([
             (super::parquet::NAME, super::parquet::open as Opener),
             (super::arrow::NAME, super::arrow::open),
-            (super::json_lines::NAME, super::json_lines::open),
             (super::rows::NAME, super::rows::open),
             (super::lines::NAME, super::lines::open),
             (super::webdataset::NAME, super::webdataset::open),

@@ -149,27 +149,13 @@ fn damaged_delimited_texts_are_read_or_an_error() {
 
 #[test]
 fn damaged_json_lines_are_read_or_an_error() {
-    let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1}\n\
+    let flat = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1}\n\
         {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"path\": \"b/c.wav\"}\n"
         .to_vec();
-    manifests("jsonl", &[good], Bound::bytes(MIB).and_of_file(200));
-}
-
-#[test]
-fn damaged_indexed_json_lines_are_read_or_an_error() {
-    let good = b"{\"path\": \"a.wav\", \"text\": \"one\", \"index\": 1, \"v\": [1, 2]}\n\n\
+    let nested = b"\xef\xbb\xbf{\"path\": \"a.wav\", \"index\": 1, \"v\": [1, 2]}\n\n\
         {\"index\": 2.5, \"text\": \"gr\\u00fcn\", \"in\": {\"n\": null}}\n"
         .to_vec();
-    let place = Place::new("x.jsonl");
-    // The buffer in which lines are searched has 1 MiB.
-    survives("indexed JSON lines", &[good], Bound::bytes(4 * MIB).and_of_file(200), |bytes| {
-        let source = Source { layout: Some("json_lines".into()), ..Source::new(place.with(bytes)) };
-        let table = SourceRegistry::builtin().open(&source)?;
-        for row in 0..table.len() {
-            table.fields().iter().try_for_each(|field| table.peek(row, field).map(drop))?;
-        }
-        Ok::<_, DataError>(())
-    });
+    manifests("jsonl", &[flat, nested], Bound::bytes(MIB).and_of_file(200));
 }
 
 /// A table of `path`, `text` and `index` in `groups` row groups.

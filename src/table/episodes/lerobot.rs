@@ -101,7 +101,7 @@ fn list(files: &Files, episodes: usize) -> Result<Option<Arc<dyn Table>>, &'stat
 fn read(files: &Files, locations: Vec<String>) -> Result<Arc<dyn Table>, DataError> {
     match locations.iter().all(|location| is_parquet(location)) {
         true => parquet::read(files.name(), &locations),
-        false => rows::read(files.name(), locations),
+        false => rows::read(files.name(), locations, None, rows::Reading::default()),
     }
 }
 

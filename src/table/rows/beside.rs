@@ -1,18 +1,19 @@
 //! Tables whose values name images or clips in a folder beside them, as on Kaggle: `train.csv` with the column `id`, and
 //! `train/ID.jpg`.
 
-use super::column::names_files;
 use super::delimited::COLUMNS;
-use super::parse::{Parsed, Raw};
+use super::kind::names_files;
+use super::records::Contents;
 use crate::data::files::{is_archive, is_hidden, is_hub, is_remote, join, split_word};
 use crate::data::{DataError, Files};
 use crate::table::Modality;
 use crate::table::place::{file_name, split_of};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
+use std::sync::Arc;
 
 /// The field that is added.
-const FILE: &str = "file";
+pub const FILE: &str = "file";
 /// The first values of a column, which tell whether it names files.
 const PROBED: usize = 100;
 /// The most folders beside a table that are searched; beside more, none is.
@@ -22,11 +23,12 @@ const MAX_FOLDERS: usize = 256;
 #[derive(Default)]
 pub struct Beside {
     /// By the folder of the table.
-    folders: HashMap<String, Vec<Folder>>,
+    folders: HashMap<String, Vec<Arc<Folder>>>,
 }
 
 /// The images and clips of one folder.
-struct Folder {
+#[derive(Debug)]
+pub struct Folder {
     /// Its name; empty for the folder of the table.
     name: String,
     /// The names of the files, by these names and by these names without the ending.
@@ -34,39 +36,47 @@ struct Folder {
 }
 
 impl Beside {
-    /// Adds the field `file` to a table of cells without a field of files, and tells whether it did: if [most](names_most) values
-    /// of a column are names of images or clips, with or without the ending, in one folder: that of the table or one beside it.
-    /// The column with the most different values counts, and among folders the one of the table's split.
+    /// The number of the field of a table of cells without a field of files, whose values name images or clips, and their folder:
+    /// if [most](names_most) values are names, with or without the ending, in one folder: that of the table or one beside it. The
+    /// column with the most different values counts, and among folders the one of the table's split.
     ///
     /// # Errors
     /// [`DataError::Format`] if the column's name is the name of a file too: then the first line is no header.
-    pub fn add_files(&mut self, location: &str, table: &mut Parsed) -> Result<bool, DataError> {
+    pub fn find(
+        &mut self,
+        location: &str,
+        contents: &Contents,
+    ) -> Result<Option<(usize, Arc<Folder>)>, DataError> {
         let is_taken = |field: &String| field == FILE || names_files(field);
-        if table.fields.iter().any(is_taken) || !table.columns.iter().any(|raw| matches!(raw, Raw::Cells(_)))
-        {
-            return Ok(false);
+        if contents.head.is_empty() || contents.fields.keys().any(is_taken) {
+            return Ok(None);
         }
         let split = split_word(split_of(location));
         let own = location.strip_suffix(file_name(location)).unwrap_or_default();
         let folders = self.folders.entry(own.to_string()).or_insert_with(|| listed(own));
-        let mut folders: Vec<&Folder> = folders.iter().collect();
-        folders
-            .sort_by_key(|folder| (!folder.name.is_empty(), split_word(&folder.name) != split, &folder.name));
-        let naming = table.fields.iter().zip(&table.columns).filter_map(|(field, column)| {
-            let Raw::Cells(cells) = column else { return None };
-            folders.iter().find(|folder| folder.holds(cells)).map(|folder| (field, cells, *folder))
+        if folders.is_empty() {
+            return Ok(None);
+        }
+        folders.sort_by_cached_key(|folder| {
+            (!folder.name.is_empty(), split_word(&folder.name) != split, folder.name.clone())
+        });
+        let naming = (0..contents.fields.len()).filter_map(|number| {
+            let cells = column(contents, number);
+            folders
+                .iter()
+                .find(|folder| folder.holds(&cells))
+                .map(|folder| (number, n_different(&cells), folder))
         });
         // Of equal columns, the first.
-        let found = naming.rev().max_by_key(|(_, cells, _)| n_different(&probed(cells)));
-        let Some((field, cells, folder)) = found else { return Ok(false) };
-        if folder.files.values().any(|file| file == field) {
+        let found = naming.rev().max_by_key(|(_, different, _)| *different);
+        let Some((number, _, folder)) = found else { return Ok(None) };
+        if let Some((field, _)) = contents.fields.get_index(number)
+            && folder.files.values().any(|file| file == field)
+        {
             let problem = format!("line 1 names the file {field}; {COLUMNS}");
             return Err(DataError::format(location, "a table", problem));
         }
-        let paths = cells.iter().map(|cell| folder.path(cell)).collect();
-        table.fields.push(FILE.into());
-        table.columns.push(Raw::Paths(paths));
-        Ok(true)
+        Ok(Some((number, folder.clone())))
     }
 }
 
@@ -93,15 +103,14 @@ impl Folder {
 
     /// Whether most values of a column name files of this folder. Values without an ending must differ, unless they repeat as
     /// ids do: a column of a few classes or counts names no files, even beside `0.png` and `1.png`.
-    fn holds(&self, cells: &[String]) -> bool {
-        let values = probed(cells);
+    fn holds(&self, values: &[&str]) -> bool {
         let is_id = |value: &&str| self.find(value).is_some_and(|file| !value.ends_with(file.as_str()));
-        let differ = 10 * n_different(&values) > values.len();
-        names_most(cells, |value| self.find(value).is_some()) && (differ || !values.iter().any(is_id))
+        let differ = || 10 * n_different(values) > values.len();
+        names_most(values, |value| self.find(value).is_some()) && (differ() || !values.iter().any(is_id))
     }
 
     /// The path of the file that a value names, relative to the table; empty for an empty value.
-    fn path(&self, value: &str) -> String {
+    pub fn path(&self, value: &str) -> String {
         let value = value.trim();
         match self.find(value) {
             Some(name) => join(&self.name, name),
@@ -112,15 +121,15 @@ impl Folder {
 }
 
 /// Whether at least 9 of 10 of the first values of a column name files.
-pub fn names_most(cells: &[String], is_file: impl Fn(&str) -> bool) -> bool {
-    let values = probed(cells);
+pub fn names_most(values: &[&str], is_file: impl Fn(&str) -> bool) -> bool {
     let named = values.iter().filter(|value| is_file(value)).count();
     named > 0 && 10 * named >= 9 * values.len()
 }
 
-/// The first values of a column that are not empty.
-fn probed(cells: &[String]) -> Vec<&str> {
-    cells.iter().map(|cell| cell.trim()).filter(|cell| !cell.is_empty()).take(PROBED).collect()
+/// The first cells of a field that are not empty.
+pub fn column(contents: &Contents, field: usize) -> Vec<&str> {
+    let cells = contents.head.iter().map(|record| record.cell(contents.first + field).trim());
+    cells.filter(|cell| !cell.is_empty()).take(PROBED).collect()
 }
 
 fn n_different(values: &[&str]) -> usize {
@@ -133,13 +142,14 @@ fn is_media(name: &str) -> bool {
 
 /// The folders with images or clips in a folder, which may lie in an archive, and this folder itself. None on other machines,
 /// where a list takes long.
-fn listed(folder: &str) -> Vec<Folder> {
+fn listed(folder: &str) -> Vec<Arc<Folder>> {
     let on_disk = Path::new(if folder.is_empty() { "." } else { folder });
-    match on_disk.is_dir() {
+    let folders = match on_disk.is_dir() {
         true => on_disk_beside(on_disk),
         false if is_remote(folder) || is_hub(folder) => vec![],
         false => Files::open(folder.trim_end_matches('/')).map_or(vec![], |files| in_tree(&files)),
-    }
+    };
+    folders.into_iter().map(Arc::new).collect()
 }
 
 fn in_tree(files: &Files) -> Vec<Folder> {

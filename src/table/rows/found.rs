@@ -1,9 +1,9 @@
 //! The files of rows at a source's path.
 
 use super::NAME;
-use super::beside::{Beside, names_most, packed_folder};
-use super::column::names_files;
-use super::parse::{EXTENSIONS, Parsed, Raw, is_table, parse};
+use super::beside::{Beside, column, names_most, packed_folder};
+use super::kind::names_files;
+use super::records::{Contents, Records};
 use crate::data::files::join;
 use crate::data::{DataError, Files, open_text};
 use crate::table::place::{
@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// The start of the name of a table of the files beside it.
 const METADATA: &str = "metadata.";
+/// The extensions of tables.
+const EXTENSIONS: [&str; 4] = ["tsv", "csv", "jsonl", "ndjson"];
 /// The start of the name of a Kaggle competition's example of a solution.
 const EXAMPLE: &str = "sample_submission";
 /// Bytes of a table that are searched for the name of its field of files.
@@ -32,6 +34,11 @@ pub struct Found {
     pub tree: Option<Arc<Files>>,
     /// Whether the values of columns may name files without saying so.
     pub may_name_files: bool,
+}
+
+/// Whether a location has the extension of a table.
+pub fn is_table(location: &str) -> bool {
+    EXTENSIONS.contains(&extension(location))
 }
 
 /// The files of rows at a source's path; none, and the reason, if it is no source of rows.
@@ -191,8 +198,8 @@ fn naming<'a>(files: &Files, tables: impl Iterator<Item = &'a str>) -> Result<Ve
         if !["csv", "tsv"].contains(&extension(path)) {
             continue;
         }
-        let mut table = parse(&location, None)?;
-        if beside.add_files(&location, &mut table)? || has_paths(files, path, &table) {
+        let (_, contents) = Records::open(&location, None, true)?;
+        if beside.find(&location, &contents)?.is_some() || has_paths(files, path, &contents) {
             found.push(path);
         }
     }
@@ -204,12 +211,11 @@ fn naming<'a>(files: &Files, tables: impl Iterator<Item = &'a str>) -> Result<Ve
 }
 
 /// Whether most values of a field of paths, such as `path`, name files of the tree.
-fn has_paths(files: &Files, table: &str, parsed: &Parsed) -> bool {
+fn has_paths(files: &Files, table: &str, contents: &Contents) -> bool {
     let folder = table.strip_suffix(file_name(table)).unwrap_or_default();
-    parsed.fields.iter().zip(&parsed.columns).any(|(field, column)| match column {
-        Raw::Cells(cells) if names_files(field) => {
-            names_most(cells, |path| files.contains(&join(folder, path)))
-        }
-        _ => false,
+    let mut fields = contents.fields.keys().enumerate();
+    fields.any(|(number, field)| {
+        names_files(field)
+            && names_most(&column(contents, number), |path| files.contains(&join(folder, path)))
     })
 }

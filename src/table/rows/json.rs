@@ -1,10 +1,9 @@
 //! Conversion of JSON to values of fields.
 
 use indexmap::IndexMap;
-use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 use smalti_contract::{Array, Numbers, Value};
-use std::fmt;
 
 /// Parses JSON.
 ///
@@ -20,48 +19,6 @@ pub fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, String> {
 /// As for [`parse`].
 pub fn object(json: &[u8]) -> Result<IndexMap<String, Json>, String> {
     serde_json::from_slice(json).map_err(|e| no_object(json, &e))
-}
-
-/// The value of one field of an object, named as by [`fields`]; the other keys are skipped. `None` if the object lacks it.
-///
-/// # Errors
-/// As for [`parse`] and [`fields`].
-pub fn field(json: &[u8], name: &str) -> Result<Option<Value>, String> {
-    let mut reader = serde_json::Deserializer::from_slice(json);
-    let found = Keys(name).deserialize(&mut reader).and_then(|found| reader.end().map(|()| found));
-    let found = fields("", found.map_err(|e| no_object(json, &e))?)?;
-    Ok(found.into_iter().rfind(|(known, _)| known == name).map(|(_, value)| value))
-}
-
-/// The keys of an object that may hold the field of this name.
-struct Keys<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for Keys<'_> {
-    type Value = IndexMap<String, Json>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Keys<'_> {
-    type Value = IndexMap<String, Json>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
-        formatter.write_str("a map")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut found = IndexMap::new();
-        while let Some(key) = map.next_key::<String>()? {
-            let rest = self.0.strip_prefix(key.as_str());
-            match rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.')) {
-                true => _ = found.insert(key, map.next_value()?),
-                false => _ = map.next_value::<IgnoredAny>()?,
-            }
-        }
-        Ok(found)
-    }
 }
 
 /// The problem of text that is no JSON object.
@@ -184,20 +141,9 @@ mod tests {
         for word in ["NaN", "Infinity", "-Infinity"] {
             let expected = format!("{word} is not JSON; write null for a missing number");
             assert_eq!(problem(&format!("{{\"a\": \"x\\\" NaN\", \"b\": [1, {word}]}}")), expected);
-            assert_eq!(field(format!("{{\"a\": {word}}}").as_bytes(), "b"), Err(expected));
+            assert_eq!(object(format!("{{\"a\": {word}}}").as_bytes()), Err(expected));
         }
         assert!(problem("{\"a\": \"NaN\"").starts_with("EOF"));
-    }
-
-    #[test]
-    fn one_field_is_read_without_the_others() {
-        let json = b"{\"a\": {\"b\": 1, \"c\": [{}]}, \"a.b\": 2, \"d\": [{}], \"e\": \"t\"}";
-        assert_eq!(field(json, "e"), Ok(Some(Value::Text("t".into()))));
-        assert_eq!(field(json, "f"), Ok(None));
-        assert!(field(json, "a.b").unwrap_err().contains("a list of objects"));
-        assert_eq!(field(b"{\"a\": {\"b\": 1}, \"a.b\": 2}", "a.b"), Ok(Some(Value::Number(2.0))));
-        assert!(field(b"{\"a\": 1} 2", "a").is_err());
-        assert!(field(b"[1]", "a").is_err());
     }
 
     #[test]

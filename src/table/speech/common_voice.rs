@@ -1,11 +1,10 @@
 //! Common Voice: `train.tsv`, `dev.tsv` and `test.tsv`, whose column `path` names clips in `clips/` beside them.
 
-use super::parsing::{add_split, first_line, rename_to_audio, text};
+use super::parsing::first_line;
 use super::tree::{folder, has_folder, is_audio, skipped};
-use super::{Recordings, TEXT, by_folder, none};
+use super::{Naming, Recordings, TEXT, none, of_tables};
 use crate::data::{DataError, Files};
-use crate::table::place::{extension, file_name, origin};
-use crate::table::rows::{self, ParsedFile, Raw};
+use crate::table::place::{extension, file_name};
 use crate::table::{self, Place, Table};
 use std::sync::Arc;
 
@@ -44,11 +43,10 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     }
     place.refuse_columns(NAME)?;
     place.because("it has tables with the columns client_id, path and sentence beside clips");
-    let mut parsed = locations.into_iter().map(clips).collect::<Result<Vec<_>, _>>()?;
-    if let Some(files) = &tree {
-        parsed[0].table.skipped.extend(unread(files));
-    }
-    let clips = by_folder(place, parsed, Recordings::below)?;
+    let skipped = tree.map_or(vec![], |files| unread(&files));
+    let naming = Naming { field: PATH, folder: "clips/", recordings: Recordings::below };
+    // Sentences and paths of digits alone are texts, too.
+    let clips = of_tables(place, locations, &[PATH, SENTENCE], naming, skipped)?;
     table::alias(clips, vec![(TEXT.into(), SENTENCE.into())]).map(Some)
 }
 
@@ -74,24 +72,4 @@ fn unread(files: &Files) -> Vec<(String, &'static str)> {
 fn is_release(location: &str) -> Result<bool, DataError> {
     let header = first_line(location)?;
     Ok(["client_id", PATH, SENTENCE].iter().all(|column| header.split('\t').any(|name| name == *column)))
-}
-
-/// The clips of one table.
-fn clips(location: String) -> Result<ParsedFile, DataError> {
-    let mut table = rows::parse(&location, None)?;
-    let below = |path: &String| match path.is_empty() || path.contains('/') {
-        true => text(path),
-        false => text(&format!("clips/{path}")),
-    };
-    for (field, column) in table.fields.iter().zip(&mut table.columns) {
-        // Sentences and paths of digits alone are texts, too.
-        *column = match (field.as_str(), &*column) {
-            (PATH, Raw::Cells(cells)) => Raw::Values(cells.iter().map(below).collect()),
-            (SENTENCE, Raw::Cells(cells)) => Raw::Values(cells.iter().map(|cell| text(cell)).collect()),
-            _ => continue,
-        };
-    }
-    rename_to_audio(&mut table, &location, PATH)?;
-    add_split(&mut table, file_name(&location));
-    Ok(ParsedFile { origin: origin(&location), location, table })
 }

@@ -1,14 +1,15 @@
 //! Kaldi's data folders: `wav.scp`, `text`, and, if there are any, `segments`, `utt2spk` and `spk2gender`.
 
-use super::parsing::{Lines, add, add_split, add_texts, lines};
+use super::lists::{self, List};
+use super::parsing::{Lines, lines, split_in};
 use super::tree::{folder, is_audio, skipped};
-use super::{AUDIO, Cut, DURATION, ID, OFFSET, Recordings, SPEAKER, TEXT, by_folder, none};
+use super::{AUDIO, Cut, DURATION, ID, Naming, OFFSET, Recordings, SPEAKER, SPLIT, TEXT, by_folder, none};
 use crate::data::{DataError, Files};
 use crate::table::place::file_name;
-use crate::table::rows::{Parsed, ParsedFile};
 use crate::table::{Place, Table};
 use indexmap::IndexMap;
 use smalti_contract::Value;
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// The layout's name.
@@ -29,7 +30,8 @@ const READ: [&str; 5] = [RECORDINGS, SEGMENTS, TEXTS, SPEAKERS, GENDERS];
 type Utterances = IndexMap<String, (String, Option<Cut>)>;
 
 /// Opens a data folder, or a folder or archive of them. Paths of recordings are relative to the data folder or to a folder
-/// above it, also with the place of a WAV file in an archive, `wav.ark:17`; commands are not run. `split` is the split that the name of a data folder begins with.
+/// above it, also with the place of a WAV file in an archive, `wav.ark:17`; commands are not run. `split` is the split that the
+/// name of a data folder begins with.
 ///
 /// # Errors
 /// [`DataError`] for files that cannot be read or do not belong together, and for a recording that is a command.
@@ -43,15 +45,16 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     }
     place.refuse_columns(NAME)?;
     place.because(format!("it has {expected}"));
-    let mut parsed =
-        folders.iter().map(|folder| utterances(&files, folder)).collect::<Result<Vec<_>, _>>()?;
+    let of_folder = |folder: &&str| Ok((files.location(folder), utterances(&files, folder)?));
+    let lists = folders.iter().map(of_folder).collect::<Result<Vec<_>, DataError>>()?;
     let is_read = |path: &str| READ.contains(&file_name(path)) && folders.contains(&folder(path));
-    parsed[0].table.skipped = skipped(&files, |path| is_audio(path) || is_read(path));
-    by_folder(place, parsed, Recordings::around).map(Some)
+    let skipped = skipped(&files, |path| is_audio(path) || is_read(path));
+    let naming = Naming { field: AUDIO, folder: "", recordings: Recordings::around };
+    by_folder(place, lists, lists::table, naming, skipped).map(Some)
 }
 
 /// The utterances of a data folder.
-fn utterances(files: &Files, folder: &str) -> Result<ParsedFile, DataError> {
+fn utterances(files: &Files, folder: &str) -> Result<List, DataError> {
     let path = |name: &str| format!("{folder}{name}");
     let location = |name: &str| files.location(&path(name));
     let read = |name: &str| match files.contains(&path(name)) {
@@ -66,29 +69,31 @@ fn utterances(files: &Files, folder: &str) -> Result<ParsedFile, DataError> {
     };
     let (texts, speakers, genders) = (read(TEXTS)?, read(SPEAKERS)?, read(GENDERS)?);
     let ids = || utterances.keys().map(String::as_str);
-    let mut table = Parsed { rows: utterances.len(), ..Parsed::default() };
-    add_texts(&mut table, AUDIO, utterances.values().map(|(recording, _)| recording.as_str()));
-    if let Some(texts) = &texts {
-        check_texts(&location(TEXTS), texts, &utterances, listed)?;
-        add_texts(&mut table, TEXT, ids().map(|id| value_of(texts, id)));
-    }
-    if let Some(speakers) = &speakers {
-        add_texts(&mut table, SPEAKER, ids().map(|id| value_of(speakers, id)));
-        if let Some(genders) = &genders {
-            add_texts(&mut table, "gender", ids().map(|id| value_of(genders, value_of(speakers, id))));
-        }
-    }
-    add_texts(&mut table, ID, ids());
-    if listed == SEGMENTS {
-        let cuts = || utterances.values().map(|(_, cut)| *cut);
-        add(&mut table, OFFSET, cuts().map(|cut| number(cut.map(|cut| cut.offset))));
-        add(&mut table, DURATION, cuts().map(|cut| number(cut.and_then(|cut| cut.duration))));
-    }
-    add_split(&mut table, file_name(location("").trim_end_matches('/')));
     let origins =
         READ.map(path).into_iter().filter(|path| files.contains(path)).map(|path| files.origin(&path));
     let origin = origins.collect::<Option<Vec<_>>>().map(|origins| origins.join(", "));
-    Ok(ParsedFile { location: location(listed), origin, table })
+    let mut list = List::new(location(listed), origin, utterances.len());
+    list.add_texts(AUDIO, utterances.values().map(|(recording, _)| recording.as_str()));
+    if let Some(texts) = &texts {
+        check_texts(&location(TEXTS), texts, &utterances, listed)?;
+        list.add_texts(TEXT, ids().map(|id| value_of(texts, id)));
+    }
+    if let Some(speakers) = &speakers {
+        list.add_texts(SPEAKER, ids().map(|id| value_of(speakers, id)));
+        if let Some(genders) = &genders {
+            list.add_texts("gender", ids().map(|id| value_of(genders, value_of(speakers, id))));
+        }
+    }
+    list.add_texts(ID, ids());
+    if listed == SEGMENTS {
+        let cuts = || utterances.values().map(|(_, cut)| *cut);
+        list.add(OFFSET, cuts().map(|cut| number(cut.map(|cut| cut.offset))));
+        list.add(DURATION, cuts().map(|cut| number(cut.and_then(|cut| cut.duration))));
+    }
+    if let Some(split) = split_in(file_name(location("").trim_end_matches('/'))) {
+        list.add_texts(SPLIT, repeat_n(split, utterances.len()));
+    }
+    Ok(list)
 }
 
 /// The value of an id; empty if there is none.

@@ -1,11 +1,11 @@
 //! LibriSpeech: the file `84-121123.trans.txt` has a line `84-121123-0000 GO DO YOU HEAR` for each clip beside it.
 
-use super::parsing::{add_split, add_texts, lines, split_in};
+use super::lists::List;
+use super::parsing::{lines, split_in};
 use super::tree::{folder, is_audio, recording};
-use super::{AUDIO, ID, SPEAKER, TEXT, in_tree, none};
+use super::{AUDIO, ID, SPEAKER, SPLIT, TEXT, in_tree, none};
 use crate::data::{DataError, Files};
 use crate::table::place::file_name;
-use crate::table::rows::{Parsed, ParsedFile};
 use crate::table::{Place, Table};
 use std::iter::{once, repeat_n};
 use std::sync::Arc;
@@ -33,24 +33,24 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 }
 
 /// The clips of one file of transcripts.
-fn chapter(files: &Files, path: &str) -> Result<ParsedFile, DataError> {
+fn chapter(files: &Files, path: &str) -> Result<List, DataError> {
     let lines = lines(files, path)?;
     let clips: Vec<String> =
         lines.keys().map(|id| recording(files, &format!("{}{id}", folder(path)), "flac")).collect();
     let name = file_name(path).strip_suffix(TRANSCRIPTS).unwrap_or_default();
     let (speaker, chapter) = name.split_once('-').unwrap_or((name, ""));
     let rows = lines.len();
-    let mut table = Parsed { rows, ..Parsed::default() };
-    add_texts(&mut table, AUDIO, clips.iter().map(String::as_str));
-    add_texts(&mut table, TEXT, lines.values().map(String::as_str));
-    add_texts(&mut table, SPEAKER, repeat_n(speaker, rows));
-    add_texts(&mut table, "chapter", repeat_n(chapter, rows));
-    add_texts(&mut table, ID, lines.keys().map(String::as_str));
+    let mut list = List::new(files.location(path), files.origin(path), rows);
+    list.add_texts(AUDIO, clips.iter().map(String::as_str));
+    list.add_texts(TEXT, lines.values().map(String::as_str));
+    list.add_texts(SPEAKER, repeat_n(speaker, rows));
+    list.add_texts("chapter", repeat_n(chapter, rows));
+    list.add_texts(ID, lines.keys().map(String::as_str));
     if let Some(subset) = subset(files.name(), path) {
-        add_texts(&mut table, "subset", repeat_n(subset, rows));
-        add_split(&mut table, subset);
+        list.add_texts("subset", repeat_n(subset, rows));
+        list.add_texts(SPLIT, repeat_n(split_in(subset).unwrap_or_default(), rows));
     }
-    Ok(ParsedFile { location: files.location(path), origin: files.origin(path), table })
+    Ok(list)
 }
 
 /// The nearest folder of a path, or else the tree, whose name begins with a split.

@@ -1,11 +1,11 @@
 //! LJ Speech: `metadata.csv` has a line `LJ001-0001|raw text|normalized text`, or without the last, for each clip in `wavs/`.
 
-use super::parsing::{add_texts, first_line};
+use super::lists::List;
+use super::parsing::first_line;
 use super::tree::{folder, has_folder, recording};
 use super::{AUDIO, ID, TEXT, in_tree, none};
 use crate::data::{DataError, Files, files};
 use crate::table::place::file_name;
-use crate::table::rows::{Parsed, ParsedFile};
 use crate::table::{Place, Table};
 use std::sync::Arc;
 
@@ -34,7 +34,7 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
 }
 
 /// The clips of one `metadata.csv`.
-fn clips(tree: &Files, path: &str) -> Result<ParsedFile, DataError> {
+fn clips(tree: &Files, path: &str) -> Result<List, DataError> {
     let location = tree.location(path);
     let text = files::text(&location, tree.read(path)?)?;
     let (mut ids, mut raw, mut texts, mut recordings) = (vec![], vec![], vec![], vec![]);
@@ -56,10 +56,10 @@ fn clips(tree: &Files, path: &str) -> Result<ParsedFile, DataError> {
         texts.push(if normalized.is_empty() { written } else { normalized });
         recordings.push(recording(tree, &format!("{}wavs/{id}", folder(path)), "wav"));
     }
-    let mut table = Parsed { rows: ids.len(), ..Parsed::default() };
-    add_texts(&mut table, AUDIO, recordings.iter().map(String::as_str));
-    add_texts(&mut table, TEXT, texts.into_iter());
-    add_texts(&mut table, "raw_text", raw.into_iter());
-    add_texts(&mut table, ID, ids.into_iter());
-    Ok(ParsedFile { location, origin: tree.origin(path), table })
+    let mut list = List::new(location, tree.origin(path), ids.len());
+    list.add_texts(AUDIO, recordings.iter().map(String::as_str));
+    list.add_texts(TEXT, texts.into_iter());
+    list.add_texts("raw_text", raw.into_iter());
+    list.add_texts(ID, ids.into_iter());
+    Ok(list)
 }

@@ -16,17 +16,21 @@ mod common_voice;
 mod cut;
 mod kaldi;
 mod librispeech;
+mod lists;
 mod ljspeech;
 mod nemo;
 mod parsing;
 mod recordings;
 mod tree;
 
-use super::rows::{self, ParsedFile, Raw};
-use super::{ConcatTable, Opener, Place, Table};
+use super::place::file_name;
+use super::rows::{self, Reading};
+use super::{ConcatTable, Opener, Place, Table, unknown_field};
 use crate::data::{DataError, Files};
 use cut::{Cut, Cutter};
 use indexmap::IndexMap;
+use lists::List;
+use parsing::split_in;
 use recordings::Recordings;
 use smalti_contract::{File, Value};
 use std::collections::HashSet;
@@ -54,19 +58,61 @@ const OFFSET: &str = "offset";
 /// The length of a clip that has an offset, in seconds.
 const DURATION: &str = "duration";
 
-/// Rows whose field `audio` names recordings.
+/// Rows that name recordings.
 struct Speech {
     rows: Arc<dyn Table>,
+    fields: Vec<String>,
+    naming: Naming,
     recordings: Recordings,
     cutter: Cutter,
+    skipped: Vec<(String, &'static str)>,
+}
+
+/// How rows name their recordings.
+#[derive(Clone, Copy)]
+struct Naming {
+    /// The field of the paths, which is named `audio` in the table.
+    field: &'static str,
+    /// The folder of recordings that are named without one.
+    folder: &'static str,
+    /// The recordings for rows of a list in a folder.
+    recordings: fn(&str) -> Recordings,
 }
 
 impl Speech {
-    fn new(name: &str, files: Vec<ParsedFile>, recordings: Recordings) -> Result<Self, DataError> {
-        if files.iter().all(|file| file.table.rows == 0) {
-            return Err(DataError::Empty { location: name.into(), expected: "clips and their texts" });
+    /// Rows whose list lies in a folder, and the files that are not used.
+    ///
+    /// # Errors
+    /// [`DataError`] if the rows do not have the field of the paths, or have another field `audio`.
+    fn new(
+        rows: Arc<dyn Table>,
+        naming: Naming,
+        recordings: Recordings,
+        mut skipped: Vec<(String, &'static str)>,
+    ) -> Result<Self, DataError> {
+        let mut fields = rows.fields().to_vec();
+        let Some(at) = fields.iter().position(|field| field == naming.field) else {
+            return Err(unknown_field(rows.as_ref(), naming.field));
+        };
+        if naming.field != AUDIO && fields.iter().any(|field| field == AUDIO) {
+            let problem = format!("it has the fields {:?} and {AUDIO:?}; rename one of them", naming.field);
+            return Err(DataError::layout(rows.name(), problem));
         }
-        Ok(Self { rows: rows::of_parsed(name, files)?, recordings, cutter: Cutter::default() })
+        fields[at] = AUDIO.into();
+        skipped.extend_from_slice(rows.skipped());
+        Ok(Self { rows, fields, naming, recordings, cutter: Cutter::default(), skipped })
+    }
+
+    /// The path of the recording that a row names; `None` if that is missing.
+    fn path(&self, row: usize) -> Result<Option<String>, DataError> {
+        match self.rows.value(row, self.naming.field)? {
+            Value::Missing => Ok(None),
+            Value::Text(path) if path.contains('/') => Ok(Some(path)),
+            Value::Text(path) => Ok(Some(format!("{}{path}", self.naming.folder))),
+            other => {
+                Err(DataError::tokenize(&self.location(row), other.unexpected("the path of a recording")))
+            }
+        }
     }
 
     fn clip(&self, row: usize, path: String) -> Result<Value, DataError> {
@@ -106,7 +152,7 @@ impl Table for Speech {
     }
 
     fn fields(&self) -> &[String] {
-        self.rows.fields()
+        &self.fields
     }
 
     fn len(&self) -> usize {
@@ -114,16 +160,17 @@ impl Table for Speech {
     }
 
     fn value(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        match self.rows.value(row, field)? {
-            Value::Text(path) if field == AUDIO => self.clip(row, path),
-            value => Ok(value),
+        match field {
+            AUDIO => self.path(row)?.map_or(Ok(Value::Missing), |path| self.clip(row, path)),
+            _ => self.rows.value(row, field),
         }
     }
 
     fn peek(&self, row: usize, field: &str) -> Result<Value, DataError> {
-        match self.rows.peek(row, field)? {
-            Value::Text(name) if field == AUDIO => Ok(Value::File(File { name, bytes: vec![] })),
-            value => Ok(value),
+        let named = |name| Value::File(File { name, bytes: vec![] });
+        match field {
+            AUDIO => Ok(self.path(row)?.map_or(Value::Missing, named)),
+            _ => self.rows.peek(row, field),
         }
     }
 
@@ -137,8 +184,8 @@ impl Table for Speech {
 
     fn origin(&self, row: usize) -> Option<String> {
         let origin = self.rows.origin(row)?;
-        match self.rows.value(row, AUDIO) {
-            Ok(Value::Text(path)) => Some(format!("{origin}, {}", self.recordings.origin(&path)?)),
+        match self.path(row) {
+            Ok(Some(path)) => Some(format!("{origin}, {}", self.recordings.origin(&path)?)),
             _ => Some(origin),
         }
     }
@@ -148,22 +195,18 @@ impl Table for Speech {
     }
 
     fn skipped(&self) -> &[(String, &'static str)] {
-        self.rows.skipped()
+        &self.skipped
     }
 }
 
-/// The table of files whose paths of recordings are relative to a tree. Files of the tree that are neither read nor named are
+/// The table of lists whose paths of recordings are relative to a tree. Files of the tree that are neither read nor named are
 /// skipped.
 fn in_tree(
     tree: &Files,
-    mut files: Vec<ParsedFile>,
+    lists: Vec<List>,
     is_read: impl Fn(&str) -> bool,
 ) -> Result<Option<Arc<dyn Table>>, DataError> {
-    let columns = files.iter().flat_map(|file| file.table.columns.first());
-    let paths = columns.flat_map(|column| match column {
-        Raw::Values(paths) => paths.as_slice(),
-        Raw::Cells(_) | Raw::Paths(_) => &[],
-    });
+    let paths = lists.iter().filter_map(|list| list.fields.get(AUDIO)).flatten();
     let named: HashSet<&str> = paths
         .filter_map(|path| match path {
             Value::Text(path) => Some(path.as_str()),
@@ -171,29 +214,48 @@ fn in_tree(
         })
         .collect();
     let skipped = skipped(tree, |path| is_read(path) || named.contains(path));
-    if let Some(first) = files.first_mut() {
-        first.table.skipped = skipped;
-    }
-    let table = Speech::new(tree.name(), files, Recordings::below(tree.name()))?;
-    Ok(Some(Arc::new(table)))
+    let naming = Naming { field: AUDIO, folder: "", recordings: Recordings::below };
+    let rows = lists::table(tree.name(), lists)?;
+    Ok(Some(Arc::new(Speech::new(rows, naming, Recordings::below(tree.name()), skipped)?)))
 }
 
-/// The table of files whose paths of recordings are relative to the folder of each.
-fn by_folder(
+/// The table of tables whose paths of recordings, relative to the folder of each, are in a field; `texts` are fields of plain
+/// texts. `split` is the split that the name of a table begins with.
+fn of_tables(
     place: &Place,
-    files: Vec<ParsedFile>,
-    recordings: fn(&str) -> Recordings,
+    locations: Vec<String>,
+    texts: &[&str],
+    naming: Naming,
+    skipped: Vec<(String, &'static str)>,
 ) -> Result<Arc<dyn Table>, DataError> {
-    let mut folders: IndexMap<String, Vec<ParsedFile>> = IndexMap::new();
-    for file in files {
-        folders.entry(folder(&file.location).to_string()).or_default().push(file);
+    let located = locations.into_iter().map(|location| (folder(&location).to_string(), location)).collect();
+    let open = |name: &str, locations: Vec<String>| {
+        let split = |location: &String| split_in(file_name(location)).unwrap_or_default().to_string();
+        let splits = locations.iter().map(split).collect();
+        rows::read(name, locations, Some(splits), Reading { texts, ..Reading::default() })
+    };
+    by_folder(place, located, open, naming, skipped)
+}
+
+/// The table of lists with their folders, to which the paths of recordings are relative.
+fn by_folder<T>(
+    place: &Place,
+    lists: Vec<(String, T)>,
+    open: impl Fn(&str, Vec<T>) -> Result<Arc<dyn Table>, DataError>,
+    naming: Naming,
+    mut skipped: Vec<(String, &'static str)>,
+) -> Result<Arc<dyn Table>, DataError> {
+    let mut folders: IndexMap<String, Vec<T>> = IndexMap::new();
+    for (folder, list) in lists {
+        folders.entry(folder).or_default().push(list);
     }
     let one = folders.len() == 1;
     let mut tables: Vec<(Arc<dyn Table>, f64)> = vec![];
-    for (folder, files) in folders {
-        let name = if one { place.path.as_str() } else { folder.as_str() };
-        let recordings = recordings(&folder).allow_outside(place.allow_outside);
-        tables.push((Arc::new(Speech::new(name, files, recordings)?), 1.0));
+    for (folder, lists) in folders {
+        let rows = open(if one { &place.path } else { &folder }, lists)?;
+        let recordings = (naming.recordings)(&folder).allow_outside(place.allow_outside);
+        let table = Speech::new(rows, naming, recordings, std::mem::take(&mut skipped))?;
+        tables.push((Arc::new(table), 1.0));
     }
     Ok(if one { tables.swap_remove(0).0 } else { Arc::new(ConcatTable::new(tables)) })
 }

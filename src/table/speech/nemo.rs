@@ -1,10 +1,9 @@
 //! NeMo's manifests: JSON lines with `audio_filepath`, `text` and `duration`, and an `offset` if clips are parts of recordings.
 
-use super::parsing::{add_split, first_line, rename_to_audio};
-use super::{Recordings, by_folder, none};
-use crate::data::{DataError, read_text};
-use crate::table::place::{extension, file_name, origin};
-use crate::table::rows::{ParsedFile, json_lines};
+use super::parsing::first_line;
+use super::{Naming, Recordings, none, of_tables};
+use crate::data::DataError;
+use crate::table::place::extension;
 use crate::table::{Place, Table};
 use std::sync::Arc;
 
@@ -33,14 +32,6 @@ pub(super) fn open(place: &Place) -> Result<Option<Arc<dyn Table>>, DataError> {
     }
     place.refuse_columns(NAME)?;
     place.because(format!("it has {expected}"));
-    let parsed = locations.into_iter().map(clips).collect::<Result<_, _>>()?;
-    by_folder(place, parsed, Recordings::around).map(Some)
-}
-
-/// The clips of one manifest.
-fn clips(location: String) -> Result<ParsedFile, DataError> {
-    let mut table = json_lines(&location, &read_text(&location)?)?;
-    rename_to_audio(&mut table, &location, PATH)?;
-    add_split(&mut table, file_name(&location));
-    Ok(ParsedFile { origin: origin(&location), location, table })
+    let naming = Naming { field: PATH, folder: "", recordings: Recordings::around };
+    of_tables(place, locations, &[PATH], naming, vec![]).map(Some)
 }

@@ -1,10 +1,7 @@
-//! Parsing of lists, and the fields of parsed files.
+//! Parsing of lists.
 
-use super::{AUDIO, SPLIT};
 use crate::data::{DataError, Files, files, open_text};
-use crate::table::rows::{Parsed, Raw};
 use indexmap::IndexMap;
-use smalti_contract::Value;
 use std::io::Read;
 
 /// The most bytes of a first line that are read.
@@ -51,48 +48,6 @@ pub(super) fn first_line(location: &str) -> Result<String, DataError> {
     read.map_err(|e| DataError::io(location, "a file", e))?;
     let start = String::from_utf8_lossy(&start);
     Ok(start.trim_start().lines().next().unwrap_or_default().to_string())
-}
-
-/// Adds a field.
-pub(super) fn add(table: &mut Parsed, field: &str, values: impl Iterator<Item = Value>) {
-    table.fields.push(field.into());
-    table.columns.push(Raw::Values(values.collect()));
-}
-
-/// Adds a field of texts.
-pub(super) fn add_texts<'a>(table: &mut Parsed, field: &str, texts: impl Iterator<Item = &'a str>) {
-    add(table, field, texts.map(text));
-}
-
-/// A text; an empty one is missing.
-pub(super) fn text(text: &str) -> Value {
-    if text.is_empty() { Value::Missing } else { Value::Text(text.into()) }
-}
-
-/// Adds the split that a name begins with, if there is one and the file does not have the field.
-pub(super) fn add_split(table: &mut Parsed, name: &str) {
-    let Some(split) = split_in(name).filter(|_| !table.fields.iter().any(|field| field == SPLIT)) else {
-        return;
-    };
-    let rows = table.rows;
-    add_texts(table, SPLIT, std::iter::repeat_n(split, rows));
-}
-
-/// Renames the field of the recordings' paths to `audio`.
-///
-/// # Errors
-/// [`DataError`] if the field is missing, or there is another `audio`.
-pub(super) fn rename_to_audio(table: &mut Parsed, location: &str, field: &str) -> Result<(), DataError> {
-    if table.fields.iter().any(|known| known == AUDIO) {
-        let problem = format!("it has the fields {field:?} and {AUDIO:?}; rename one of them");
-        return Err(DataError::layout(location, problem));
-    }
-    let Some(at) = table.fields.iter().position(|known| known == field) else {
-        let (location, name) = (location.to_string(), field.to_string());
-        return Err(DataError::Unknown { location, what: "field", name, known: table.fields.join(", ") });
-    };
-    table.fields[at] = AUDIO.into();
-    Ok(())
 }
 
 /// The split that the first word of a name stands for: `validation` for `dev-clean`.

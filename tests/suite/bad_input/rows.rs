@@ -1,6 +1,6 @@
 //! Splits, classes, several sources and cached tokens.
 
-use super::{Place, audio_place, audio_train, image_place, image_train, open};
+use super::{Place, audio_place, audio_train, failed, image_place, image_train, open, ran, smalti};
 use crate::files::{idx, png};
 use smalti::sample::Opened;
 
@@ -50,6 +50,28 @@ fn corrupt_columns_are_named() {
         ),
     ] {
         place.fails_untouched(&format!("train image --set data.source={source}"), &[message]);
+    }
+}
+
+/// A row that does not end is not read into memory.
+#[test]
+fn a_row_without_an_end_is_named() {
+    let pad = "x".repeat(1 << 20);
+    let place = Place::new(&[
+        ("quote.csv", format!("text,n\n\"{pad}").as_bytes()),
+        ("line.jsonl", format!("\n{{\"text\": \"{pad}\"}}").as_bytes()),
+    ]);
+    for (path, problem) in [
+        (
+            "quote.csv",
+            "quote.csv: not readable as a table: line 2: the row is too long; check that its quotes are closed",
+        ),
+        ("line.jsonl", "line.jsonl: not readable as JSON lines: line 2: the line is too long"),
+    ] {
+        let mut command = smalti(place.0.path());
+        command.env("SMALTI_MEMORY", "16");
+        let line = format!("data check {path}");
+        failed(1, &line, &ran(command, &line), &[problem, "SMALTI_MEMORY (in MiB)"]);
     }
 }
 
