@@ -82,7 +82,7 @@ impl Params {
     /// Sets every parameter from saved tensors of the same names and shapes.
     ///
     /// # Errors
-    /// If a tensor is missing, unknown or of another shape; the message names all of them, and no parameter is changed. If a
+    /// If a tensor is missing, unknown or of another shape; the message names the first ten and the number of all, and no parameter is changed. If a
     /// tensor cannot be read.
     pub fn load(&self, saved: &impl SavedTensors) -> Result<()> {
         let (shapes, mut problems) = (saved.shapes(), Vec::new());
@@ -99,7 +99,7 @@ impl Params {
         problems.extend(unknown.map(|name| format!("{name} is not a parameter of this model")));
         if !problems.is_empty() {
             problems.sort();
-            bail!("saved weights do not fit: {}", problems.join("; "));
+            bail!("saved weights do not fit: {}", smalti_contract::listed(problems, "; "));
         }
         self.named.iter().try_for_each(|(name, var)| saved.read(name, var))
     }

@@ -121,7 +121,7 @@ impl NameMap {
     /// Convert published tensors to parameters of the `expected` shapes. Also the tensors that are not read, unchanged.
     ///
     /// # Errors
-    /// [`PretrainedError::Tensors`], with every tensor that is missing, unknown or of another shape.
+    /// [`PretrainedError::Tensors`], with the tensors that are missing, unknown or of another shape.
     pub fn import(
         &self,
         file: &str,
@@ -178,7 +178,10 @@ impl NameMap {
             problems.extend(unmapped.map(|name| format!("no published tensor is mapped to {name}")));
         }
         if !problems.is_empty() {
-            return Err(PretrainedError::Tensors { file: file.into(), problems: problems.join("; ") });
+            return Err(PretrainedError::Tensors {
+                file: file.into(),
+                problems: smalti_contract::listed(problems, "; "),
+            });
         }
         report.loaded = ours.len();
         report.numbers = ours.values().map(Tensor::elem_count).sum();

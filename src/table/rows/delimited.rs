@@ -4,11 +4,10 @@ use super::column::number;
 use super::json;
 use super::parse::{Parsed, Raw};
 use crate::data::DataError;
-use crate::data::error::listed;
 use crate::table::place::extension;
 use csv::{ReaderBuilder, StringRecord, Terminator};
 use indexmap::IndexMap;
-use smalti_contract::Value;
+use smalti_contract::{Value, listed};
 
 /// Delimiters that are detected, the usual ones first.
 const DELIMITERS: [u8; 4] = *b",\t;|";
@@ -149,7 +148,7 @@ fn check_header(table: &Parsed) -> Result<(), String> {
         }
     }
     match !table.fields.is_empty() && table.fields.iter().all(|field| number(field).is_some()) {
-        true => Err(format!("line 1 has only numbers: {}", listed(table.fields.iter().map(String::as_str)))),
+        true => Err(format!("line 1 has only numbers: {}", listed(&table.fields, ", "))),
         false => Ok(()),
     }
 }

@@ -89,7 +89,12 @@ pub(super) fn rename_to_audio(table: &mut Parsed, location: &str, field: &str) -
     }
     let Some(at) = table.fields.iter().position(|known| known == field) else {
         let (location, name) = (location.to_string(), field.to_string());
-        return Err(DataError::Unknown { location, what: "field", name, known: table.fields.join(", ") });
+        return Err(DataError::Unknown {
+            location,
+            what: "field",
+            name,
+            known: smalti_contract::listed(&table.fields, ", "),
+        });
     };
     table.fields[at] = AUDIO.into();
     Ok(())
