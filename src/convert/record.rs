@@ -4,6 +4,7 @@ use super::files::{CLASSES, DATA, create};
 use super::{ConvertError, Options};
 use crate::inspect::Corrupt;
 use crate::table::RECORD as NAME;
+use crate::train::check_target;
 use crate::train::checkpoint::{remove_unfinished, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -59,6 +60,7 @@ impl Record {
     /// # Errors
     /// [`ConvertError::Destination`] if the file exists.
     pub fn of_file(file: &Path, overwrite: bool) -> Result<Self, ConvertError> {
+        check_target(file)?;
         if file.exists() && !overwrite {
             let problem = "the file exists; name another one, or replace it with --overwrite";
             return Err(ConvertError::destination(file, problem));

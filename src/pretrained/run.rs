@@ -14,7 +14,7 @@ use crate::model::{Model, Params};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
-use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
+use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, check_folder, checkpoint};
 use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -65,6 +65,7 @@ pub fn import_with(
     options: &Options,
 ) -> Result<Report, PretrainedError> {
     let Options { scales, ignored, .. } = *options;
+    check_folder(run)?;
     if run.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(run.into()));
     }
@@ -264,6 +265,7 @@ fn update_settings(
 /// # Errors
 /// [`PretrainedError`], also if the run was not imported, or no longer has the shapes of its checkpoint.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
+    check_folder(to)?;
     if to.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(to.into()));
     }

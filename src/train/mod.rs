@@ -10,8 +10,11 @@ mod optimizer;
 mod prefetch;
 pub mod ranks;
 mod synchronize;
+mod target;
 mod tensor_file;
 mod trainer;
+mod watch;
+mod writer;
 
 pub use crate::head::Metrics;
 pub use crate::metrics::edits;
@@ -24,9 +27,11 @@ pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
+pub use target::{check_folder, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
-pub(crate) use trainer::PARAM;
 pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
+pub(crate) use trainer::{PARAM, SETTINGS};
+pub use writer::{LOCK_FILE, Writer};
 
 use crate::data::DataError;
 
@@ -101,7 +106,7 @@ pub enum TrainError {
         problem: &'static str,
     },
     /// The audit of the first step failed: a defect of the model, not of the data.
-    #[error("after the first backward pass, {problem}: {}", names.join(", "))]
+    #[error("after the first backward pass, {problem}: {}", smalti_contract::listed(names, ", "))]
     Gradient {
         /// The problem.
         problem: &'static str,
