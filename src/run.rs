@@ -14,8 +14,8 @@ use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::synchronize::check_same_settings;
 use crate::train::{
-    Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, STATE_FILE, SaveError, Silent, TensorFile, TrainError,
-    TrainTask, Trainer, checkpoint, memory,
+    Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, SETTINGS, STATE_FILE, SaveError, Silent, TensorFile,
+    TrainError, TrainTask, Trainer, Writer, checkpoint, memory,
 };
 use candle_core::Device;
 use std::{
@@ -102,6 +102,20 @@ pub enum RunError {
     /// A registration of the program failed.
     #[error(transparent)]
     Registration(#[from] RegistrationError),
+    /// The state of a run with a model is missing.
+    #[error(
+        "{} is missing, from which the run resumes: its weights are {}; restore the file, or train a new run with \
+         --from {} --out RUN",
+        .0.join(STATE_FILE).display(), .0.join(MODEL_FILE).display(), .0.display()
+    )]
+    NoState(PathBuf),
+    /// A run that started from another has no state.
+    #[error(
+        "{} has no checkpoint, and the weights that it started from are those of another run: train it anew, with --from RUN \
+         and another --out, or remove this folder",
+        .0.display()
+    )]
+    NotSaved(PathBuf),
     /// No weight of the run to start from fits.
     #[error(
         "cannot start {} from {}: none of its weights fits; expected a model of the same d_model",
@@ -150,10 +164,12 @@ impl Run {
     }
 
     /// Creates a run folder: opens the data, fits the tokenizers, and writes settings and tokenizers (on rank 0). Returns the run
-    /// with a trainer before its first step.
+    /// with a trainer before its first step, which locks the folder until its training ends. A run in which no step was made
+    /// is replaced.
     ///
     /// # Errors
-    /// [`RunError::Exists`] if the folder has a run; otherwise if the data, tasks or model fail, before anything is written.
+    /// [`RunError::Exists`] if the folder has a run, [`SaveError::Locked`] if another process writes it; otherwise if the data,
+    /// tasks or model fail, before anything is written.
     pub fn create(
         folder: &Path,
         config: RunConfig,
@@ -204,9 +220,9 @@ impl Run {
         other: Option<&Run>,
     ) -> Result<(Self, Trainer, Option<Start>), RunError> {
         modalities.check()?;
-        if folder.join(CONFIG_FILE).exists() {
-            return Err(RunError::Exists(folder.into()));
-        }
+        let writes = ranks.rank() == 0;
+        let mut writer = folder::lock_existing(folder, writes)?;
+        folder::check_unused(folder)?;
         // The tokenizers of a run of one task apply to every task of a mix.
         let before = |name: &str| other.and_then(|other| other.saved.get(name).or(other.saved.get("")));
         let start = |name: &str| Ok(before(name).map_or(TaskStart::New, TaskStart::From));
@@ -214,7 +230,7 @@ impl Run {
         let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
         let saved = saved.collect();
         let tasks = tasks.into_iter().map(train_task).collect();
-        let trainer = trainer(&config, tasks, Params::new(config.train.seed, device), ranks.clone())?;
+        let mut trainer = trainer(&config, tasks, Params::new(config.train.seed, device), ranks.clone())?;
         let start = match other {
             None => None,
             Some(other) => {
@@ -231,8 +247,14 @@ impl Run {
         ranks.barrier().map_err(TrainError::from)?;
         let checks = Checks::default();
         let run = Self { folder: folder.into(), config, saved, modalities: modalities.clone(), checks };
-        if ranks.rank() == 0 {
-            folder::write(&run, start.as_ref(), other)?;
+        if writes {
+            let writer = writer.take().map_or_else(|| Writer::lock(folder), Ok)?;
+            folder::check_unused(folder)?;
+            if let Err(error) = folder::write(&run, start.as_ref(), other) {
+                writer.discard();
+                return Err(error);
+            }
+            trainer.hold(writer);
         }
         Ok((run, trainer, start))
     }
@@ -275,7 +297,8 @@ impl Run {
         Ok(self)
     }
 
-    /// A trainer that resumes from the last checkpoint, or from the beginning if there is none. The folder gets the settings of
+    /// A trainer that resumes from the last checkpoint, or from the beginning if there was none yet. It locks the folder until
+    /// its training ends. The folder gets the settings of
     /// [`resumed_with`](Self::resumed_with), if there are any and a step is left to train; without them training continues
     /// bit-exactly.
     ///
@@ -283,21 +306,24 @@ impl Run {
     /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine.
     ///
     /// # Errors
-    /// [`RunError::NoTraining`] for an import; if the data, tasks or model fail, the saved state does not match, or the settings
-    /// have fewer steps than the run has made.
+    /// [`RunError::NoTraining`] for an import, [`RunError::NoState`] or [`RunError::NotSaved`] if the state is missing,
+    /// [`SaveError::Locked`] if another process writes the run, [`SettingsError::Fixed`] if `run.toml` has other values of
+    /// settings that cannot change; if the data, tasks or model fail, the saved state does not match, or the settings have
+    /// fewer steps than the run has made.
     pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
-        let started = self.folder.join(START_FILE).exists() || self.folder.join(STATE_FILE).exists();
-        if self.is_imported() && !started {
+        let has = |name: &str| self.folder.join(name).exists();
+        if self.is_imported() && !has(START_FILE) && !has(STATE_FILE) {
             return Err(RunError::NoTraining(self.folder.clone()));
         }
         let writes = ranks.rank() == 0;
+        let writer = if writes { Some(Writer::lock(&self.folder)?) } else { None };
+        let is_saved = self.check_state()?;
         if writes {
             checkpoint::remove_unfinished(&self.folder)?;
         }
         let tasks: Vec<TrainTask> = self.splits(&self.config)?.into_iter().map(train_task).collect();
-        let state = self.folder.join(STATE_FILE);
-        let is_saved = state.exists();
         if is_saved {
+            let state = self.folder.join(STATE_FILE);
             let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
             let saved = TensorFile::open(&state)?.below(PARAM);
             let outline = Model::outline(&self.config.model, &specs)?;
@@ -316,7 +342,29 @@ impl Run {
         if writes && done < steps && folder::read(&self.folder, self.checks)?.0 != self.config {
             folder::write_settings(&self.folder, &self.config)?;
         }
+        if let Some(writer) = writer {
+            trainer.hold(writer);
+        }
         Ok(trainer)
+    }
+
+    /// Whether the run has a state, which must be of its settings.
+    fn check_state(&self) -> Result<bool, RunError> {
+        let has = |name: &str| self.folder.join(name).exists();
+        if has(STATE_FILE) {
+            let state = TensorFile::open(&self.folder.join(STATE_FILE))?;
+            state
+                .texts()
+                .get(SETTINGS)
+                .filter(|saved| !saved.is_empty())
+                .map_or(Ok(()), |saved| self.config.check_fixed(saved))?;
+            return Ok(true);
+        }
+        match (has(MODEL_FILE), has(START_FILE)) {
+            (true, _) => Err(RunError::NoState(self.folder.clone())),
+            (_, true) => Err(RunError::NotSaved(self.folder.clone())),
+            _ => Ok(false),
+        }
     }
 
     /// The model with its weights, and its tasks without data.
@@ -425,5 +473,5 @@ fn trainer(
     let outline = Model::outline(&config.model, &specs)?;
     memory::check(&config.train, (&config.model, &outline), &tasks, params.device())?;
     let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;
-    Ok(Trainer::over(ranks, &config.train, model, tasks)?)
+    Ok(Trainer::over(ranks, &config.train, model, tasks)?.with_settings(config.fixed()?))
 }

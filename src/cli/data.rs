@@ -9,7 +9,7 @@ mod source;
 use super::print;
 use crate::data::recipes;
 use crate::registry::Modalities;
-use crate::train::checkpoint::write_atomically;
+use crate::train::{check_folder, checkpoint::write_atomically};
 use anyhow::{Context, Result};
 pub use bar::Bar;
 use clap::{Args, Subcommand};
@@ -82,6 +82,7 @@ fn get(args: GetArgs) -> Result<()> {
 
 /// Writes the files of a data set that ships; returns their folder.
 fn write(files: impl Iterator<Item = &'static (&'static str, Vec<u8>)>, folder: &Path) -> Result<PathBuf> {
+    check_folder(folder)?;
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     for (path, bytes) in files {
         let name = path.rsplit('/').next().unwrap_or(path);

@@ -8,7 +8,7 @@ use crate::inference::{Embedding, embed, embed_tokens, embedded_part};
 use crate::model::Model;
 use crate::registry::Modalities;
 use crate::sample::{Composition, Part, Pool};
-use crate::train::save;
+use crate::train::{check_tensors_target, save};
 use anyhow::{Result, bail};
 use candle_core::{Device, Tensor};
 use clap::{Args, ValueEnum};
@@ -89,6 +89,7 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
     if args.files.is_empty() && args.text.is_empty() {
         bail!("nothing to embed: expected files or --text");
     }
+    args.out.as_deref().map_or(Ok(()), check_tensors_target)?;
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let started = std::time::Instant::now();
     let (number, task, part) = run

@@ -9,7 +9,7 @@ use crate::registry::Modalities;
 use crate::run::{self, Run};
 use crate::sample::Rows;
 use crate::task::joined;
-use crate::train::{checkpoint::write_atomically, evaluate};
+use crate::train::{check_target, checkpoint::write_atomically, evaluate};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use indexmap::IndexMap;
@@ -73,6 +73,7 @@ impl From<Weights> for run::Weights {
 
 /// Evaluates.
 pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
+    args.confusion.as_deref().map_or(Ok(()), check_target)?;
     let run = checks::open(&args.run, modalities)?;
     let device = args.device.open()?;
     let (model, _) = run.load(args.weights.into(), &device)?;
@@ -165,7 +166,7 @@ fn measured_rows(task: &str, rows: &Rows) -> String {
         0 | 1 => String::new(),
         _ => {
             let counts = splits.iter().map(|(split, n)| format!("{split} {n}"));
-            format!(" ({})", counts.collect::<Vec<_>>().join(", "))
+            format!(" ({})", smalti_contract::listed(counts, ", "))
         }
     };
     format!("{task}measured on {}{splits}", rows.chosen)

@@ -86,6 +86,10 @@ impl From<Numbers> for Storage {
     }
 }
 
+/// Most unread tensors to print; JSON has all.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+const LISTED: usize = 10;
+
 /// Imports.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn import(args: ImportArgs) -> Result<()> {
@@ -118,7 +122,10 @@ pub fn import(args: ImportArgs) -> Result<()> {
     rows.extend(
         report.repeated.iter().map(|(name, other)| one("copy of another", &format!("{name} = {other}"))),
     );
-    rows.extend(report.unread.iter().map(|name| one("not read, kept for export", name)));
+    rows.extend(report.unread.iter().take(LISTED).map(|name| one("not read, kept for export", name)));
+    if report.unread.len() > LISTED {
+        rows.push(one("not read, in all", &report.unread.len().to_string()));
+    }
     rows.extend(report.ignored.iter().map(|key| one("setting ignored", key)));
     print::table(&["tensors", ""], &rows);
     println!("the run is in {}", args.out.display());

@@ -12,6 +12,7 @@ use crate::inference::{
 use crate::registry::Modalities;
 use crate::sample::{BoxedGetField, Composition, GetField, Part, Role};
 use crate::table::{Source, Table};
+use crate::train::check_target;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
@@ -74,6 +75,7 @@ enum Rows {
 
 /// Predicts.
 pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
+    args.out.as_deref().map_or(Ok(()), check_target)?;
     let run = Loaded::open(&args.run, args.device, modalities)?;
     let (number, task) = run.task(args.task.as_deref())?;
     let (rows, mut unanswered) = rows(&args, task, modalities)?;
@@ -190,7 +192,9 @@ impl Rows {
             Rows::Table(table) => table.fields().to_vec(),
         };
         match wanted.iter().find(|field| !known.contains(field)) {
-            Some(field) => bail!("--keep {field}: no row has this field; found {}", known.join(", ")),
+            Some(field) => {
+                bail!("--keep {field}: no row has this field; found {}", smalti_contract::listed(known, ", "))
+            }
             None => Ok(()),
         }
     }
@@ -229,14 +233,14 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
     let inputs = task.parts().iter().filter(|part| part.role == Role::Input || part.windows);
     let inputs: Vec<&Part> = inputs.collect();
     let fields: Vec<&String> = inputs.iter().flat_map(|part| &part.fields).collect();
-    let listed = || fields.iter().map(|field| field.as_str()).collect::<Vec<_>>().join(", ");
+    let listed = || smalti_contract::listed(&fields, ", ");
     if let Some(path) = &args.table {
         let table = modalities.sources().open(&Source::new(path.clone()))?;
         if !fields.iter().any(|field| table.fields().contains(field)) {
             bail!(
                 "{path} has no field of the inputs: expected some of {}; found {}",
                 listed(),
-                table.fields().join(", ")
+                smalti_contract::listed(table.fields(), ", ")
             );
         }
         return Ok((Rows::Table(table), Unanswered::of(1)));

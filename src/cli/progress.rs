@@ -75,6 +75,10 @@ impl Observer for Progress {
             0 => String::new(),
             n => format!("  {n} skipped (text too long for its slices)"),
         };
+        let empty = match report.empty_steps {
+            0 => String::new(),
+            n => format!("  {n} empty steps"),
+        };
         let corrupt = match report.corrupt {
             0 => String::new(),
             n => format!("  {n} corrupt samples replaced"),
@@ -82,8 +86,11 @@ impl Observer for Progress {
         let epoch = report.epoch.map_or_else(String::new, |epoch| format!("epoch {epoch:.2}  "));
         // The loss of several outputs is a weighted sum, without a unit.
         let unit = self.loss_units.values().next().filter(|_| self.loss_units.len() == 1);
-        let loss = format!("{} {:.4}", metric_name("loss", unit), report.loss);
-        let message = format!("{epoch}{loss}  {:.0} tokens/s{skipped}{corrupt}", self.tokens_per_s);
+        let loss = match report.losses.is_empty() {
+            true => "no target counts".to_string(),
+            false => format!("{} {:.4}", metric_name("loss", unit), report.loss),
+        };
+        let message = format!("{epoch}{loss}  {:.0} tokens/s{skipped}{empty}{corrupt}", self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);

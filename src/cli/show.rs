@@ -6,7 +6,7 @@ use crate::report::curves::{self, Panel};
 use crate::report::figure::{self, Format};
 use crate::report::rules::{self, RulesFigure};
 use crate::run::{RunError, Weights};
-use crate::train::{checkpoint::write_atomically, log};
+use crate::train::{check_folder, checkpoint::write_atomically, log};
 use anyhow::{Context, Result};
 use candle_core::Device;
 use clap::Args;
@@ -57,6 +57,7 @@ pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
         false => None,
     };
     if let Some(out) = &args.out {
+        check_folder(out)?;
         std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
         if let Some(figures) = &figures {
             write_atomically(&out.join("rules.svg"), &figure::rules(figures).encode(Format::Svg)?)?;

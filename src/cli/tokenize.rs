@@ -15,7 +15,7 @@ use crate::registry::Modalities;
 use crate::report::figure::{self, Format};
 use crate::report::tokens::{self, GroupSummary, Span, Token, TokenContent, text_of_id};
 use crate::table::Modality;
-use crate::train::checkpoint::write_atomically;
+use crate::train::{check_target, check_tensors_target, checkpoint::write_atomically};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
@@ -78,6 +78,8 @@ fn figure_file(path: &str) -> Result<(PathBuf, Format), String> {
 
 /// Tokenizes.
 pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
+    args.out.as_deref().map_or(Ok(()), check_tensors_target)?;
+    args.figure.as_ref().map_or(Ok(()), |(path, _)| check_target(path))?;
     if let Some(settings) = settings_file(&args.file) {
         return task::run(&args, &settings, modalities);
     }

@@ -124,6 +124,7 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
             "stopped": outcome.stopped,
             "metrics": outcome.metrics,
             "corrupt_samples": outcome.corrupt,
+            "warnings": outcome.warnings,
         }));
     }
     let units = &progress::loss_units(trainer.model().tasks());
@@ -135,6 +136,7 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     });
     print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
     print_corrupt(&outcome.corrupt);
+    outcome.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     println!("{} is at step {}", folder.display(), outcome.step);
     Ok(())
 }
@@ -185,8 +187,11 @@ fn resume(
     let trainer = run.resume(device, ranks.clone())?;
     if ranks.rank() == 0 {
         let (done, steps) = trainer.progress();
+        let changes = before.changes(run.config())?;
         match done < steps {
-            true => report_changes(&before.changes(run.config())?, &trainer),
+            true if done == 0 => eprintln!("{} has no checkpoint yet; it starts at step 0", folder.display()),
+            true if changes.is_empty() => report_edited(&log::read(folder)?, run.config(), &trainer),
+            true => report_changes(&changes, &trainer),
             false => report_finished(&before.train, steps),
         }
     }
@@ -211,6 +216,22 @@ fn report_changes(changes: &[Change], trainer: &Trainer) {
     eprintln!("{}{schedule}", changes.join(", "));
 }
 
+/// Prints that the schedule in run.toml was edited, if the last logged step before the checkpoint had another learning rate.
+fn report_edited(lines: &[serde_json::Value], config: &RunConfig, trainer: &Trainer) {
+    let (done, steps) = trainer.progress();
+    let logged =
+        lines.iter().rev().filter_map(|line| Some((line["step"].as_u64()?, line["learning_rate"].as_f64()?)));
+    let Some((step, before)) = logged.into_iter().find(|(step, _)| (1..=done).contains(step)) else { return };
+    let now = config.train.learning_rate_at(step - 1, steps);
+    if (before - now).abs() > 1e-9 * before {
+        eprintln!(
+            "the schedule in run.toml differs from that of step {step}, whose learning rate was {before:.1e} and would be \
+             {now:.1e}; from step {done} on it is the new one: {:.1e} now",
+            trainer.learning_rate()
+        );
+    }
+}
+
 /// Prints how to train on a run that has finished its steps, and so keeps its settings.
 fn report_finished(train: &TrainConfig, steps: u64) {
     let twice = match train.max_steps {
@@ -219,6 +240,9 @@ fn report_finished(train: &TrainConfig, steps: u64) {
     };
     eprintln!("the run has finished its {steps} steps; to train on, add --set {twice}");
 }
+
+/// Most parameters to list of a kind.
+const LISTED: usize = 10;
 
 /// A trainer at the first step of a new run.
 fn begin(
@@ -254,7 +278,11 @@ fn begin(
     }
     eprintln!("from {}: {} parameters loaded", from.display(), loaded.len());
     for (what, names) in [("interpolated", interpolated), ("new", new), ("skipped", skipped)] {
-        names.iter().for_each(|name| eprintln!("  {what}: {name}"));
+        names.iter().take(LISTED).for_each(|name| eprintln!("  {what}: {name}"));
+        if names.len() > LISTED {
+            let file = folder.join(run::START_FILE);
+            eprintln!("  {what}: {} in all, which {} lists", names.len(), file.display());
+        }
     }
     Ok(trainer)
 }

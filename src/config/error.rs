@@ -58,7 +58,7 @@ pub enum SettingsError {
     },
     /// A setting that cannot change when a run resumes.
     #[error(
-        "{key}: expected {before}, the run's value; found {now}. A resumed run may change {}, {}; for another setting, \
+        "{key}: expected {before}, the run's value; found {now} (by --set, or in run.toml). A resumed run may change {}, {}; for another setting, \
          train a new run --from this one",
         SCHEDULE.join(", "), COST.join(", ")
     )]

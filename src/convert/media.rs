@@ -236,7 +236,7 @@ impl ImageSize {
 fn class(value: Value, names: &IndexSet<String>) -> Result<Value, String> {
     let label = value.into_label().map_err(|e| e.to_string())?;
     names.get_index_of(&label).map(|number| Value::Number(number as f64)).ok_or_else(|| {
-        let known = crate::data::error::listed(names.iter().map(String::as_str));
+        let known = smalti_contract::listed(names, ", ");
         format!("expected a class, one of {known}; found {label:?}")
     })
 }

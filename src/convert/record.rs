@@ -5,6 +5,7 @@ use super::shards::Shard;
 use super::{ConvertError, Options};
 use crate::inspect::Corrupt;
 use crate::table::RECORD as NAME;
+use crate::train::check_target;
 use crate::train::checkpoint::{remove_unfinished, write_atomically};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -60,6 +61,7 @@ impl Record {
     /// # Errors
     /// [`ConvertError::Destination`] if the file exists.
     pub fn of_file(file: &Path, overwrite: bool) -> Result<Self, ConvertError> {
+        check_target(file)?;
         if file.exists() && !overwrite {
             let problem = "the file exists; name another one, or replace it with --overwrite";
             return Err(ConvertError::destination(file, problem));

@@ -74,7 +74,7 @@ pub(super) fn groups(
             location: table.name().into(),
             what: SPLIT,
             name: name.into(),
-            known: known.join(", "),
+            known: smalti_contract::listed(known, ", "),
         }),
         _ => Ok(groups),
     }

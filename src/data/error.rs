@@ -203,11 +203,3 @@ pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError>
     }
     Ok(parts.join("/"))
 }
-
-/// The first names, joined for a message.
-pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 20;
-    let names: Vec<&str> = names.into_iter().collect();
-    let shown = names.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    if names.len() > SHOWN { format!("{shown}, … ({} in all)", names.len()) } else { shown }
-}

@@ -66,6 +66,11 @@ impl MeanLoss {
         self.weight += read.targets.weight();
     }
 
+    /// Whether a target counted.
+    pub(crate) fn has_weight(&self) -> bool {
+        self.weight > 0.0
+    }
+
     pub(crate) fn mean(&self) -> f64 {
         self.sum / self.weight.max(f64::MIN_POSITIVE)
     }

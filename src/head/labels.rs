@@ -12,9 +12,6 @@ pub struct Labels {
     numbers: HashMap<String, u32>,
 }
 
-/// Labels listed in an error message, at most.
-const LISTED: usize = 20;
-
 impl From<Vec<String>> for Labels {
     fn from(names: Vec<String>) -> Self {
         let numbers = names.iter().cloned().zip(0..).collect();
@@ -72,15 +69,8 @@ impl Labels {
     /// If the training rows do not have the label; the message lists the known labels.
     pub fn number(&self, label: &str) -> Result<u32, TokenizeError> {
         self.numbers.get(label).copied().ok_or_else(|| {
-            let mut known: Vec<&str> = self.names.iter().take(LISTED).map(String::as_str).collect();
-            let others = format!("and {} more", self.len().saturating_sub(LISTED));
-            if self.len() > LISTED {
-                known.push(&others);
-            }
-            TokenizeError::Input(format!(
-                "expected a label of the training rows: {}; found {label:?}",
-                known.join(", ")
-            ))
+            let known = smalti_contract::listed(&self.names, ", ");
+            TokenizeError::Input(format!("expected a label of the training rows: {known}; found {label:?}"))
         })
     }
 
@@ -115,6 +105,6 @@ mod tests {
             message(vec!["high".to_string(), "low".into()].into()),
             "expected a label of the training rows: high, low; found \"wide\""
         );
-        assert!(message(Labels::numbered(25)).contains("18, 19, and 5 more; found \"wide\""));
+        assert!(message(Labels::numbered(25)).contains("8, 9, … (25 in all); found \"wide\""));
     }
 }

@@ -1,7 +1,6 @@
 //! Writing rows to a CSV, JSON Lines or Parquet file.
 
-use crate::train::SaveError;
-use crate::train::checkpoint::write_atomically;
+use crate::train::{SaveError, check_target, checkpoint::write_atomically};
 use parquet::basic::{Compression, ConvertedType, LogicalType, Repetition, Type as Physical};
 use parquet::data_type::{ByteArray, ByteArrayType, DoubleType};
 use parquet::errors::ParquetError;
@@ -137,9 +136,10 @@ pub fn write_rows(path: &Path, fields: &[String], given: &[Vec<Value>]) -> Resul
 /// Check that rows with these fields can be written to this file.
 ///
 /// # Errors
-/// If the extension is not one of the three, there is no field, or two fields have one name.
+/// If the extension is not one of the three, a file there cannot be replaced, there is no field, or two fields have one name.
 pub fn check_columns(path: &Path, fields: &[String]) -> Result<Format, WriteError> {
     let format = Format::of(path)?;
+    check_target(path)?;
     let refuse = |problem| Err(WriteError::Fields { path: path.into(), problem });
     if fields.is_empty() {
         return refuse("expected 1 or more fields; found 0".into());

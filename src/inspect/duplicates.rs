@@ -58,7 +58,7 @@ fn duplicates(table: &dyn Table, group: &[(Content, u32)], labels: &[&String]) -
         LabelledRow {
             row: table.location(row),
             split: label("split").map(|split| canonical_split(&split).to_string()),
-            label: (!of_labels.is_empty()).then(|| of_labels.join(", ")),
+            label: (!of_labels.is_empty()).then(|| smalti_contract::listed(of_labels, ", ")),
         }
     };
     let rows: Vec<LabelledRow> = group.iter().map(labelled).collect();

@@ -96,7 +96,7 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
     }
     splits.sort_by_key(|split, _| split.as_deref() != Some("train"));
     let Some(wanted) = wanted else { return Ok(splits) };
-    let known = splits.keys().flatten().cloned().collect::<Vec<_>>().join(", ");
+    let known = smalti_contract::listed(splits.keys().flatten(), ", ");
     let word = canonical_split(wanted);
     splits.retain(|split, _| split.as_deref() == Some(word));
     match splits.is_empty() {

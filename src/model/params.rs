@@ -94,7 +94,7 @@ impl Params {
     /// Sets every parameter from saved tensors of the same names and shapes.
     ///
     /// # Errors
-    /// If a tensor is missing, unknown or of another shape; the message names all of them, and no parameter is changed. If a
+    /// If a tensor is missing, unknown or of another shape; the message names the first ten and the number of all, and no parameter is changed. If a
     /// tensor cannot be read.
     pub fn load(&self, saved: &impl SavedTensors) -> Result<()> {
         let expected = self.named.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();

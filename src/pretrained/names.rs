@@ -35,9 +35,6 @@ struct Rule {
     layout: Layout,
 }
 
-/// Most problems of tensors that an error names.
-const MOST_NAMED: usize = 10;
-
 /// The result of an import.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Report {
@@ -125,7 +122,7 @@ impl NameMap {
     /// Convert published tensors to parameters of the `expected` shapes. Also the tensors that are not read, unchanged.
     ///
     /// # Errors
-    /// [`PretrainedError::Tensors`], with every tensor that is missing, unknown or of another shape.
+    /// [`PretrainedError::Tensors`], with the tensors that are missing, unknown or of another shape.
     pub fn import(
         &self,
         file: &str,
@@ -182,7 +179,10 @@ impl NameMap {
             problems.extend(unmapped.map(|name| format!("no published tensor is mapped to {name}")));
         }
         if !problems.is_empty() {
-            return Err(PretrainedError::Tensors { file: file.into(), problems: listed(problems) });
+            return Err(PretrainedError::Tensors {
+                file: file.into(),
+                problems: smalti_contract::listed(problems, "; "),
+            });
         }
         report.loaded = ours.len();
         report.numbers = ours.values().map(Tensor::elem_count).sum();
@@ -275,16 +275,6 @@ impl Rule {
         }
         Ok(())
     }
-}
-
-/// The first problems, and the number of the others.
-fn listed(mut problems: Vec<String>) -> String {
-    let others = problems.len().saturating_sub(MOST_NAMED);
-    problems.truncate(MOST_NAMED);
-    if others > 0 {
-        problems.push(format!("and {others} others"));
-    }
-    problems.join("; ")
 }
 
 fn missing(name: &str) -> PretrainedError {

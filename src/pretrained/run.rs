@@ -15,7 +15,9 @@ use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
-use crate::train::{Checks, MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint, checksums};
+use crate::train::{
+    Checks, MODEL_FILE, SaveError, Storage, TrainConfig, check_folder, checkpoint, checksums,
+};
 use candle_core::Device;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -66,6 +68,7 @@ pub fn import_with(
     options: &Options,
 ) -> Result<Report, PretrainedError> {
     let Options { scales, ignored, .. } = *options;
+    check_folder(run)?;
     if run.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(run.into()));
     }
@@ -281,6 +284,7 @@ pub fn export_checked(
     storage: Storage,
     checks: Checks,
 ) -> Result<Tensors, PretrainedError> {
+    check_folder(to)?;
     if to.join(CONFIG_FILE).exists() {
         return Err(PretrainedError::Exists(to.into()));
     }

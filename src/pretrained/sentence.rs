@@ -160,12 +160,11 @@ pub(super) fn settings_files(checkpoint: &Checkpoint) -> Result<Vec<String>, Pre
 pub(super) fn refuse(checkpoint: &Checkpoint) -> Result<(), PretrainedError> {
     match modules(checkpoint)? {
         Some(modules) if !modules.is_empty() => {
-            let listed: Vec<&str> = modules.iter().map(|(class, _)| class.as_str()).collect();
             let problem = format!(
                 "expected a model of type {} (without a decoder) for a sentence encoder; found {} with {}",
                 KINDS.join(", "),
                 checkpoint.kind(),
-                listed.join(", ")
+                smalti_contract::listed(modules.iter().map(|(class, _)| class), ", ")
             );
             Err(failed(checkpoint, MODULES, problem))
         }

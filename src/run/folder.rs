@@ -5,14 +5,47 @@ use crate::config::RunConfig;
 use crate::registry::Modalities;
 use crate::task::SavedTask;
 use crate::train::checksums::{self, Checksum};
-use crate::train::{Checks, SaveError};
+use crate::train::{
+    Checks, LOCK_FILE, METRICS_FILE, MODEL_FILE, STATE_FILE, SaveError, Writer, check_folder,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
+
+/// Locks a folder that has been locked before, so that a training in it is noticed before the data are read.
+pub(super) fn lock_existing(folder: &Path, writes: bool) -> Result<Option<Writer>, RunError> {
+    let is_locked = writes && folder.join(LOCK_FILE).exists();
+    Ok(if is_locked { Some(Writer::lock(folder)?) } else { None })
+}
+
+/// Fails if the folder is none, or has a run in which a step was made.
+pub(super) fn check_unused(folder: &Path) -> Result<(), RunError> {
+    check_folder(folder)?;
+    let has = |name: &str| folder.join(name).exists();
+    let has_steps = std::fs::metadata(folder.join(METRICS_FILE)).is_ok_and(|file| file.len() > 0);
+    match has(CONFIG_FILE) && (has_steps || has(STATE_FILE) || has(MODEL_FILE)) {
+        true => Err(RunError::Exists(folder.into())),
+        false => Ok(()),
+    }
+}
+
+/// Removes what a start from another run has left in a folder in which no step was made.
+fn remove_start(folder: &Path) -> Result<(), SaveError> {
+    let failed = |source| SaveError::Write { path: folder.into(), source };
+    if folder.join(START_FILE).exists() {
+        let published = folder.join(PUBLISHED_FOLDER);
+        if published.is_dir() {
+            std::fs::remove_dir_all(&published).map_err(failed)?;
+        }
+        std::fs::remove_file(folder.join(START_FILE)).map_err(failed)?;
+    }
+    Ok(())
+}
 
 /// Writes the folder of a new run, which starts from the run `other` if there is one.
 pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Result<(), RunError> {
     let Run { folder, config, saved, .. } = run;
     std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
+    remove_start(folder)?;
     let json = serde_json::to_string_pretty(saved).map_err(|e| RunError::NoRun {
         folder: folder.into(),
         problem: format!("cannot write its tokenizers: {e}"),

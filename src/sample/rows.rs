@@ -117,7 +117,7 @@ impl Rows {
             // A field that no reader supports, such as a video.
             let skipped = self.table.skipped().iter().find(|(name, _)| name.ends_with(field.as_str()));
             let reason = skipped.map_or(String::new(), |(name, reason)| format!("; {name}: {reason}"));
-            let (name, known) = (self.table.name(), known.join(", "));
+            let (name, known) = (self.table.name(), smalti_contract::listed(known, ", "));
             // Files alone have a class by their folder.
             let is_unsorted =
                 part.starts_with("outputs.") && self.table.fields().iter().any(|known| known == "file");

@@ -106,7 +106,7 @@ fn no_source(table: &dyn Table, name: &str, derivation: &Derivation) -> DataErro
         "no field {field:?} for data.derived.{name}, the sum of later rewards; there is {}: name the rewards with --set \
          data.derived.{name}.field=FIELD, or train without returns (behaviour cloning) with --set data.derived= --set \
          inputs.{name}=",
-        table.fields().join(", ")
+        smalti_contract::listed(table.fields(), ", ")
     );
     DataError::layout(table.name(), problem)
 }

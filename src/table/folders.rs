@@ -4,9 +4,8 @@
 use super::place::{CLASSES, class_names, extension, split_word};
 use super::rows::{is_table, names_none};
 use super::{Modality, Place, Table, unknown_field};
-use crate::data::error::listed;
 use crate::data::{DataError, Files};
-use smalti_contract::{File, Value};
+use smalti_contract::{File, Value, listed};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -77,10 +76,8 @@ fn listed_classes(files: &Files, paths: &[String], tree: &Tree) -> Result<Option
     for path in paths {
         let label = tree.label(path).unwrap_or_default();
         if !known(label) {
-            let problem = format!(
-                "its folder {label:?} is not in {CLASSES}, which lists {}",
-                listed(classes.iter().map(String::as_str))
-            );
+            let problem =
+                format!("its folder {label:?} is not in {CLASSES}, which lists {}", listed(&classes, ", "));
             return Err(DataError::layout(&files.location(path), problem));
         }
     }

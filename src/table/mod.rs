@@ -148,6 +148,6 @@ pub fn unknown_field(table: &dyn Table, field: &str) -> DataError {
         location: table.name().to_string(),
         what: "field",
         name: field.to_string(),
-        known: table.fields().join(", "),
+        known: smalti_contract::listed(table.fields(), ", "),
     }
 }

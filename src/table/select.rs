@@ -2,9 +2,8 @@
 
 use super::{Filter, Table, unknown_field};
 use crate::data::DataError;
-use crate::data::error::listed;
 use crate::random;
-use smalti_contract::Value;
+use smalti_contract::{Value, listed};
 use std::collections::BTreeSet;
 
 /// The numbers of the rows that pass a filter such as `split = train & index >= 5`; ascending. `None` for a filter of optional
@@ -49,7 +48,7 @@ pub fn compared_values(table: &dyn Table, filter: &str) -> String {
     let values = |field: &&str| {
         let found: BTreeSet<String> =
             (0..table.len()).filter_map(|row| label(table, row, field).ok()).collect();
-        format!("{field} is {}", listed(found.iter().map(String::as_str)))
+        format!("{field} is {}", listed(found, ", "))
     };
     fields.iter().map(values).collect::<Vec<_>>().join("; ")
 }

@@ -2,6 +2,7 @@
 
 use super::TensorFile;
 use super::checksums::{self, Checksum};
+use super::target::check_target;
 use crate::model::SavedTensors;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Metadata, TensorInfo};
@@ -24,6 +25,27 @@ pub enum SaveError {
         path: PathBuf,
         /// The system's error.
         source: std::io::Error,
+    },
+    /// The name is that of something which a file may not replace.
+    #[error("{}: expected a {expected} to replace, or a new name; found {found}, which is left as it is", path.display())]
+    NotReplaced {
+        /// The file or folder.
+        path: PathBuf,
+        /// What may be there.
+        expected: &'static str,
+        /// What is there.
+        found: String,
+    },
+    /// Another process writes the run.
+    #[error(
+        "{} is written by {holder}: wait until that training ends, stop it, or choose another --out",
+        folder.display()
+    )]
+    Locked {
+        /// The run's folder.
+        folder: PathBuf,
+        /// The process and its host.
+        holder: String,
     },
     /// The file is missing or cannot be opened.
     #[error("cannot read {}: {source}", path.display())]
@@ -65,11 +87,12 @@ pub enum SaveError {
 /// The prefix of the name of a file that is being written.
 const UNFINISHED: &str = ".unfinished-";
 
-/// Writes a file atomically: a new file in the same folder, renamed once it is complete.
+/// Writes a file atomically: a new file in the same folder, renamed once it is complete. It may replace a regular file.
 ///
 /// # Errors
-/// [`SaveError::Write`]; an earlier file of that name is unchanged.
+/// As for [`check_target`], and [`SaveError::Write`]; an earlier file of that name is unchanged.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
+    check_target(path)?;
     let attempt = || {
         let mut file = unfinished(path)?;
         file.write_all(bytes)?;
@@ -86,8 +109,9 @@ pub(crate) fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
     builder.prefix(UNFINISHED).tempfile_in(folder_of(path))
 }
 
-/// Renames a complete file to `path`, so that it survives a power cut.
+/// Renames a complete file to `path`, so that it survives a power cut. It replaces nothing but a regular file.
 pub(crate) fn finish(file: NamedTempFile, path: &Path) -> io::Result<()> {
+    check_target(path).map_err(io::Error::other)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|e| e.error)?;
     // The new name survives a power cut only once the folder itself is synced.
@@ -207,6 +231,7 @@ pub fn save_published(
     metadata: &BTreeMap<String, String>,
     storage: Storage,
 ) -> Result<(), SaveError> {
+    check_target(path)?;
     let (file, _) = complete(path, tensors, metadata, storage)?;
     finish(file, path).map_err(|source| SaveError::Write { path: path.into(), source })
 }
@@ -373,7 +398,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let target = folder.path().join("model.safetensors");
         std::fs::create_dir(&target).unwrap(); // a folder cannot be replaced by a file
-        assert!(matches!(write_atomically(&target, b"new"), Err(SaveError::Write { .. })));
+        assert!(matches!(write_atomically(&target, b"new"), Err(SaveError::NotReplaced { .. })));
         assert!(target.is_dir());
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "no incomplete file is left");
     }

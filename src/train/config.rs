@@ -94,7 +94,7 @@ pub struct TrainConfig {
     pub eval_every: u64,
     /// Samples of each task in an evaluation during training; 0 for all.
     pub eval_samples: usize,
-    /// Steps between checkpoints; 0 for a single one at the end.
+    /// Steps between checkpoints; 0 for those of the first evaluation and of the end.
     pub checkpoint_every: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,

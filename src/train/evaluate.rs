@@ -29,12 +29,15 @@ struct Scored {
 }
 
 impl Scores {
-    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, `samples`, the
+    /// The metrics of each output that has targets, by name: `loss`, the mean loss without label smoothing, if a target counts;
+    /// `samples`, the
     /// number of samples with a target, and those of its head.
     pub fn metrics(&self) -> BTreeMap<String, Metrics> {
         let metrics = |(head, scored): (&usize, &Scored)| {
             let mut metrics = scored.accumulator.metrics();
-            metrics.insert("loss".into(), scored.loss.mean());
+            if scored.loss.has_weight() {
+                metrics.insert("loss".into(), scored.loss.mean());
+            }
             metrics.insert(SAMPLES.into(), self.samples.get(head).copied().unwrap_or(0) as f64);
             (scored.output.clone(), metrics)
         };

@@ -12,8 +12,11 @@ mod optimizer;
 mod prefetch;
 pub mod ranks;
 pub(crate) mod synchronize;
+mod target;
 mod tensor_file;
 mod trainer;
+mod watch;
+mod writer;
 
 pub use crate::head::Metrics;
 pub use crate::metrics::edits;
@@ -27,11 +30,13 @@ pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
+pub use target::{check_folder, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub(crate) use tensor_file::not_finite;
-pub(crate) use trainer::PARAM;
 pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
+pub(crate) use trainer::{PARAM, SETTINGS};
+pub use writer::{LOCK_FILE, Writer};
 
 use crate::data::DataError;
 
@@ -118,7 +123,7 @@ pub enum TrainError {
         problem: &'static str,
     },
     /// The audit of the first step failed: a defect of the model, not of the data.
-    #[error("after the first backward pass, {problem}: {}", names.join(", "))]
+    #[error("after the first backward pass, {problem}: {}", smalti_contract::listed(names, ", "))]
     Gradient {
         /// The problem.
         problem: &'static str,

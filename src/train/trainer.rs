@@ -4,10 +4,12 @@ mod run;
 mod state;
 mod step;
 
-pub(crate) use state::PARAM;
+pub(crate) use state::{PARAM, SETTINGS};
 
+use super::watch::Watch;
 use super::{
     Alone, Metrics, Optimizer, Precision, Prefetcher, Ranks, TrainConfig, TrainConfigError, TrainError,
+    Writer,
 };
 use crate::data::{CorruptSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
 use crate::model::Model;
@@ -42,13 +44,13 @@ pub struct StepReport {
     pub steps: u64,
     /// Passes over the training data, this step included; `None` for several tasks, whose data sets differ in length.
     pub epoch: Option<f64>,
-    /// The weighted sum of the outputs' mean losses.
+    /// The weighted sum of the outputs' mean losses; not a number in a step in which no target counts.
     pub loss: f64,
-    /// The mean loss of each output, by [its name](crate::task::TaskSpec::output_name).
+    /// The mean loss of each output with a target that counts, by [its name](crate::task::TaskSpec::output_name).
     pub losses: BTreeMap<String, f64>,
     /// The learning rate of this step.
     pub learning_rate: f64,
-    /// The gradient norm before clipping.
+    /// The gradient norm before clipping; not a number in a step in which no target counts.
     pub grad_norm: f64,
     /// Tokens of all streams and all ranks in this step.
     pub tokens: usize,
@@ -56,8 +58,12 @@ pub struct StepReport {
     pub tokens_per_s: f64,
     /// Documents of all ranks left out so far because they have too few tokens for their labels (CTC).
     pub skipped: u64,
+    /// Steps so far in which no target counted, so that no weight changed.
+    pub empty_steps: u64,
     /// Corrupt samples drawn so far; others took their places.
     pub corrupt: u64,
+    /// A warning, given once: the loss has risen far above its lowest mean.
+    pub warning: Option<String>,
 }
 
 /// A receiver of the events of training.
@@ -86,6 +92,8 @@ pub struct Outcome {
     pub metrics: BTreeMap<String, Metrics>,
     /// The corrupt samples.
     pub corrupt: CorruptSamples,
+    /// What the result needs to be read with: a loss that rose while it was finite, steps in which no target counted.
+    pub warnings: Vec<String>,
 }
 
 /// A model in training.
@@ -108,6 +116,13 @@ pub struct Trainer {
     /// The number of the next sample to be drawn, by rank.
     draws: Vec<u64>,
     corrupt: CorruptSamples,
+    watch: Watch,
+    /// Whether the gradients of a first step have passed the audit.
+    audited: bool,
+    /// The settings that a resumed run must have, as text.
+    settings: String,
+    /// The right to write the run's folder, until the end of training.
+    writer: Option<Writer>,
 }
 
 impl Trainer {
@@ -176,14 +191,25 @@ impl Trainer {
             best: f64::INFINITY,
             skipped: 0,
             corrupt: CorruptSamples::default(),
+            watch: Watch::default(),
+            audited: false,
+            settings: String::new(),
+            writer: None,
         })
     }
 
-    /// The batches of the remaining steps, prepared on separate threads.
-    ///
-    /// # Errors
-    /// [`TrainError::NoShare`] if a task gets no sample of a batch.
-    pub fn loader(&self) -> Result<Loader, TrainError> {
+    /// The trainer with the settings that a resumed run must have, as text, which its state keeps.
+    pub(crate) fn with_settings(self, settings: String) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Holds the right to write a run's folder until the end of [`run`](Self::run).
+    pub(crate) fn hold(&mut self, writer: Writer) {
+        self.writer = Some(writer);
+    }
+
+    /// The samples that each task and source has in a batch.
+    fn lanes(&self) -> Result<Vec<Lane>, TrainError> {
         let (mut lanes, mut weights) = (Vec::new(), Vec::new());
         for (number, task) in self.tasks.iter().enumerate() {
             let (sources, mut first) = (task.train.lanes(), 0);
@@ -201,6 +227,15 @@ impl Trainer {
             }
             lane.share = share;
         }
+        Ok(lanes)
+    }
+
+    /// The batches of the remaining steps, prepared on separate threads.
+    ///
+    /// # Errors
+    /// [`TrainError::NoShare`] if a task gets no sample of a batch.
+    pub fn loader(&self) -> Result<Loader, TrainError> {
+        let lanes = self.lanes()?;
         let datasets = self.tasks.iter().map(|task| task.train.clone()).collect();
         let sampler = Sampler::new(self.config.seed, lanes, self.config.shuffle)
             .of_rank(self.ranks.rank(), self.ranks.world_size());
@@ -218,8 +253,9 @@ impl Trainer {
     /// Reads and collates one sample of each data set, so that unsuitable settings fail before training.
     ///
     /// # Errors
-    /// If a sample cannot be read or collated.
+    /// If a sample cannot be read or collated, or a task gets no sample of a batch.
     pub fn try_samples(&self) -> Result<(), TrainError> {
+        self.lanes()?;
         for (number, task) in self.tasks.iter().enumerate() {
             for dataset in [&task.train, &task.validation] {
                 collate(self.model.layouts(), &[(number, first(dataset.as_ref())?)])?;

@@ -15,8 +15,10 @@
 //! ```
 //!
 //! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
-//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`testing`].
+//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`listed`] (lists in messages),
+//! [`testing`].
 
+mod listing;
 pub mod memory;
 pub mod registry;
 pub mod spec;
@@ -25,6 +27,7 @@ pub mod tokenizer;
 pub mod tokens;
 pub mod value;
 
+pub use listing::listed;
 pub use registry::{Registry, RegistryError};
 pub use spec::{Axis, ContentSpec, KindSpec, SpecError, TokenSpec};
 pub use tokenizer::{AnyTokenizer, OpenDocument, RawInputs, Sequence, TokenizeError, Tokenizer};

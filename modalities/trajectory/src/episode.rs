@@ -213,7 +213,7 @@ pub fn check_compatible<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, Tra
         if episode.state_names != first.state_names {
             let named = |names: &[String]| match names {
                 [] => "numbers without names".to_string(),
-                names => format!("the numbers {}", names.join(", ")),
+                names => format!("the numbers {}", smalti_contract::listed(names, ", ")),
             };
             return differs("observations", named(&first.state_names), named(&episode.state_names));
         }
@@ -222,7 +222,7 @@ pub fn check_compatible<'a>(episodes: &[&'a Episode]) -> Result<&'a Episode, Tra
                 0 => "no images".to_string(),
                 _ => {
                     let names = episode.images.keys().map(|camera| named("observations", camera));
-                    format!("the images {}", names.collect::<Vec<_>>().join(", "))
+                    format!("the images {}", smalti_contract::listed(names, ", "))
                 }
             };
             return differs("observations", cameras(first), cameras(episode));

@@ -57,7 +57,7 @@ struct Table {
 
 impl Table {
     fn new(columns: Vec<Column>) -> Result<Self, TrajectoryError> {
-        let found = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = smalti_contract::listed(columns.iter().map(|column| &column.name), ", ");
         let columns: Vec<_> = columns.into_iter().map(|column| (role(&column.name), column)).collect();
         let table = Self { columns, found, steps: 0, observations: 0 };
         let (_, first) = table.first(is_state, "states", "observations")?;

@@ -91,7 +91,7 @@ fn episodes_at(source: &Source, modalities: &Modalities) -> Result<Arc<dyn Table
         "{}: it has the layout {layout} with the fields {}, not that of episodes{reason}; `smalti data check` shows its fields, \
          and `smalti tokenize TASK.toml` the tokens of a task that reads it",
         source.path,
-        table.fields().join(", ")
+        smalti_contract::listed(table.fields(), ", ")
     )
 }
 

@@ -84,6 +84,11 @@ pub(super) fn place(from: &Path, to: &Path) -> Result<(), DataError> {
     if let Some(folder) = to.parent() {
         fs::create_dir_all(folder).map_err(|e| io_error(folder, e))?;
     }
+    // A device or a link of this name is no earlier download.
+    if fs::symlink_metadata(to).is_ok_and(|there| !there.is_file()) {
+        let problem = "expected a regular file to replace, or none; found a folder, a link or a device";
+        return Err(DataError::layout(&to.display().to_string(), problem));
+    }
     fs::rename(from, to).map_err(|e| io_error(to, e))
 }
 

@@ -4,6 +4,7 @@ use super::message::MessageError;
 use crate::env::Image;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Deserializer, de::Error};
+use smalti_contract::listed;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An image in one of its two forms.
@@ -62,9 +63,8 @@ pub(super) fn images(
 ) -> Result<BTreeMap<String, Image>, MessageError> {
     let fail = |problem| Err(MessageError::Value { field: "images", problem });
     if !forms.keys().eq(cameras) {
-        let listed = |names: Vec<&str>| if names.is_empty() { "none".into() } else { names.join(", ") };
-        let expected = listed(cameras.iter().map(String::as_str).collect());
-        let found = listed(forms.keys().map(String::as_str).collect());
+        let named = |names: String| if names.is_empty() { "none".into() } else { names };
+        let (expected, found) = (named(listed(cameras, ", ")), named(listed(forms.keys(), ", ")));
         return fail(format!("expected those of {expected}, as in the greeting; found {found}"));
     }
     let mut images = BTreeMap::new();

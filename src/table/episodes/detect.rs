@@ -1,11 +1,11 @@
 //! Detection of episodes by the names and first bytes of files.
 
 use super::log::{is_log, minari_info};
-use crate::data::error::listed;
 use crate::data::{DataError, open_text};
 use crate::table::parquet::{self, is_parquet};
 use crate::table::place::extension;
 use crate::table::{Place, rows};
+use smalti_contract::listed;
 use smalti_trajectory::lerobot::INFO;
 use smalti_trajectory::parquet::has_episode_rows;
 use std::io::Read;
@@ -113,7 +113,7 @@ fn of_columns(columns: &[String]) -> Result<String, String> {
 /// The names of the columns, each cut if it is long: a file may be no table.
 fn found(columns: &[String]) -> String {
     let short: Vec<String> = columns.iter().map(|name| name.chars().take(40).collect()).collect();
-    format!("found {}", listed(short.iter().map(String::as_str)))
+    format!("found {}", listed(short, ", "))
 }
 
 fn of_steps(columns: &[String]) -> bool {

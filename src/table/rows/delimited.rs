@@ -1,7 +1,6 @@
 //! Cells with a delimiter: `.tsv` and `.csv`.
 
 use super::kind::number;
-use crate::data::error::listed;
 use crate::table::place::extension;
 use csv::{Position, Reader, ReaderBuilder, StringRecord, Terminator};
 use std::cell::RefCell;
@@ -133,7 +132,7 @@ pub fn check_names(names: &[String], first: usize, is_header: bool) -> Result<()
     } else if let Some(twice) = names.iter().find(|name| !known.insert(name.as_str())) {
         format!("the field {twice:?} occurs twice")
     } else if is_header && !names.is_empty() && names.iter().all(|name| number(name).is_some()) {
-        format!("line 1 has only numbers: {}", listed(names.iter().map(String::as_str)))
+        format!("line 1 has only numbers: {}", smalti_contract::listed(names, ", "))
     } else {
         return Ok(());
     };

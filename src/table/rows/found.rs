@@ -145,7 +145,8 @@ fn in_tree(place: &Place, files: &Arc<Files>) -> Result<Option<Found>, DataError
 }
 
 fn several(files: &Files, kind: &str, names: &[&str]) -> DataError {
-    let problem = format!("expected one {kind}; found {}; name one of them", names.join(", "));
+    let problem =
+        format!("expected one {kind}; found {}; name one of them", smalti_contract::listed(names, ", "));
     DataError::layout(files.name(), problem)
 }
 

@@ -1,9 +1,9 @@
 //! The training loop: steps, evaluations, checkpoints and the log.
 
-use super::{Observer, Outcome, StepReport, TrainTask, Trainer};
+use super::{Observer, Outcome, STATE_FILE, StepReport, TrainTask, Trainer};
 use crate::data::CorruptSamples;
 use crate::train::synchronize::{SynchronizedStep, check_same_start, synchronize};
-use crate::train::{Metrics, MetricsLog, SaveError, TrainError, evaluate};
+use crate::train::{Metrics, MetricsLog, SaveError, TrainError, Writer, evaluate};
 use serde_json::json;
 use std::{
     collections::BTreeMap,
@@ -18,6 +18,8 @@ impl Trainer {
     /// Rank 0 saves checkpoints and metrics in the folder, if there is one, also at the end and at a stop. Only rank 0
     /// evaluates, and only its outcome has metrics.
     ///
+    /// The folder is locked until the end. If training fails before its first step, a folder that was made for it is removed.
+    ///
     /// # Errors
     /// [`TrainError`]. If a sample cannot be read, the state is saved first. A rank that failed makes no further step, so the
     /// caller must tell the others ([`Ranks::abort`](crate::train::Ranks::abort)).
@@ -27,12 +29,38 @@ impl Trainer {
         stop: &AtomicBool,
         observer: &mut dyn Observer,
     ) -> Result<Outcome, TrainError> {
+        let folder = folder.filter(|_| self.ranks.rank() == 0);
+        let made = self.step;
+        let outcome = self.lock(folder).and_then(|()| self.run_in(folder, stop, observer));
+        let writer = self.writer.take();
+        if let Some(writer) = writer.filter(|_| outcome.is_err() && made == 0 && self.step == 0) {
+            writer.discard();
+        }
+        outcome
+    }
+
+    /// Locks the folder, unless that is done.
+    fn lock(&mut self, folder: Option<&Path>) -> Result<(), TrainError> {
+        if let Some(folder) = folder
+            && self.writer.as_ref().is_none_or(|writer| writer.folder() != folder)
+        {
+            self.writer = Some(Writer::lock(folder)?);
+        }
+        Ok(())
+    }
+
+    /// Trains as [`run`](Self::run), in a locked folder.
+    fn run_in(
+        &mut self,
+        folder: Option<&Path>,
+        stop: &AtomicBool,
+        observer: &mut dyn Observer,
+    ) -> Result<Outcome, TrainError> {
         check_same_start(self.ranks.as_ref(), &self.config, &self.model, &self.tasks, self.step)?;
-        let first = self.ranks.rank() == 0;
-        let folder = folder.filter(|_| first);
         let mut metrics = BTreeMap::new();
         let mut log = TrainLog::open(folder, self.step, self.config.log_every, observer)?;
         log.report_skipped(&self.tasks);
+        self.writer.iter().filter_map(Writer::doubt).for_each(|doubt| log.observer.note(doubt));
         let mut loader = self.loader()?;
         let mut next = loader.next();
         log.restart_clock();
@@ -44,7 +72,7 @@ impl Trainer {
                 Ok(None) => break,
                 Err(error @ TrainError::Ranks(_)) => return Err(error),
                 Err(error) => {
-                    self.save_state(folder, &mut log)?;
+                    self.save_state(folder.filter(|_| self.step > 0), &mut log)?;
                     self.ranks.barrier()?; // no rank ends the job before the state is saved
                     return Err(error);
                 }
@@ -67,7 +95,20 @@ impl Trainer {
         if stopped {
             self.save_state(folder, &mut log)?;
         }
-        Ok(Outcome { step: self.step, stopped, metrics, corrupt: self.corrupt.clone() })
+        let (step, corrupt, warnings) = (self.step, self.corrupt.clone(), self.warnings());
+        Ok(Outcome { step, stopped, metrics, corrupt, warnings })
+    }
+
+    /// What the outcome warns of.
+    fn warnings(&self) -> Vec<String> {
+        let empty = (self.watch.empty_steps > 0).then(|| {
+            format!(
+                "no target counted in {} of {} steps, which changed no weight: outputs are missing, or texts are too long for \
+                 their slices",
+                self.watch.empty_steps, self.step
+            )
+        });
+        self.watch.warning.iter().cloned().chain(empty).collect()
     }
 
     /// Evaluates, on rank 0, and saves, if either is due after a step.
@@ -82,6 +123,8 @@ impl Trainer {
             return Ok(None);
         }
         log.report(self.synchronize()?)?;
+        // A folder has a model only if it has a state, so that a missing state is noticed.
+        let saves = saves || folder.is_some_and(|folder| !folder.join(STATE_FILE).exists());
         let mut evaluated = None;
         if evaluates && self.ranks.rank() == 0 {
             let mut corrupt = Vec::new();
@@ -121,8 +164,8 @@ impl Trainer {
         folder.map_or(Ok(()), |folder| Ok(self.save(folder)?))
     }
 
-    /// Evaluates every task, with averaged weights if there are any, and saves the model if it is the best so far. Adds the
-    /// problems of corrupt samples to `corrupt`.
+    /// Evaluates every task, with averaged weights if there are any, and saves the model if it is the best so far; the first is
+    /// saved with the first state. Adds the problems of corrupt samples to `corrupt`.
     fn evaluate(
         &mut self,
         folder: Option<&Path>,
@@ -147,7 +190,8 @@ impl Trainer {
                 total += scores.loss();
                 all.extend(scores.metrics());
             }
-            if let Some(folder) = folder.filter(|_| total < best || !best.is_finite()) {
+            let is_best = total < best || !best.is_finite();
+            if let Some(folder) = folder.filter(|folder| is_best && folder.join(STATE_FILE).exists()) {
                 self.save_model(folder)?;
             }
             Ok::<_, TrainError>((all, total))
@@ -216,6 +260,16 @@ impl<'a> TrainLog<'a> {
         // The rate is that of several steps, because the time between two synchronizations is not that of one step.
         self.tokens += report.tokens;
         report.tokens_per_s = self.tokens as f64 / self.clock.elapsed().as_secs_f64();
+        if report.losses.is_empty() && report.empty_steps == 1 {
+            self.observer.note(&format!(
+                "step {}: no target of its batch counts, so no weight changes; such steps are counted as empty",
+                report.step
+            ));
+        }
+        if let Some(warning) = &report.warning {
+            self.observer.note(&format!("warning: {warning}"));
+            self.write(json!({ "step": report.step, "warning": warning }))?;
+        }
         self.observer.step(&report);
         let last = report.step == report.steps;
         if last || report.step == 1 || self.every > 0 && report.step.is_multiple_of(self.every) {
@@ -249,6 +303,7 @@ fn line(report: &StepReport) -> serde_json::Value {
         "grad_norm": report.grad_norm,
         "tokens_per_s": report.tokens_per_s,
         "skipped": report.skipped,
+        "empty_steps": report.empty_steps,
         "corrupt_samples": report.corrupt,
     })
 }

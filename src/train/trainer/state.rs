@@ -1,6 +1,7 @@
 //! The state of training in a run folder.
 
 use super::{MODEL_FILE, STATE_FILE, Trainer};
+use crate::train::watch::Watch;
 use crate::train::{Checks, SaveError, Storage, TensorFile, TrainConfigError, TrainError, checkpoint};
 use serde_json::json;
 use std::{collections::BTreeMap, path::Path};
@@ -44,6 +45,9 @@ impl Trainer {
             Some(Ok(corrupt)) => corrupt,
             _ => return Err(TrainError::State("corrupt_samples: expected a count; found none".into())),
         };
+        let watch = texts.get("watch").map_or(Ok(Watch::default()), |text| serde_json::from_str(text));
+        self.watch = watch.map_err(|e| TrainError::State(format!("watch: {e}")))?;
+        self.audited = step > 0;
         self.step = step;
         self.launched = None;
         Ok(())
@@ -87,6 +91,8 @@ impl Trainer {
         let mut texts = BTreeMap::from(numbers.map(|(name, number)| (name.to_string(), number.to_string())));
         let draws: Vec<String> = self.draws.iter().map(u64::to_string).collect();
         texts.insert("draw".into(), draws.join(","));
+        texts.insert("watch".into(), json!(self.watch).to_string());
+        texts.insert(SETTINGS.into(), self.settings.clone());
         texts.insert("corrupt_samples".into(), json!(self.corrupt).to_string());
         checkpoint::save_in(folder, STATE_FILE, &tensors, &texts, Storage::F32)?;
         if !folder.join(MODEL_FILE).exists() {
@@ -102,5 +108,7 @@ impl Trainer {
     }
 }
 
+/// The name of the settings in a saved state.
+pub(crate) const SETTINGS: &str = "settings";
 /// The prefix of the names of weights in a saved state.
 pub(crate) const PARAM: &str = "param.";

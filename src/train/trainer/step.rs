@@ -1,10 +1,11 @@
 //! One step: micro-batches, gradients, optimizer, report.
 
 use super::{Observer, StepReport, Trainer};
-use crate::data::{Batch, Targets};
+use crate::data::{Batch, HeadBatch, Targets};
 use crate::ops::{Gradients, Readback, backward};
 use crate::random::mix;
 use crate::train::{TrainConfig, TrainError, audit, ranks::all_reduce_gradients};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 /// A step that is launched on the device, whose results are not yet read back.
@@ -13,8 +14,8 @@ pub(super) struct LaunchedStep {
     step: u64,
     /// For each head of each micro-batch, its number among all heads of all tasks and its weight.
     heads: Vec<(usize, f64)>,
-    /// The loss of each of these heads, and the gradient norm.
-    numbers: Readback,
+    /// The loss of each of these heads, and the gradient norm; `None` for a step in which no target counts.
+    numbers: Option<Readback>,
     epoch: Option<f64>,
     learning_rate: f64,
     /// Tokens of all ranks.
@@ -97,6 +98,16 @@ impl Trainer {
         let n = numbers.len();
         let (skipped, tokens) = (weights[n] as u64, weights[n + 1] as usize);
         self.skipped += skipped;
+        weights.truncate(n);
+        let tasks = self.model.tasks();
+        let lacks_targets = |task: usize, head: usize| {
+            tasks[task].heads[head].is_trained() && weights[numbers[&(task, head)]] == 0.0
+        };
+        let counted = with_targets(micro, |read| !lacks_targets(read.task, read.head));
+        let micro = &*counted;
+        let is_empty = numbers
+            .keys()
+            .all(|&(task, head)| lacks_targets(task, head) || !tasks[task].heads[head].is_trained());
         let mut grads = Gradients::default();
         let (mut heads, mut scalars) = (Vec::new(), Vec::new());
         for (i, batch) in micro.iter().enumerate() {
@@ -106,7 +117,7 @@ impl Trainer {
             let mut roots = Vec::new();
             for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
                 let number = numbers[&(head.task, head.head)];
-                let weight = weights[number].max(f64::MIN_POSITIVE);
+                let weight = weights[number];
                 heads.push((number, weight));
                 scalars.push(head.sum.tensor().clone());
                 let task = &self.model.tasks()[head.task];
@@ -114,22 +125,28 @@ impl Trainer {
             }
             grads.add(backward(roots)?)?;
         }
-        all_reduce_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
-        if self.step == 0 {
-            self.audit(micro, &grads, observer)?;
-        }
         let (epoch, learning_rate) = (self.epoch(), self.learning_rate());
-        scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
+        let numbers = match is_empty {
+            true => None,
+            false => {
+                all_reduce_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
+                if !std::mem::replace(&mut self.audited, true) {
+                    self.audit(micro, &grads, observer)?;
+                }
+                scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
+                Some(Readback::of(&scalars)?)
+            }
+        };
         self.step += 1;
-        let (step, numbers, corrupt) = (self.step, Readback::of(&scalars)?, self.corrupt.total());
-        let skipped = self.skipped;
+        let (step, skipped, corrupt) = (self.step, self.skipped, self.corrupt.total());
         Ok(LaunchedStep { step, heads, numbers, epoch, learning_rate, tokens, skipped, corrupt })
     }
 
     /// Waits for a step, and reads its losses and gradient norm back from the device.
-    fn read_back(&self, launched: LaunchedStep) -> Result<StepReport, TrainError> {
+    fn read_back(&mut self, launched: LaunchedStep) -> Result<StepReport, TrainError> {
         let LaunchedStep { step, heads, numbers, epoch, learning_rate, tokens, skipped, corrupt } = launched;
-        let mut numbers = numbers.values()?;
+        let is_empty = numbers.is_none();
+        let mut numbers = numbers.map_or_else(|| Ok(vec![]), Readback::values)?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);
         let outputs: Vec<(String, f64)> =
             self.model.tasks().iter().flat_map(|task| task.loss_weights()).collect();
@@ -143,22 +160,26 @@ impl Trainer {
         // Heads without an output in any micro-batch have no loss.
         let losses: Vec<(&(String, f64), f64)> =
             (0..outputs.len()).filter(|&i| present[i] > 0.0).map(|i| (&outputs[i], losses[i])).collect();
-        let loss = losses.iter().map(|((_, weight), loss)| weight * loss).sum();
-        if !f64::is_finite(loss) || !grad_norm.is_finite() {
+        let loss: f64 = losses.iter().map(|((_, weight), loss)| weight * loss).sum();
+        if !is_empty && !(loss.is_finite() && grad_norm.is_finite()) {
             return Err(TrainError::Diverged { step, loss, grad_norm });
         }
+        self.watch.empty_steps += u64::from(is_empty);
+        let warning = if is_empty { None } else { self.watch.add(step, loss) };
         Ok(StepReport {
             step,
             steps: self.steps,
             epoch,
-            loss,
+            loss: if is_empty { f64::NAN } else { loss },
             losses: losses.into_iter().map(|((name, _), loss)| (name.clone(), loss)).collect(),
             learning_rate,
             grad_norm,
             tokens,
             tokens_per_s: 0.0,
             skipped,
+            empty_steps: self.watch.empty_steps,
             corrupt,
+            warning,
         })
     }
 
@@ -187,10 +208,23 @@ impl Trainer {
             return Err(TrainError::Gradient { problem, names: found.not_finite });
         }
         if !found.zero.is_empty() {
-            observer.note(&format!("the first gradient of {} is all zero", found.zero.join(", ")));
+            observer.note(&format!(
+                "the first gradient of {} is all zero",
+                smalti_contract::listed(found.zero, ", ")
+            ));
         }
         Ok(())
     }
+}
+
+/// The micro-batches without the heads of which no target counts on any rank: their loss has no mean.
+fn with_targets(micro: &[Batch], counts: impl Fn(&HeadBatch) -> bool) -> Cow<'_, [Batch]> {
+    if micro.iter().flat_map(|batch| &batch.heads).all(&counts) {
+        return micro.into();
+    }
+    let mut micro = micro.to_vec();
+    micro.iter_mut().for_each(|batch| batch.heads.retain(&counts));
+    micro.into()
 }
 
 /// Settings that need less memory.

@@ -127,6 +127,40 @@ fn gradients_do_not_depend_on_micro_batches() {
     }
 }
 
+#[test]
+fn a_step_in_which_nothing_counts_changes_nothing() {
+    let train = TrainConfig { ema_decay: 0.5, ..TrainConfig::default() };
+    let mut trainer = trainer(Arc::new(Alone), train, 0.0);
+    let without_weight = |(task, mut sample): (usize, Sample)| {
+        let Target::Ids { weights, .. } = &mut sample.outputs[0].target else {
+            unreachable!("targets are ids")
+        };
+        weights.fill(0.0);
+        (task, sample)
+    };
+    let layouts = trainer.model().layouts().to_vec();
+    let batch = |samples: &[(usize, Sample)]| vec![collate(&layouts, samples).unwrap()];
+    let none = batch(&samples().into_iter().map(without_weight).collect::<Vec<_>>());
+    let values = |trainer: &Trainer| {
+        let tensors = trainer.optimizer.tensors().into_iter().chain(trainer.model().params().tensors());
+        let values = |tensor: Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        tensors.map(|(name, tensor)| (name, values(tensor))).collect::<BTreeMap<_, _>>()
+    };
+    let before = values(&trainer);
+    let report = trainer.train_step(&none, &mut Silent).unwrap().unwrap();
+    assert!(report.loss.is_nan() && report.losses.is_empty(), "{report:?}");
+    assert_eq!((report.step, report.empty_steps), (1, 1));
+    assert!(values(&trainer) == before);
+
+    // One of two outputs counts; the audit takes place in the first step with a target.
+    let (texts, classes): (Vec<_>, Vec<_>) = samples().into_iter().partition(|(task, _)| *task == 0);
+    let half: Vec<_> = texts.into_iter().map(without_weight).chain(classes).collect();
+    let report = trainer.train_step(&batch(&half), &mut Silent).unwrap().unwrap();
+    assert!(report.loss.is_finite() && report.grad_norm > 0.0, "{report:?}");
+    assert_eq!((report.losses.len(), report.empty_steps), (1, 1));
+    assert!(values(&trainer).values().flatten().all(|value| value.is_finite()));
+}
+
 /// The second of two ranks; the first has zeros.
 struct Second;
 

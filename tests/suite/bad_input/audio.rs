@@ -54,7 +54,7 @@ fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
     ]
 }
 
-/// A clip is read when its sample is needed, after the run folder is created. The run resumes with a repaired file.
+/// A clip is read when its sample is needed, after the run folder is created; before the first step the folder is removed.
 #[test]
 fn corrupt_clips_in_training_are_named() {
     for (bytes, message) in corrupt_clips() {
@@ -64,8 +64,9 @@ fn corrupt_clips_in_training_are_named() {
         place.fails(&format!("{} --out run", audio_train()), &message); // while the bands are measured
         let unmeasured = format!("{} --set inputs.audio.normalize=false --out run", audio_train());
         place.fails(&unmeasured, &message); // in training
+        assert!(!place.path("run").exists());
         place.write("clips/b.wav", &wav(8000, 2400, 1, 16));
-        assert!(place.works("train --resume --out run").out.contains("run is at step 6"));
+        assert!(place.works(&unmeasured).out.contains("run is at step 6"));
     }
     let place = audio_place();
     std::fs::remove_file(place.path("clips/b.wav")).unwrap();
@@ -138,4 +139,24 @@ fn unusable_corpora_of_speech_are_named() {
     place.write("kaldi/text", b"a one\nb two\n");
     let message = [".wav: not found", "kaldi/wav.scp row", "folders above"];
     place.fails(&format!("train audio {TINY} --set data.source=kaldi --out run"), &message);
+}
+
+/// No path of CTC writes more labels than a clip has slices: alone in its batch, such a clip makes a step without a target.
+#[test]
+fn a_step_whose_texts_are_too_long_changes_nothing_and_is_counted() {
+    let place = audio_place();
+    let long = "abcdefghijklmnopqrstuvwxyz".repeat(40);
+    let manifest = format!("path\ttext\tsplit\na.wav\tab\ttrain\nb.wav\t{long}\ttrain\nc.wav\tab\tvalid\n");
+    place.write("clips/manifest.tsv", manifest.as_bytes());
+    let line = format!("{} --set train.batch_size=1 --set train.log_every=1 --out run", audio_train());
+    let ran = place.works(&line);
+    assert!(ran.err.contains("no target of its batch counts"), "{}", ran.err);
+    assert!(ran.err.contains("warning: no target counted in "), "{}", ran.err);
+    assert!(!ran.err.contains("learning_rate"), "{}", ran.err);
+    let lines = smalti::train::log::read(&place.path("run")).unwrap();
+    let steps: Vec<_> = lines.iter().filter(|line| line.get("losses").is_some()).collect();
+    let empty = steps.iter().filter(|line| line["loss"].is_null()).count() as u64;
+    assert_eq!(steps.len(), 6);
+    assert!((1..6).contains(&empty) && steps[5]["empty_steps"] == empty, "{lines:?}");
+    assert!(steps.iter().all(|line| line["loss"].is_null() || line["grad_norm"].is_number()), "{lines:?}");
 }

@@ -1,6 +1,6 @@
 //! Run folders: damaged, missing or existing, and runs that diverge.
 
-use super::{Place, failed, text_place, text_train};
+use super::{Place, TINY, failed, text_place, text_train};
 
 #[test]
 fn damaged_run_folders_are_named() {
@@ -25,7 +25,7 @@ fn damaged_run_folders_are_named() {
             "run.toml",
             wider.as_bytes(),
             "train --resume --out run",
-            &["run/state.safetensors", "is [", "expected ["],
+            &["model.d_model: expected 16, the run's value; found 32", "run.toml"],
         ),
         ("tokenizers.json", b"", "eval run", &["run/tokenizers.json", "not a file of saved tokenizers"]),
         ("tokenizers.json", b"{}", "eval run", &["run/tokenizers.json is damaged", "expected CRC-32"]),
@@ -227,6 +227,120 @@ fn missing_and_existing_run_folders_are_named() {
     place.fails(&format!("{} --out a.txt/run", text_train()), &["a.txt/run"]);
     std::fs::write(place.path("a.txt"), "ÄÖÜ ".repeat(200)).unwrap();
     place.fails("eval run", &["a.txt", "character 'Ä'", "vocabulary"]);
+}
+
+#[test]
+fn edited_settings_and_a_missing_state_are_not_resumed() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let settings = std::fs::read_to_string(place.path("run/run.toml")).unwrap();
+    let longer = settings.replacen("\nmax_steps = 6", "\nmax_steps = 8", 1);
+    for (before, edited, message) in [
+        ("\nseed = 1337", "\nseed = 7", "train.seed: expected 1337, the run's value; found 7"),
+        ("\nn_heads = 2", "\nn_heads = 4", "model.attention.n_heads: expected 2, the run's value; found 4"),
+        ("\nbeta1 = 0.9", "\nbeta1 = 0.5", "train.beta1: expected 0.9, the run's value; found 0.5"),
+    ] {
+        assert!(longer.contains(before), "{longer}");
+        place.write("run/run.toml", longer.replacen(before, edited, 1).as_bytes());
+        place.fails("train --resume --out run", &[message, "--from"]);
+    }
+    // The learning rate may change, with full effect, and is told.
+    let faster = longer.replacen("\nlearning_rate = 0.001", "\nlearning_rate = 0.01", 1);
+    place.write("run/run.toml", faster.as_bytes());
+    let resumed = place.works("train --resume --out run");
+    assert!(resumed.err.contains("the schedule in run.toml differs from that of step "), "{}", resumed.err);
+
+    std::fs::remove_file(place.path("run/state.safetensors")).unwrap();
+    let model = std::fs::read(place.path("run/model.safetensors")).unwrap();
+    place.fails("train --resume --out run", &["run/state.safetensors is missing", "--from run --out RUN"]);
+    assert_eq!(std::fs::read(place.path("run/model.safetensors")).unwrap(), model);
+    place.fails(&format!("{} --out run", text_train()), &["run holds a run already"]);
+}
+
+#[test]
+fn a_run_without_a_checkpoint_says_that_it_starts_at_step_0() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl"] {
+        std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
+    }
+    let resumed = place.works("train --resume --out run");
+    assert!(resumed.err.contains("run has no checkpoint yet; it starts at step 0"), "{}", resumed.err);
+    // No step was made in it, so that another training may start there.
+    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl"] {
+        std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
+    }
+    place.works(&format!("{} --set train.seed=3 --out run", text_train()));
+    assert!(std::fs::read_to_string(place.path("run/run.toml")).unwrap().contains("\nseed = 3"));
+}
+
+#[test]
+fn a_refused_start_leaves_no_folder() {
+    let place = text_place();
+    let mix = format!("train mix {TINY} --set train.max_steps=3");
+    place.fails_untouched(&format!("{mix} --set train.batch_size=1"), &["train.batch_size", "none of task"]);
+    place.works(&format!("{mix} --set train.batch_size=8 --set train.eval_samples=4 --out refused"));
+}
+
+/// A lock of this process stands for another training.
+#[test]
+fn a_folder_with_a_training_in_it_is_refused() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    let saved = |name: &str| std::fs::read(place.path(&format!("run/{name}"))).unwrap();
+    place.write("run/.unfinished-a1", b"of the other");
+    let writer = smalti::train::Writer::lock(&place.path("run")).unwrap();
+    let (settings, state) = (saved("run.toml"), saved("state.safetensors"));
+    let process = format!("process {} on host ", std::process::id());
+    let message = ["run is written by", &process, "choose another --out"];
+    place.fails(&format!("{} --out run", text_train()), &message);
+    place.fails("train --resume --out run --set train.max_steps=9", &message);
+    assert_eq!((saved("run.toml"), saved("state.safetensors")), (settings, state));
+    assert!(place.path("run/.unfinished-a1").exists());
+    // Reading needs no lock.
+    place.works("eval run --samples 2");
+    place.works("info run");
+    drop(writer);
+    place.works("train --resume --out run --set train.max_steps=9");
+}
+
+#[cfg(unix)]
+#[test]
+fn devices_links_and_other_files_are_not_replaced() {
+    let place = text_place();
+    place.works(&format!("{} --out run", text_train()));
+    place.write("other.txt", b"a file of the user's");
+    std::os::unix::fs::symlink("other.txt", place.path("link.csv")).unwrap();
+    std::os::unix::fs::symlink("other.txt", place.path("link.png")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(place.path("socket")).unwrap();
+    for (line, found) in [
+        ("tokenize a.txt --out socket", "found a socket"),
+        ("tokenize a.txt --out /dev/null", "found a character device"),
+        ("tokenize a.txt --out other.txt", "found a file of another format"),
+        ("tokenize a.txt --out a.txt", "found a file of another format"),
+        ("tokenize a.txt --image link.png", "found a symbolic link to other.txt"),
+        ("embed run --text the --out /dev/null", "found a character device"),
+        ("predict run --row text=the --out link.csv", "found a symbolic link"),
+        ("show run --out /dev/null", "found a character device"),
+        ("data get digits --out /dev/null", "/dev/null"),
+        ("import tests --out /dev/null", "found a character device"),
+    ] {
+        place.fails(line, &[found]);
+    }
+    place.fails(&format!("{} --out /dev/null", text_train()), &["expected a folder", "a character device"]);
+    assert_eq!(std::fs::read(place.path("other.txt")).unwrap(), b"a file of the user's");
+    assert!(place.path("link.csv").is_symlink() && place.path("socket").exists());
+}
+
+#[test]
+fn a_loss_that_rises_while_it_is_finite_is_warned_of() {
+    let place = text_place();
+    let wild = "--set train.learning_rate=3 --set train.min_learning_rate=3 --set train.warmup_steps=5 --set train.max_grad_norm=0 \
+                --set train.max_steps=60 --set train.eval_every=0";
+    let ran = place.run(&format!("{} {wild} --out run", text_train()));
+    // It either diverges to infinity, which is an error, or is warned of at once and at the end.
+    let warned = ran.err.matches("warning: the loss has risen to").count();
+    assert!(ran.code == Some(1) || warned == 2, "{}", ran.err);
 }
 
 /// The error names the value that is not finite; the last checkpoint stays.

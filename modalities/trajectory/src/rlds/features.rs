@@ -57,7 +57,7 @@ impl Features {
             false => {
                 let keys = features.list.iter().map(|feature| feature.key.as_str());
                 let found = keys.chain(features.skipped.iter().map(|(key, _)| key.as_str()));
-                let found = found.collect::<Vec<_>>().join(", ");
+                let found = smalti_contract::listed(found, ", ");
                 let found = if found.is_empty() { "none" } else { &found };
                 Err(invalid(format!("expected the features of RLDS, a data set `steps`; found: {found}")))
             }

@@ -95,7 +95,7 @@ impl Table {
         let mut seen = HashSet::new();
         let again = taken.iter().find(|(part, _)| part.is_empty() && taken.len() > 1 || !seen.insert(part));
         if let Some((_, column)) = again {
-            let others = taken.iter().map(|(_, column)| column.name.as_str()).collect::<Vec<_>>().join(", ");
+            let others = smalti_contract::listed(taken.iter().map(|(_, column)| &column.name), ", ");
             let problem = format!("column {:?} conflicts with the others of {others}", column.name);
             return Err(TrajectoryError::Columns(problem));
         }

@@ -1,9 +1,10 @@
 //! The data files of a dataset, as Hugging Face's `datasets` finds them.
 
 use super::Listing;
-use crate::data::error::{DataError, listed};
+use crate::data::DataError;
 use crate::data::files::{glob, split_word};
 use serde_json::Value;
+use smalti_contract::listed;
 
 /// The paths of a dataset's data files: those that its only or default configuration names; else the Parquet files in `data/`,
 /// in folders of splits or in no folder; else all files but those that describe the dataset.
@@ -26,7 +27,7 @@ pub(super) fn of(location: &str, listing: &Listing) -> Result<Vec<String>, DataE
         found = inferred(&files);
     }
     if found.is_empty() {
-        let named = if patterns.is_empty() { format!("{folder}*") } else { listed(patterns) };
+        let named = if patterns.is_empty() { format!("{folder}*") } else { listed(patterns, ", ") };
         let problem = format!("the header of README.md names the data files {named}; no file matches");
         return Err(DataError::layout(location, problem));
     }
@@ -55,7 +56,7 @@ fn chosen<'a>(location: &str, configs: &'a Value) -> Result<Option<&'a Value>, D
         return Ok(chosen);
     }
     let Some(first) = configs.first() else { return Ok(None) };
-    let names = listed(configs.iter().filter_map(|config| config["config_name"].as_str()));
+    let names = listed(configs.iter().filter_map(|config| config["config_name"].as_str()), ", ");
     let example = match patterns(&first["data_files"]).first() {
         Some(pattern) => format!("{}{pattern}", data_folder(first)),
         None => format!("{}*.parquet", data_folder(first)),

@@ -8,13 +8,13 @@ mod shards;
 mod tests;
 
 use super::NAME;
+use crate::data::DataError;
 use crate::data::files::{self, Files};
-use crate::data::{DataError, error::listed};
 use crate::table::place::file_name;
 use crate::table::{Place, Table, unknown_field};
 use fields::Field;
 use shards::Shards;
-use smalti_contract::Value;
+use smalti_contract::{Value, listed};
 use smalti_trajectory::TrajectoryError;
 use smalti_trajectory::rlds::{FEATURES, Feature, Features, INFO, Record, shard_lengths};
 use std::ops::Range;
@@ -105,7 +105,7 @@ impl Found {
         if folders.len() > 1 {
             return refuse(format!(
                 "expected one data set of TFRecord files; found several, in {}; name one of these folders",
-                listed(folders)
+                listed(folders, ", ")
             ));
         }
         if let Some(packed) = self.records.iter().find(|path| path.ends_with(".gz")) {
