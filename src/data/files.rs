@@ -12,6 +12,7 @@ mod archive;
 mod contents;
 mod extent;
 pub mod glob;
+mod gzip;
 #[cfg(feature = "remote")]
 pub mod hub;
 mod names;

@@ -1,6 +1,6 @@
 //! Texts that may be larger than memory.
 
-use super::glob;
+use super::{glob, gzip};
 use super::place::{Place, locate};
 use crate::data::DataError;
 use std::io::{BufRead, BufReader, Read};
@@ -31,7 +31,7 @@ fn open_one(location: &str) -> Result<Box<dyn Read + Send>, DataError> {
         return Err(DataError::Empty { location: location.to_string(), expected: "data" });
     }
     let bytes: Box<dyn Read + Send> = match location.ends_with(".gz") {
-        true => Box::new(flate2::read::MultiGzDecoder::new(file.reader())),
+        true => Box::new(gzip::stream(&file)),
         false => Box::new(file.reader()),
     };
     let mut text = BufReader::new(bytes);
