@@ -44,6 +44,15 @@ pub(crate) fn episode(columns: Vec<Column>, end: Option<End>) -> Result<Episode,
     Ok(episode)
 }
 
+/// Names for a message: the first twenty, and the number of the others.
+fn listed<'a>(mut names: impl Iterator<Item = &'a str>) -> String {
+    let first = names.by_ref().take(20).collect::<Vec<_>>().join(", ");
+    match names.count() {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
 struct Table {
     /// The columns with their roles, in order.
     columns: Vec<(Role, Column)>,
@@ -57,7 +66,7 @@ struct Table {
 
 impl Table {
     fn new(columns: Vec<Column>) -> Result<Self, TrajectoryError> {
-        let found = columns.iter().map(|column| column.name.as_str()).collect::<Vec<_>>().join(", ");
+        let found = listed(columns.iter().map(|column| column.name.as_str()));
         let columns: Vec<_> = columns.into_iter().map(|column| (role(&column.name), column)).collect();
         let table = Self { columns, found, steps: 0, observations: 0 };
         let (_, first) = table.first(is_state, "states", "observations")?;
