@@ -41,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(not(feature = "remote"))]
 use std::io::Read;
 use std::path::PathBuf;
+pub(crate) use streamed::blocks;
 pub use streamed::open_text;
 
 /// The bytes of a file over HTTP.

@@ -1,7 +1,7 @@
 //! The report of one field, over all values that were read.
 
 use super::counts::{Counts, Range};
-use super::numbers::{NotTokenized, TokenCounts, TokenReport, spread, total};
+use super::numbers::{NotTokenized, TokenCounts, TokenReport, spread, spread_of_counts, total};
 use super::text;
 use super::value::ValueSummary;
 use serde::Serialize;
@@ -89,7 +89,7 @@ impl Field {
         let mut found = Map::new();
         let label = is_label(&field) || field == "end";
         if label {
-            (counts.measures, counts.characters) = Default::default();
+            (counts.measures, counts.characters, counts.lines) = Default::default();
             tokens = TokenCounts::default();
         }
         let mut find = |what: &str, value: Value| drop(found.insert(what.into(), value));
@@ -97,6 +97,9 @@ impl Field {
             find("distinct_characters", json!(counts.characters.len()));
         }
         counts.names.into_iter().for_each(|(what, names)| find(what, json!(names)));
+        if let Some(lines) = spread_of_counts(&counts.lines) {
+            find("characters_in_a_line", json!(lines));
+        }
         for (what, numbers) in counts.measures {
             find(what, if SUMMED.contains(&what) { json!(total(numbers)) } else { json!(spread(numbers)) });
         }

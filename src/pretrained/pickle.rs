@@ -36,7 +36,8 @@ pub(super) fn check(path: &Path) -> Result<(), String> {
     let tensors = tensors.map_err(|_| "a tensor lacks arguments: the pickle is corrupt")?;
     let mut unpacked = 0;
     for tensor in tensors.map_err(|e| e.to_string())? {
-        unpacked += elements(&mut archive, &tensor).map_err(|problem| format!("{}: {problem}", tensor.name))?;
+        unpacked +=
+            elements(&mut archive, &tensor).map_err(|problem| format!("{}: {problem}", tensor.name))?;
     }
     let packed = std::fs::metadata(path).map_err(|e| e.to_string())?.len();
     // Tied weights are two tensors of one file.
@@ -60,7 +61,11 @@ fn elements(archive: &mut ZipArchive<BufReader<File>>, tensor: &TensorInfo) -> R
     let end = bytes.and_then(|bytes| bytes.checked_add(tensor.layout.start_offset() as u64));
     match end.filter(|&end| end <= file.size()) {
         Some(_) => Ok(bytes.unwrap_or_default()),
-        None => Err(format!("its shape {dims:?} needs more bytes than {}, which has {}", tensor.path, file.size())),
+        None => Err(format!(
+            "its shape {dims:?} needs more bytes than {}, which has {}",
+            tensor.path,
+            file.size()
+        )),
     }
 }
 
@@ -211,7 +216,8 @@ impl Objects {
     }
 
     fn get(&mut self, id: u32) -> Result<(), String> {
-        let size = *self.memo.get(&id).ok_or_else(|| format!("it refers to the object {id}, which it lacks"))?;
+        let size =
+            *self.memo.get(&id).ok_or_else(|| format!("it refers to the object {id}, which it lacks"))?;
         self.push(size)
     }
 
@@ -258,7 +264,8 @@ mod tests {
         }
         pickle.extend(b"tRs.");
         let mut zip = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
-        let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        let options =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
         for (name, bytes) in [("archive/data.pkl", &pickle[..]), ("archive/data/0", &[0; 16])] {
             zip.start_file(name, options).unwrap();
             zip.write_all(bytes).unwrap();
@@ -297,7 +304,9 @@ mod tests {
 
     #[test]
     fn corrupt_pickles_are_errors() {
-        for bytes in [&b""[..], b"\x80", b"X\xff\xff\xff\xff", b"t.", b"(", b"h\x07.", b"\x85.", b"\xff.", b"cos"] {
+        for bytes in
+            [&b""[..], b"\x80", b"X\xff\xff\xff\xff", b"t.", b"(", b"h\x07.", b"\x85.", b"\xff.", b"cos"]
+        {
             assert!(sized(bytes).is_err(), "{bytes:?}");
         }
     }
@@ -306,7 +315,10 @@ mod tests {
     fn the_elements_of_a_tensor_must_be_there() {
         assert_eq!(checked(&checkpoint(4, true)), Ok(()));
         let error = checked(&checkpoint(1 << 30, true)).unwrap_err();
-        assert!(error.starts_with("a: its shape [1073741824] needs more bytes than archive/data/0"), "{error}");
+        assert!(
+            error.starts_with("a: its shape [1073741824] needs more bytes than archive/data/0"),
+            "{error}"
+        );
         assert_eq!(
             checked(&checkpoint(4, false)),
             Err("a tensor lacks arguments: the pickle is corrupt".into())

@@ -27,7 +27,6 @@ use crate::{Episode, Images, TrajectoryError};
 use smalti_contract::memory;
 use smalti_npy::{Array, Npz};
 
-
 /// Read the episodes of an npz archive.
 ///
 /// # Errors
@@ -59,7 +58,8 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
 /// Read an array within the bytes that are left.
 fn column(archive: &mut Npz, name: String, left: &mut u64) -> Result<Column, TrajectoryError> {
     let unreadable = |problem: String| TrajectoryError::Npz(format!("array {name:?}: {problem}"));
-    let array = archive.array(&name, *left).map_err(|e| unreadable(format!("{e}; {}", memory::describe_limit())))?;
+    let array =
+        archive.array(&name, *left).map_err(|e| unreadable(format!("{e}; {}", memory::describe_limit())))?;
     // Pixels stay bytes; other numbers become `f64`.
     let numbers: u64 = array.shape().iter().map(|&side| side as u64).product();
     let bytes = if array.is_bytes() && array.shape().len() > 2 { numbers } else { 8 * numbers };

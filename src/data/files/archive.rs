@@ -76,7 +76,8 @@ pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError
             .to_string();
         let kind = entry.header().entry_type();
         // A sparse file takes fewer bytes here than its size, which may be anything.
-        let size = if kind.is_gnu_sparse() { entry.header().entry_size().map_err(damaged)? } else { entry.size() };
+        let size =
+            if kind.is_gnu_sparse() { entry.header().entry_size().map_err(damaged)? } else { entry.size() };
         let offset = entry.raw_file_position();
         let member = archive.slice(offset, size).ok_or_else(|| {
             fail(format!("truncated: {path} takes {size} bytes from {offset} on, of {}", archive.len()))
