@@ -105,16 +105,17 @@ impl Objects {
         loop {
             let [code] = take(bytes)?;
             let code = OpCode::try_from(code).map_err(|code| format!("unknown operation {code:#04x}"))?;
-            if code == OpCode::Stop {
-                return Ok(());
+            match code {
+                OpCode::Stop => return Ok(()),
+                code => self.step(code, bytes)?,
             }
-            self.step(code, bytes)?;
         }
     }
 
     fn step(&mut self, code: OpCode, bytes: &mut &[u8]) -> Result<(), String> {
         use OpCode as Op;
         match code {
+            Op::Stop => Ok(()),
             Op::Proto => pass(bytes, 1),
             Op::Global => {
                 line(bytes)?;

@@ -89,7 +89,6 @@ impl Iterator for Lines {
         let (file, mut line) = (self.file.as_mut()?, vec![]);
         let read = file.by_ref().take(LONGEST).read_until(b'\n', &mut line);
         self.number += 1;
-        let path = self.path.clone();
         let found = match read {
             Ok(0) => None,
             Ok(_) => match serde_json::from_slice(&line) {
@@ -97,10 +96,11 @@ impl Iterator for Lines {
                 Err(_) if line.last() != Some(&b'\n') && (line.len() as u64) < LONGEST => None,
                 Err(e) => {
                     let problem = format!("line {}: {e}", self.number);
+                    let path = self.path.clone();
                     Some(Err(SaveError::Format { path, expected: "file of JSON lines", problem }))
                 }
             },
-            Err(source) => Some(Err(SaveError::Read { path, source })),
+            Err(source) => Some(Err(SaveError::Read { path: self.path.clone(), source })),
         };
         self.file = None;
         found

@@ -241,7 +241,8 @@ mod tests {
 
     #[test]
     fn many_stars_take_no_time() {
-        let parts = parts_of(&"**/a/".repeat(100)).iter().copied().chain(["b"]).collect::<Vec<_>>();
+        let pattern = format!("{}b", "**/a/".repeat(100));
+        let parts = parts_of(&pattern);
         assert!(!path_matches(&parts, &["a"; 200]));
         assert_eq!(parts_of("**/**/**/x/**/**"), ["**", "x", "**"]);
     }

@@ -17,6 +17,14 @@ fn array_limit() -> u64 {
     memory::unpack_limit() / 8
 }
 
+/// Check that the values of JSON or MessagePack, of which a byte may be one, fit into memory.
+fn check_values(location: &str, bytes: usize) -> Result<(), DataError> {
+    let values = bytes as u64 * size_of::<serde_json::Value>() as u64;
+    memory::check(values).map_err(|e| {
+        DataError::format(location, "values", format!("{bytes} bytes may be as many values: {e}"))
+    })
+}
+
 /// The decoder of a member's bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Decoder {
@@ -106,6 +114,7 @@ impl Decoder {
     }
 
     fn fields(self, location: &str, bytes: &[u8], prefix: &str) -> Result<Vec<(String, Value)>, DataError> {
+        check_values(location, bytes.len())?;
         if self == Self::MessagePack {
             let refuse = |problem| DataError::format(location, "MessagePack", problem);
             return msgpack::fields(prefix, bytes).map_err(refuse);
