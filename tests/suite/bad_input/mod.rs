@@ -10,6 +10,7 @@ mod rows;
 mod runs;
 mod settings;
 mod texts;
+mod unpacking;
 
 use crate::files::{log, npz, png, wav};
 use crate::support::{self, Ran, TINY, ran, smalti};
