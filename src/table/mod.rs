@@ -148,12 +148,20 @@ pub fn located(table: &dyn Table, row: usize, fields: &[String]) -> String {
     if names.is_empty() { location } else { format!("{location}, {}", names.join(", ")) }
 }
 
+/// Names for a message: the first twenty, and the number of the others.
+fn listed(names: &[String]) -> String {
+    match names.get(..20) {
+        Some(first) if names.len() > 20 => format!("{} and {} more", first.join(", "), names.len() - 20),
+        _ => names.join(", "),
+    }
+}
+
 /// The error for a field that a table does not have.
 pub fn unknown_field(table: &dyn Table, field: &str) -> DataError {
     DataError::Unknown {
         location: table.name().to_string(),
         what: "field",
         name: field.to_string(),
-        known: table.fields().join(", "),
+        known: listed(table.fields()),
     }
 }

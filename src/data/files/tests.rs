@@ -187,7 +187,7 @@ fn errors_of_zip_archives_name_the_member() {
     for (path, expected) in [
         ("secret.zip", "the member a.txt is encrypted; unpack the archive with its password"),
         ("method.zip", "the member a.txt is packed by"),
-        ("bomb.zip", "the member a.txt has 4294967294 bytes; at most 2147483648 are unpacked"),
+        ("bomb.zip", "the member a.txt declares 4294967294 bytes in"),
         ("up.zip", "leads out of its folder"),
         ("cut.zip", "not readable as a zip archive"),
         ("text.zip", "not readable as a zip archive"),

@@ -74,10 +74,10 @@ fn check(entry: &ZipFileEntry, archive: u64) -> Result<(), String> {
     }
     match entry.compression() {
         CompressionMethod::Stored if packed == size => Ok(()),
-        CompressionMethod::Deflated if memory::check(size).is_err() => {
-            Err(format!("unpacks to {size} bytes: {}; or unpack the archive", memory::describe_limit()))
-        }
-        CompressionMethod::Deflated if size <= packed.saturating_mul(DEFLATE_RATIO) => Ok(()),
+        CompressionMethod::Deflated if size <= packed.saturating_mul(DEFLATE_RATIO) => memory::check(size)
+            .map_err(|_| {
+                format!("unpacks to {size} bytes: {}; or unpack the archive", memory::describe_limit())
+            }),
         CompressionMethod::Stored | CompressionMethod::Deflated => {
             Err(format!("declares {size} bytes in {packed}, which is impossible: the archive is corrupt"))
         }
