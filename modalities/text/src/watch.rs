@@ -128,15 +128,15 @@ mod tests {
     #[test]
     fn a_pattern_that_steps_back_without_end_is_an_error() {
         let text = "a".repeat(5000);
-        let error = watch(r"(?=(a+)+b)a|a").unwrap().check(&text).unwrap_err();
-        assert!(error.starts_with("the pattern \"(?=(a+)+b)a|a\" of the tokenizer.json"), "{error}");
+        let error = watch(r"(?:(?:a(?!c))+)+b|a").unwrap().check(&text).unwrap_err();
+        assert!(error.starts_with("the pattern \"(?:(?:a(?!c))+)+b|a\" of the tokenizer.json"), "{error}");
         assert!(watch(r"\p{L}+|\s+(?!\S)|\s+").unwrap().check(&"to be ".repeat(1000)).is_ok());
     }
 
     #[test]
     fn a_replacement_is_watched_on_the_text_before_it() {
         let b_to_a = json!({"type": "Replace", "pattern": {"String": "b"}, "content": "a"});
-        let slow = json!({"type": "Replace", "pattern": {"Regex": "(?=(a+)+c)a"}, "content": ""});
+        let slow = json!({"type": "Replace", "pattern": {"Regex": "(?:(?:a(?!d))+)+c"}, "content": ""});
         let file = json!({"normalizer": {"type": "Sequence", "normalizers": [b_to_a, slow]}});
         let watch = Watch::of(file.as_object().unwrap()).unwrap().unwrap();
         assert!(watch.check(&"b".repeat(100)).is_err());
