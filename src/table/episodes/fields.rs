@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::ops::Range;
 
 /// The most parts of a state that are fields of their own; with more, the state is one field.
-const MOST_SENSORS: usize = 4096;
+const MOST_SENSORS: usize = 1024;
 
 /// The source of a field's values.
 pub(super) enum Field {

@@ -99,7 +99,7 @@ fn discrete_actions_are_counted() {
     let wide =
         ("actions", "|i1", format!("({}, 5000)", crate::files::STEPS), vec![1; 5000 * crate::files::STEPS]);
     let place = Place::new(&[("wide.npz", &log_with(wide)), ("log.npz", &npz(&log()))]);
-    place.fails("tokenize wide.npz", &["wide.npz", "at most 4096 discrete actions in a step, found 5000"]);
+    place.fails("tokenize wide.npz", &["wide.npz", "at most 1024 discrete actions in a step, found 5000"]);
     place.works("tokenize log.npz");
 }
 

@@ -5,7 +5,7 @@ use crate::{Actions, Images, TrajectoryError};
 use std::collections::{BTreeMap, HashSet};
 
 /// The most discrete actions of a step: each is an output of its own.
-const MOST_ACTIONS: usize = 4096;
+const MOST_ACTIONS: usize = 1024;
 
 /// States of all steps.
 pub(super) struct States {
