@@ -58,8 +58,10 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
 /// Read an array within the bytes that are left.
 fn column(archive: &mut Npz, name: String, left: &mut u64) -> Result<Column, TrajectoryError> {
     let unreadable = |problem: String| TrajectoryError::Npz(format!("array {name:?}: {problem}"));
-    let array =
-        archive.array(&name, *left).map_err(|e| unreadable(format!("{e}; {}", memory::describe_limit())))?;
+    let array = archive.array(&name, *left).map_err(|problem| match problem.contains(" exceeds ") {
+        true => unreadable(format!("{problem}: {}", memory::describe_limit())),
+        false => unreadable(problem),
+    })?;
     // Pixels stay bytes; other numbers become `f64`.
     let numbers: u64 = array.shape().iter().map(|&side| side as u64).product();
     let bytes = if array.is_bytes() && array.shape().len() > 2 { numbers } else { 8 * numbers };
