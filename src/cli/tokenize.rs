@@ -165,11 +165,11 @@ fn show(
     if let Some(out) = &args.out {
         write_atomically(out, &tokens::to_safetensors(view.spec, view.tokens)?)?;
     }
-    print(args, modality, rows, &view.shown(args.first), view.tokenizer)
+    print_row(args, modality, rows, &view.shown(args.first), view.tokenizer)
 }
 
 /// Prints the tokens of one of a file's rows.
-fn print(
+fn print_row(
     args: &TokenizeArgs,
     modality: Modality,
     rows: usize,

@@ -97,12 +97,13 @@ impl Field {
             find("distinct_characters", json!(counts.characters.len()));
         }
         counts.names.into_iter().for_each(|(what, names)| find(what, json!(names)));
-        if let Some(lines) = spread_of_counts(&counts.lines) {
-            find("characters_in_a_line", json!(lines));
-        }
-        for (what, numbers) in counts.measures {
-            find(what, if SUMMED.contains(&what) { json!(total(numbers)) } else { json!(spread(numbers)) });
-        }
+        let summary = |(what, numbers): (&'static str, Vec<f64>)| {
+            let summary = if SUMMED.contains(&what) { json!(total(numbers)) } else { json!(spread(numbers)) };
+            (what, summary)
+        };
+        let mut measured: BTreeMap<&str, Value> = counts.measures.into_iter().map(summary).collect();
+        measured.extend(spread_of_counts(&counts.lines).map(|lines| ("characters_in_a_line", json!(lines))));
+        measured.into_iter().for_each(|(what, value)| find(what, value));
         let Range { count, low, high, sum, whole } = counts.range;
         if count > 0 {
             find("mean", json!(sum / count as f64));

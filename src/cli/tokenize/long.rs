@@ -1,6 +1,6 @@
 //! Texts that are too long to be held with their tokens: they are read in blocks, and their ids counted.
 
-use super::{Shown, TokenizeArgs, check_index, print};
+use super::{Shown, TokenizeArgs, check_index, print_row};
 use crate::data::files::blocks;
 use crate::data::open_text;
 use crate::registry::Modalities;
@@ -35,7 +35,7 @@ pub fn run(args: &TokenizeArgs, modalities: &Modalities) -> Result<bool> {
     let tokenizer = tokenizer.as_ref();
     let ids = tokenizer.sequence(open_text(&args.file)?).with_context(|| args.file.clone())?;
     let shown = shown(tokenizer.spec(), ids.as_ref(), args.first)?;
-    print(args, Modality::Text, 1, &shown, &|_| Some(tokenizer))?;
+    print_row(args, Modality::Text, 1, &shown, &|_| Some(tokenizer))?;
     Ok(true)
 }
 
