@@ -244,6 +244,18 @@ mod tests {
     }
 
     #[test]
+    fn long_curves_are_thinned_evenly() {
+        let mut panels = Panels::default();
+        for step in 1..=100_000 {
+            panels.add(&json!({ "step": step, "losses": { "t": step as f64 } }));
+        }
+        let panels = panels.finish();
+        let points = &panels[0].curves[0].points;
+        assert!(points.len() > MOST_POINTS / 2 && points.len() <= MOST_POINTS + 1, "{}", points.len());
+        assert_eq!((points[0], points[1].0, points.last()), ((1, 1.0), 9, Some(&(100_000, 100_000.0))));
+    }
+
+    #[test]
     fn the_best_evaluation_is_by_weighted_loss() {
         let evaluations = evaluations(&lines());
         assert_eq!(evaluations.len(), 3);

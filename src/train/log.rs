@@ -106,3 +106,23 @@ impl Iterator for Lines {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_before_one_that_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap().is_empty());
+        let write = |text: &str| std::fs::write(folder.path().join(METRICS_FILE), text).unwrap();
+        write("{\"step\":1}\n{\"step\":2}\n{\"st");
+        let steps: Vec<_> = read(folder.path()).unwrap().iter().map(|line| line["step"].as_u64()).collect();
+        assert_eq!(steps, [Some(1), Some(2)]);
+        write("{\"step\":1}\n{\"st\n{\"step\":3}\n");
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+        let mut lines = lines(folder.path()).unwrap();
+        assert!(lines.next().unwrap().is_ok() && lines.next().unwrap().is_err() && lines.next().is_none());
+    }
+}
