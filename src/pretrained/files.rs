@@ -165,8 +165,7 @@ pub(super) fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError
         true => safetensors(path).map_err(failed)?,
         false => {
             let file = path.display().to_string();
-            pickle::check(path).map_err(|problem| PretrainedError::Format { file, problem })?;
-            candle_core::pickle::read_all(path).map_err(failed)?
+            pickle::read(path).map_err(|problem| PretrainedError::Format { file, problem })?
         }
     };
     let floats = tensors

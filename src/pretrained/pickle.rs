@@ -1,7 +1,8 @@
 //! What a PyTorch checkpoint declares, checked before candle reads it: candle copies an object each time that a pickle refers to
 //! it, recurses into nested ones, takes arguments by their place, and allocates the sizes of tensors.
 
-use candle_core::pickle::{OpCode, TensorInfo, read_pth_tensor_info};
+use candle_core::Tensor;
+use candle_core::pickle::{OpCode, TensorInfo, read_all, read_pth_tensor_info};
 use smalti_contract::memory::{self, Limited};
 use std::collections::HashMap;
 use std::fs::File;
@@ -17,12 +18,22 @@ const MAX_OBJECTS: usize = 10_000_000;
 /// The ending of the names of pickles in a checkpoint.
 const PICKLE: &str = "data.pkl";
 
+/// Read the tensors of a checkpoint.
+///
+/// # Errors
+/// As of [`check`], and for a tensor that is not contiguous or of another type.
+pub(super) fn read(path: &Path) -> Result<Vec<(String, Tensor)>, String> {
+    check(path)?;
+    let tensors = catch_unwind(AssertUnwindSafe(|| read_all(path)));
+    tensors.map_err(|_| "a tensor is corrupt".to_string())?.map_err(|e| e.to_string())
+}
+
 /// Check the pickles of a checkpoint, and that the elements of each tensor are in it.
 ///
 /// # Errors
 /// The problem of a pickle that is nested too deeply, has too many objects or tensors without their arguments, of a tensor
 /// without its elements, and of a packed archive that unpacks to too much.
-pub(super) fn check(path: &Path) -> Result<(), String> {
+fn check(path: &Path) -> Result<(), String> {
     let mut archive = archive(path)?;
     let names: Vec<String> = archive.file_names().flatten().map(|name| name.into_owned()).collect();
     for name in names.iter().filter(|name| name.ends_with(PICKLE)) {
