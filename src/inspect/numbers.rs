@@ -37,7 +37,7 @@ pub(super) fn spread(mut numbers: Vec<f64>) -> Option<Spread> {
 pub(super) fn spread_of_counts(counts: &BTreeMap<usize, usize>) -> Option<Spread> {
     let n: usize = counts.values().sum();
     let at = |percent: usize| {
-        let place = (n.saturating_mul(percent)).div_ceil(100).max(1);
+        let place = n.saturating_mul(percent).div_ceil(100).max(1);
         let mut before = 0;
         let reaches = |(_, count): &(&usize, &usize)| {
             before += **count;

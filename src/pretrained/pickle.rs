@@ -160,11 +160,11 @@ impl Objects {
             Op::Append => self.extend(1),
             Op::SetItem => self.extend(2),
             Op::Tuple | Op::Dict => {
-                let inner = self.to_mark()?;
+                let inner = self.remove_mark()?;
                 self.join(inner)
             }
             Op::Appends | Op::SetItems => {
-                let inner = self.to_mark()?;
+                let inner = self.remove_mark()?;
                 self.extend(inner)
             }
             Op::BinGet => {
@@ -221,7 +221,7 @@ impl Objects {
     }
 
     /// Remove the last mark; returns the number of objects after it.
-    fn to_mark(&mut self) -> Result<usize, String> {
+    fn remove_mark(&mut self) -> Result<usize, String> {
         let mark = self.stack.iter().rposition(|size| size.is_mark).ok_or("an operation lacks its mark")?;
         self.stack.remove(mark);
         Ok(self.stack.len() - mark)

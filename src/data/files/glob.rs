@@ -160,10 +160,9 @@ fn walk_from(
         }
         // A link to a folder above would be a cycle.
         let any = |at: usize| part(at) == Some(&"**") && !entry.path().is_symlink();
-        let below = |&at: &usize| match () {
-            () if any(at) => Some(at),
-            () if !is_last(at) && fits(at) => Some(at + 1),
-            () => None,
+        let below = |&at: &usize| match any(at) {
+            true => Some(at),
+            false => (!is_last(at) && fits(at)).then_some(at + 1),
         };
         let below: BTreeSet<usize> = matched.iter().filter_map(below).collect();
         if !below.is_empty() {
