@@ -2,6 +2,7 @@
 
 use super::{Files, is_hidden, join};
 use crate::data::error::DataError;
+use smalti_contract::memory;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
@@ -9,6 +10,9 @@ use std::path::Path;
 
 /// The most locations of a pattern.
 const MAX_LOCATIONS: usize = 1_000_000;
+
+/// The most digits of a number in braces.
+const MAX_DIGITS: usize = 20;
 
 /// Whether a location is a pattern: it has `*`, `?` or braces, and no file or folder has exactly this name.
 pub fn is_pattern(location: &str) -> bool {
@@ -47,7 +51,9 @@ fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
                 format!("{{{inside}}} is neither two numbers as in {{000..127}} nor a list as in {{a,b}}");
             DataError::layout(pattern, problem)
         })?;
-        if all.len().saturating_mul(choices.len()) > MAX_LOCATIONS {
+        let n = all.len().saturating_mul(choices.len());
+        let bytes = (n as u64).saturating_mul(pattern.len() as u64);
+        if n > MAX_LOCATIONS || memory::check(bytes).is_err() {
             return Err(DataError::layout(
                 pattern,
                 format!("stands for more than {MAX_LOCATIONS} locations"),
@@ -72,7 +78,7 @@ fn choices(inside: &str) -> Option<Vec<String>> {
         let number =
             |text: &str| text.parse::<usize>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let (from, to) = (number(first)?, number(last)?);
-        let few = from <= to && to - from < MAX_LOCATIONS;
+        let few = from <= to && to - from < MAX_LOCATIONS && first.len() <= MAX_DIGITS;
         // A leading zero sets the number of digits.
         let width = if first.starts_with('0') { first.len() } else { 0 };
         return few.then(|| (from..=to).map(|number| format!("{number:0width$}")).collect());

@@ -307,3 +307,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sparse_member_is_skipped_whatever_its_size() {
+    let mut header = tar::Header::new_gnu();
+    header.set_entry_type(tar::EntryType::GNUSparse);
+    header.set_path("big.png").unwrap();
+    header.set_size(0);
+    let gnu = header.as_gnu_mut().unwrap();
+    gnu.realsize = *b"77777777777\0";
+    gnu.sparse[0].offset = *b"77777777777\0";
+    gnu.sparse[0].numbytes = *b"00000000000\0";
+    header.set_cksum();
+    let mut archive = tar::Builder::new(vec![]);
+    archive.append(&header, std::io::empty()).unwrap();
+    let mut plain = tar::Header::new_gnu();
+    plain.set_size(3);
+    plain.set_cksum();
+    archive.append_data(&mut plain, "one.txt", &b"one"[..]).unwrap();
+    let folder = folder_of(&[("t.tar", &archive.into_inner().unwrap())]);
+    let files = Files::open(&at(&folder, "t.tar")).unwrap();
+    assert_eq!(files.list(), ["one.txt"]);
+    assert!(files.skipped().iter().any(|(path, why)| path == "big.png" && why.contains("sparse")));
+    assert_eq!(files.read("one.txt").unwrap(), b"one");
+}
