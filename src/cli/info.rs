@@ -57,18 +57,22 @@ pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
         return verify(&args);
     }
     let run = checks::open(&args.run, modalities)?;
-    let lines = log::read(run.folder())?;
     let weights = saved(&run)?;
     let best = weights.iter().find(|saved| saved.file == MODEL_FILE);
     let model = best.map(|saved| describe(&run, saved)).transpose();
     let model = model.with_context(|| args.run.display().to_string())?;
     let tasks = model.iter().flat_map(|model| &model.tasks);
     let loss_weights: BTreeMap<String, f64> = tasks.flat_map(TaskSpec::loss_weights).collect();
-    let best = curves::best(&curves::evaluations(&lines), &loss_weights);
-    let logged = lines.iter().filter_map(|line| line["step"].as_u64()).max();
+    let (mut best, mut logged, mut not_used) = (None, None, vec![]);
+    for line in log::lines(run.folder())? {
+        let line = line?;
+        logged = logged.max(line["step"].as_u64());
+        // The log has each sample that cannot be used once, when it was first drawn.
+        not_used.extend(line["not_used"].as_str().map(String::from));
+        let found: Vec<Evaluation> = best.into_iter().chain(curves::evaluation(&line)).collect();
+        best = curves::best(&found, &loss_weights);
+    }
     let step = weights.iter().filter_map(|saved| saved.step).max().max(logged);
-    // The log has each sample that cannot be used once, when it was first drawn.
-    let not_used: Vec<&str> = lines.iter().filter_map(|line| line["not_used"].as_str()).collect();
     let mut about = json(&run, model.as_ref(), step, best.as_ref(), &weights);
     about["not_used"] = json!(not_used);
     match args.json {

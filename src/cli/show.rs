@@ -53,7 +53,13 @@ pub fn run(args: ShowArgs, modalities: &Modalities) -> Result<()> {
         false => None,
     };
     let panels: Option<Vec<Panel>> = match both || args.curves {
-        true => Some(curves::panels(&log::read(run.folder())?)),
+        true => {
+            let mut panels = curves::Panels::default();
+            for line in log::lines(run.folder())? {
+                panels.add(&line?);
+            }
+            Some(panels.finish())
+        }
         false => None,
     };
     if let Some(out) = &args.out {

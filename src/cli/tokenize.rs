@@ -2,6 +2,7 @@
 
 #[cfg(feature = "trajectory")]
 mod episodes;
+mod long;
 mod options;
 mod task;
 
@@ -88,6 +89,9 @@ pub fn run(args: TokenizeArgs, modalities: &Modalities) -> Result<()> {
         "{}: --set and --part are for a task: a TOML file, preset or run folder; leave them out",
         args.file
     );
+    if long::run(&args, modalities)? {
+        return Ok(());
+    }
     // A folder can only be one of episodes.
     let bytes = match data::read(&args.file) {
         Err(DataError::IsFolder { .. }) => None,
@@ -147,8 +151,7 @@ fn check_index(index: usize, n: usize, what: &str) -> Result<()> {
 struct TokenView<'a> {
     spec: &'a TokenSpec,
     tokens: &'a Tokens,
-    /// The tokenizer of the tokens of a kind.
-    tokenizer: &'a dyn Fn(&str) -> Option<&'a dyn AnyTokenizer>,
+    tokenizer: TokenizerOf<'a>,
 }
 
 /// Writes and prints the tokens of one of a file's rows.
@@ -165,9 +168,20 @@ fn show(
     if let Some(out) = &args.out {
         write_atomically(out, &tokens::to_safetensors(view.spec, view.tokens)?)?;
     }
+    print_row(args, modality, rows, &view.shown(args.first), view.tokenizer)
+}
+
+/// Prints the tokens of one of a file's rows.
+fn print_row(
+    args: &TokenizeArgs,
+    modality: Modality,
+    rows: usize,
+    tokens: &Shown,
+    of: TokenizerOf,
+) -> Result<()> {
     let (file, modality, index) = (&args.file, modality.name(), args.index);
     if args.json {
-        let mut shown = view.json(args.first);
+        let mut shown = tokens.json();
         for (key, value) in [
             ("file", json!(file)),
             ("modality", json!(modality)),
@@ -178,36 +192,52 @@ fn show(
         }
         return print::json(&shown);
     }
-    println!("{file}: {modality}, row {index} of {rows}, {} tokens", view.tokens.len());
-    view.print(args.first);
+    println!("{file}: {modality}, row {index} of {rows}, {} tokens", tokens.tokens);
+    tokens.print(of);
     Ok(())
 }
 
+/// The tokenizer of the tokens of a kind.
+type TokenizerOf<'a> = &'a dyn Fn(&str) -> Option<&'a dyn AnyTokenizer>;
+
+/// The printed part of the tokens of one row.
+struct Shown {
+    /// The number of tokens.
+    tokens: usize,
+    groups: Vec<GroupSummary>,
+    first: Vec<Token>,
+    last: Option<Token>,
+}
+
 impl TokenView<'_> {
+    fn shown(&self, first: usize) -> Shown {
+        Shown {
+            tokens: self.tokens.len(),
+            groups: tokens::summary(self.spec, self.tokens),
+            first: tokens::first(self.spec, self.tokens, first),
+            last: tokens::last(self.spec, self.tokens),
+        }
+    }
+}
+
+impl Shown {
     /// Number of tokens, summary of each kind, the first tokens and the last.
-    fn json(&self, first: usize) -> Value {
-        json!({
-            "tokens": self.tokens.len(),
-            "groups": tokens::summary(self.spec, self.tokens),
-            "first": tokens::first(self.spec, self.tokens, first),
-            "last": tokens::last(self.spec, self.tokens),
-        })
+    fn json(&self) -> Value {
+        json!({ "tokens": self.tokens, "groups": self.groups, "first": self.first, "last": self.last })
     }
 
-    fn print(&self, first: usize) {
-        let groups = tokens::summary(self.spec, self.tokens);
+    fn print(&self, tokenizer: TokenizerOf) {
         print::table(
             &["kind", "tokens", "content", "values", "positions", "time", "order"],
-            &groups.iter().map(group_row).collect::<Vec<_>>(),
+            &self.groups.iter().map(group_row).collect::<Vec<_>>(),
         );
-        let first = tokens::first(self.spec, self.tokens, first);
-        let row = |token: &Token| token_row(token, (self.tokenizer)(&token.kind));
-        let mut rows: Vec<_> = first.iter().map(row).collect();
-        if let Some(last) = tokens::last(self.spec, self.tokens).filter(|_| self.tokens.len() > first.len()) {
-            if self.tokens.len() > first.len() + 1 {
+        let row = |token: &Token| token_row(token, tokenizer(&token.kind));
+        let mut rows: Vec<_> = self.first.iter().map(row).collect();
+        if let Some(last) = self.last.as_ref().filter(|_| self.tokens > self.first.len()) {
+            if self.tokens > self.first.len() + 1 {
                 rows.push(vec!["…".into(); 5]);
             }
-            rows.push(row(&last));
+            rows.push(row(last));
         }
         print::table(&["kind", "order", "positions", "time", "content"], &rows);
     }

@@ -114,7 +114,10 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     }
     if outcome.metrics.is_empty() && !outcome.stopped {
         // The run had finished before.
-        let last = curves::evaluations(&log::read(&folder)?).pop();
+        let mut last = None;
+        for line in log::lines(&folder)? {
+            last = curves::evaluation(&line?).or(last);
+        }
         outcome.metrics = last.map(|evaluation| evaluation.metrics).unwrap_or_default();
     }
     if args.json {

@@ -12,6 +12,7 @@ mod archive;
 mod contents;
 mod extent;
 pub mod glob;
+mod gzip;
 #[cfg(feature = "remote")]
 pub mod hub;
 mod names;
@@ -40,6 +41,7 @@ use std::collections::{BTreeMap, BTreeSet};
 #[cfg(not(feature = "remote"))]
 use std::io::Read;
 use std::path::PathBuf;
+pub(crate) use streamed::blocks;
 pub use streamed::open_text;
 
 /// The bytes of a file over HTTP.

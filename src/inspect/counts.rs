@@ -53,6 +53,8 @@ pub(super) struct Counts {
     /// Numbers whose spread is reported.
     pub measures: BTreeMap<&'static str, Vec<f64>>,
     pub characters: BTreeMap<char, usize>,
+    /// The lines of texts by their number of characters.
+    pub lines: BTreeMap<usize, usize>,
     /// The count of each text or number.
     pub labels: BTreeMap<String, usize>,
     /// Whether there are too many different values to be labels.
@@ -133,6 +135,7 @@ impl Counts {
             self.measures.entry(what).or_default().extend(numbers);
         }
         add_all(&mut self.characters, other.characters);
+        add_all(&mut self.lines, other.lines);
         if !self.too_many {
             add_all(&mut self.labels, other.labels);
             if self.labels.len() > MOST_LABELS {

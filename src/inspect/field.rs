@@ -1,7 +1,7 @@
 //! The report of one field, over all values that were read.
 
 use super::counts::{Counts, Range};
-use super::numbers::{NotTokenized, TokenCounts, TokenReport, spread, total};
+use super::numbers::{NotTokenized, TokenCounts, TokenReport, spread, spread_of_counts, total};
 use super::text;
 use super::value::ValueSummary;
 use serde::Serialize;
@@ -89,7 +89,7 @@ impl Field {
         let mut found = Map::new();
         let label = is_label(&field) || field == "end";
         if label {
-            (counts.measures, counts.characters) = Default::default();
+            (counts.measures, counts.characters, counts.lines) = Default::default();
             tokens = TokenCounts::default();
         }
         let mut find = |what: &str, value: Value| drop(found.insert(what.into(), value));
@@ -97,9 +97,13 @@ impl Field {
             find("distinct_characters", json!(counts.characters.len()));
         }
         counts.names.into_iter().for_each(|(what, names)| find(what, json!(names)));
-        for (what, numbers) in counts.measures {
-            find(what, if SUMMED.contains(&what) { json!(total(numbers)) } else { json!(spread(numbers)) });
-        }
+        let summary = |(what, numbers): (&'static str, Vec<f64>)| {
+            let summary = if SUMMED.contains(&what) { json!(total(numbers)) } else { json!(spread(numbers)) };
+            (what, summary)
+        };
+        let mut measured: BTreeMap<&str, Value> = counts.measures.into_iter().map(summary).collect();
+        measured.extend(spread_of_counts(&counts.lines).map(|lines| ("characters_in_a_line", json!(lines))));
+        measured.into_iter().for_each(|(what, value)| find(what, value));
         let Range { count, low, high, sum, whole } = counts.range;
         if count > 0 {
             find("mean", json!(sum / count as f64));

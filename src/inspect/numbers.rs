@@ -1,6 +1,7 @@
 //! Summaries of many numbers: the smallest, the median, the largest; counts of tokens.
 
 use serde::Serialize;
+use std::collections::BTreeMap;
 
 /// The spread of numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -29,6 +30,21 @@ pub struct Total {
 pub(super) fn spread(mut numbers: Vec<f64>) -> Option<Spread> {
     numbers.sort_unstable_by(f64::total_cmp);
     let at = |percent: usize| numbers.get((numbers.len() * percent).div_ceil(100).saturating_sub(1)).copied();
+    Some(Spread { least: at(0)?, median: at(50)?, p95: at(95)?, most: at(100)? })
+}
+
+/// The spread of numbers that are counted by their value; `None` without a number.
+pub(super) fn spread_of_counts(counts: &BTreeMap<usize, usize>) -> Option<Spread> {
+    let n: usize = counts.values().sum();
+    let at = |percent: usize| {
+        let place = n.saturating_mul(percent).div_ceil(100).max(1);
+        let mut before = 0;
+        let reaches = |(_, count): &(&usize, &usize)| {
+            before += **count;
+            before >= place
+        };
+        counts.iter().find(reaches).map(|(value, _)| *value as f64)
+    };
     Some(Spread { least: at(0)?, median: at(50)?, p95: at(95)?, most: at(100)? })
 }
 
@@ -132,6 +148,8 @@ mod tests {
         assert_eq!(found, Some(Total { total: 5050.0, spread: expected }));
         assert_eq!(spread(vec![7.0]).map(|s| [s.least, s.median, s.p95, s.most]), Some([7.0; 4]));
         assert_eq!((spread(vec![]), total(vec![])), (None, None));
+        assert_eq!(spread_of_counts(&(1..=100).map(|n| (n, 1)).collect()), Some(expected));
+        assert_eq!(spread_of_counts(&BTreeMap::new()), None);
     }
 
     #[test]

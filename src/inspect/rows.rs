@@ -3,6 +3,7 @@
 use super::FieldReport;
 use super::counts::ValueType;
 use super::field::{Field, is_label};
+use super::text::summarize_long;
 use super::value::{Readers, ValueSummary};
 use crate::table::Table;
 use rayon::prelude::*;
@@ -48,6 +49,12 @@ pub(super) fn inspect(
     let mut counted: Vec<Field> = fields.iter().map(|_| Field::default()).collect();
     for chunk in rows.chunks(TOGETHER) {
         let summary = |field: &String, row: u32| {
+            if table.streams(field) {
+                let file = table.stream(row as usize, field).map_err(|e| e.to_string())?;
+                if let Some(summary) = summarize_long(readers, file)? {
+                    return Ok(summary);
+                }
+            }
             let value = table.value(row as usize, field).map_err(|e| e.to_string())?;
             readers.summarize(value)
         };

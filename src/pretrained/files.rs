@@ -1,6 +1,7 @@
 //! The files of a checkpoint.
 
 use super::names::Tensors;
+use super::pickle;
 use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
 use candle_core::safetensors::Load;
@@ -162,7 +163,10 @@ pub(super) fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError
     }
     let tensors = match path.extension().is_some_and(|extension| extension == "safetensors") {
         true => safetensors(path).map_err(failed)?,
-        false => candle_core::pickle::read_all(path).map_err(failed)?,
+        false => {
+            let file = path.display().to_string();
+            pickle::read(path).map_err(|problem| PretrainedError::Format { file, problem })?
+        }
     };
     let floats = tensors
         .into_iter()

@@ -34,6 +34,7 @@ mod modernbert;
 mod names;
 mod opt;
 mod phi;
+mod pickle;
 mod preprocessor;
 mod qwen;
 mod roberta;

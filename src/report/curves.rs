@@ -38,17 +38,16 @@ pub struct Evaluation {
 /// The evaluations among the lines of [`log::read`](crate::train::log::read). Numbers that are not finite, which are `null` in
 /// JSON, are left out.
 pub fn evaluations(lines: &[Value]) -> Vec<Evaluation> {
-    let evaluations = lines.iter().filter_map(|line| {
-        let tasks = line["eval"].as_object()?.iter().map(|(task, metrics)| {
-            let metrics = metrics.as_object().into_iter().flatten();
-            (
-                task.clone(),
-                metrics.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect(),
-            )
-        });
-        Some(Evaluation { step: line["step"].as_u64()?, metrics: tasks.collect() })
+    lines.iter().filter_map(evaluation).collect()
+}
+
+/// The evaluation in a line; `None` for another line.
+pub fn evaluation(line: &Value) -> Option<Evaluation> {
+    let tasks = line["eval"].as_object()?.iter().map(|(task, metrics)| {
+        let metrics = metrics.as_object().into_iter().flatten();
+        (task.clone(), metrics.filter_map(|(name, value)| Some((name.clone(), value.as_f64()?))).collect())
     });
-    evaluations.collect()
+    Some(Evaluation { step: line["step"].as_u64()?, metrics: tasks.collect() })
 }
 
 /// The evaluation with the least sum of weighted losses, whose weights the run keeps.
@@ -64,36 +63,73 @@ pub fn best(evaluations: &[Evaluation], loss_weights: &BTreeMap<String, f64>) ->
 
 /// The panels of a run: for each task its loss, then its other metrics by name.
 pub fn panels(lines: &[Value]) -> Vec<Panel> {
-    let mut panels: Vec<Panel> = Vec::new();
-    for line in lines {
-        for (task, loss) in line["losses"].as_object().into_iter().flatten() {
-            if let (Some(step), Some(loss)) = (line["step"].as_u64(), loss.as_f64()) {
-                add(&mut panels, task, "loss", "train", (step, loss));
-            }
-        }
-    }
-    for Evaluation { step, metrics } in evaluations(lines) {
-        for (task, metrics) in metrics {
-            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
-            measured
-                .for_each(|(metric, value)| add(&mut panels, &task, metric, "validation", (step, *value)));
-        }
-    }
-    panels.sort_by_key(|panel| (panel.task.clone(), panel.metric != "loss", panel.metric.clone()));
-    panels
+    let mut panels = Panels::default();
+    lines.iter().for_each(|line| panels.add(line));
+    panels.finish()
 }
 
-/// Adds a point to its curve, which begins with its first point.
-fn add(panels: &mut Vec<Panel>, task: &str, metric: &str, name: &'static str, point: (u64, f64)) {
-    let panel = panels.iter().position(|panel| panel.task == task && panel.metric == metric);
-    let panel = panel.unwrap_or_else(|| {
-        panels.push(Panel { task: task.into(), metric: metric.into(), curves: vec![] });
-        panels.len() - 1
-    });
-    let curves = &mut panels[panel].curves;
-    match curves.iter_mut().find(|curve| curve.name == name) {
-        Some(curve) => curve.points.push(point),
-        None => curves.push(Curve { name, points: vec![point] }),
+/// The most points of a curve; of more, every second, fourth, … and the last are kept.
+const MOST_POINTS: usize = 16_384;
+
+/// The panels of the lines so far.
+#[derive(Default)]
+pub struct Panels {
+    /// The curves by task, whether the metric is not the loss, metric, and name.
+    curves: BTreeMap<(String, bool, String, &'static str), Thinned>,
+}
+
+/// The points of a curve, one of every `stride`.
+struct Thinned {
+    points: Vec<(u64, f64)>,
+    stride: usize,
+    seen: usize,
+    last: (u64, f64),
+}
+
+impl Panels {
+    /// Add a line of [`log::lines`](crate::train::log::lines).
+    pub fn add(&mut self, line: &Value) {
+        for (task, loss) in line["losses"].as_object().into_iter().flatten() {
+            if let (Some(step), Some(loss)) = (line["step"].as_u64(), loss.as_f64()) {
+                self.point(task, "loss", "train", (step, loss));
+            }
+        }
+        let Some(Evaluation { step, metrics }) = evaluation(line) else { return };
+        for (task, metrics) in metrics {
+            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
+            measured.for_each(|(metric, value)| self.point(&task, metric, "validation", (step, *value)));
+        }
+    }
+
+    fn point(&mut self, task: &str, metric: &str, name: &'static str, point: (u64, f64)) {
+        let key = (task.to_string(), metric != "loss", metric.to_string(), name);
+        let new = || Thinned { points: vec![], stride: 1, seen: 0, last: point };
+        let curve = self.curves.entry(key).or_insert_with(new);
+        if curve.seen.is_multiple_of(curve.stride) {
+            curve.points.push(point);
+        }
+        curve.seen += 1;
+        curve.last = point;
+        if curve.points.len() > MOST_POINTS {
+            curve.points = curve.points.iter().copied().step_by(2).collect();
+            curve.stride *= 2;
+        }
+    }
+
+    /// The panels.
+    pub fn finish(self) -> Vec<Panel> {
+        let mut panels: Vec<Panel> = vec![];
+        for ((task, _, metric, name), Thinned { mut points, last, .. }) in self.curves {
+            if points.last() != Some(&last) {
+                points.push(last);
+            }
+            let curve = Curve { name, points };
+            match panels.last_mut().filter(|panel| panel.task == task && panel.metric == metric) {
+                Some(panel) => panel.curves.push(curve),
+                None => panels.push(Panel { task, metric, curves: vec![curve] }),
+            }
+        }
+        panels
     }
 }
 
@@ -205,6 +241,18 @@ mod tests {
         );
         assert_eq!(panels[0].curves[0].points.len(), 10);
         assert_eq!(panels[0].curves[1].points, [(5, 4.0), (10, 3.0)], "null is left out");
+    }
+
+    #[test]
+    fn long_curves_are_thinned_evenly() {
+        let mut panels = Panels::default();
+        for step in 1..=100_000 {
+            panels.add(&json!({ "step": step, "losses": { "t": step as f64 } }));
+        }
+        let panels = panels.finish();
+        let points = &panels[0].curves[0].points;
+        assert!(points.len() > MOST_POINTS / 2 && points.len() <= MOST_POINTS + 1, "{}", points.len());
+        assert_eq!((points[0], points[1].0, points.last()), ((1, 1.0), 9, Some(&(100_000, 100_000.0))));
     }
 
     #[test]

@@ -66,6 +66,10 @@ impl Table for Aliased {
         self.table.stream(row, self.inner(field))
     }
 
+    fn streams(&self, field: &str) -> bool {
+        self.table.streams(self.inner(field))
+    }
+
     fn steps(&self, row: usize) -> usize {
         self.table.steps(row)
     }

@@ -112,6 +112,10 @@ impl Table for ConcatTable {
         table.stream(row, field)
     }
 
+    fn streams(&self, field: &str) -> bool {
+        self.tables.iter().all(|(table, ..)| table.streams(field))
+    }
+
     fn steps(&self, row: usize) -> usize {
         let (table, row) = self.at(row);
         table.steps(row)

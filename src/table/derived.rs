@@ -247,6 +247,10 @@ impl Table for Derived {
         self.table.stream(row, field)
     }
 
+    fn streams(&self, field: &str) -> bool {
+        self.table.streams(field)
+    }
+
     fn steps(&self, row: usize) -> usize {
         self.table.steps(row)
     }

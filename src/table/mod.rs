@@ -104,6 +104,11 @@ pub trait Table: Send + Sync {
         }
     }
 
+    /// Whether the values of a field are whole files of text, of any size: better read by [`stream`](Self::stream).
+    fn streams(&self, _field: &str) -> bool {
+        false
+    }
+
     /// The number of time steps of a row's series; 0 for a row without series.
     fn steps(&self, _row: usize) -> usize {
         0

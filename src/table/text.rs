@@ -120,6 +120,10 @@ impl Table for Texts {
         }
     }
 
+    fn streams(&self, field: &str) -> bool {
+        field == self.fields[0]
+    }
+
     fn location(&self, row: usize) -> String {
         self.locations[row].clone()
     }

@@ -5,7 +5,7 @@ use super::checkpoint::write_atomically;
 use serde_json::Value;
 use std::{
     fs::{File, OpenOptions},
-    io::Write,
+    io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -26,11 +26,13 @@ impl MetricsLog {
     /// [`SaveError`], which names the file.
     pub fn open(folder: &Path, step: u64) -> Result<Self, SaveError> {
         let path = folder.join(METRICS_FILE);
-        let kept: String = read(folder)?
-            .into_iter()
-            .filter(|line| line["step"].as_u64().is_some_and(|at| at <= step))
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let mut kept = String::new();
+        for line in lines(folder)? {
+            let line = line?;
+            if line["step"].as_u64().is_some_and(|at| at <= step) {
+                kept += &format!("{line}\n");
+            }
+        }
         write_atomically(&path, kept.as_bytes())?;
         let file = OpenOptions::new().append(true).open(&path);
         let file = file.map_err(|source| SaveError::Write { path: path.clone(), source })?;
@@ -52,23 +54,75 @@ impl MetricsLog {
 /// # Errors
 /// [`SaveError`] if the file cannot be read, or a line before the last is not JSON.
 pub fn read(folder: &Path) -> Result<Vec<Value>, SaveError> {
+    lines(folder)?.collect()
+}
+
+/// [`read`], one line after another: a long run has millions.
+///
+/// # Errors
+/// [`SaveError::Read`] if the file cannot be opened; an error of a line is in its place.
+pub fn lines(folder: &Path) -> Result<Lines, SaveError> {
     let path = folder.join(METRICS_FILE);
-    let text = match std::fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(vec![]),
+    let file = match File::open(&path) {
+        Ok(file) => Some(BufReader::new(file)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => None,
         Err(source) => return Err(SaveError::Read { path, source }),
     };
-    let lines: Vec<&str> = text.lines().collect();
-    let mut values = Vec::with_capacity(lines.len());
-    for (i, line) in lines.iter().enumerate() {
-        match serde_json::from_str(line) {
-            Ok(value) => values.push(value),
-            Err(_) if i + 1 == lines.len() && !text.ends_with('\n') => {}
-            Err(e) => {
-                let problem = format!("line {}: {e}", i + 1);
-                return Err(SaveError::Format { path, expected: "file of JSON lines", problem });
-            }
-        }
+    Ok(Lines { path, file, number: 0 })
+}
+
+/// The lines of a metrics file.
+pub struct Lines {
+    path: PathBuf,
+    /// `None` at the end.
+    file: Option<BufReader<File>>,
+    number: usize,
+}
+
+/// The most bytes of a line.
+const LONGEST: u64 = 64 << 20;
+
+impl Iterator for Lines {
+    type Item = Result<Value, SaveError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (file, mut line) = (self.file.as_mut()?, vec![]);
+        let read = file.by_ref().take(LONGEST).read_until(b'\n', &mut line);
+        self.number += 1;
+        let found = match read {
+            Ok(0) => None,
+            Ok(_) => match serde_json::from_slice(&line) {
+                Ok(value) => return Some(Ok(value)),
+                Err(_) if line.last() != Some(&b'\n') && (line.len() as u64) < LONGEST => None,
+                Err(e) => {
+                    let problem = format!("line {}: {e}", self.number);
+                    let path = self.path.clone();
+                    Some(Err(SaveError::Format { path, expected: "file of JSON lines", problem }))
+                }
+            },
+            Err(source) => Some(Err(SaveError::Read { path: self.path.clone(), source })),
+        };
+        self.file = None;
+        found
     }
-    Ok(values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_end_before_one_that_is_cut() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(read(folder.path()).unwrap().is_empty());
+        let write = |text: &str| std::fs::write(folder.path().join(METRICS_FILE), text).unwrap();
+        write("{\"step\":1}\n{\"step\":2}\n{\"st");
+        let steps: Vec<_> = read(folder.path()).unwrap().iter().map(|line| line["step"].as_u64()).collect();
+        assert_eq!(steps, [Some(1), Some(2)]);
+        write("{\"step\":1}\n{\"st\n{\"step\":3}\n");
+        let error = read(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("line 2"), "{error}");
+        let mut lines = lines(folder.path()).unwrap();
+        assert!(lines.next().unwrap().is_ok() && lines.next().unwrap().is_err() && lines.next().is_none());
+    }
 }

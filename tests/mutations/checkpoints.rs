@@ -73,3 +73,49 @@ fn settings_of_generation() {
         [r#"{"eos_token_id": [3, 4], "repetition_penalty": 1.0, "suppress_tokens": [], "top_p": 0.9}"#];
     beside("gpt2-untied", "generation_config.json", &valid, &[]);
 }
+
+/// The weights of a checkpoint as `torch.save` writes them: a zip archive of a pickle, and of a file for each tensor.
+fn pickled(checkpoint: &str) -> Vec<u8> {
+    let bytes =
+        std::fs::read(Path::new("tests/checkpoints").join(checkpoint).join("model.safetensors")).unwrap();
+    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+    let number = |number: usize| [&b"J"[..], &(number as i32).to_le_bytes()].concat();
+    let tuple = |numbers: &[usize]| {
+        let numbers: Vec<u8> = numbers.iter().flat_map(|n| number(*n)).collect();
+        [&b"("[..], &numbers, b"t"].concat()
+    };
+    let (mut pickle, mut files) = (b"\x80\x02}(".to_vec(), vec![]);
+    for (key, (name, view)) in tensors.tensors().into_iter().enumerate() {
+        assert_eq!(view.dtype(), safetensors::Dtype::F32, "{name}");
+        let shape = view.shape();
+        let strides: Vec<usize> = (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
+        pickle.extend(
+            [text(&name), b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec(), text("storage")].concat(),
+        );
+        pickle.extend([b"ctorch\nFloatStorage\n".to_vec(), text(&key.to_string()), text("cpu")].concat());
+        pickle.extend([number(view.data().len() / 4), b"tQ".to_vec(), number(0), tuple(shape)].concat());
+        pickle.extend([tuple(&strides), b"\x89ccollections\nOrderedDict\n)RtR".to_vec()].concat());
+        files.push((format!("archive/data/{key}"), view.data().to_vec()));
+    }
+    pickle.extend(b"u.");
+    files.push(("archive/data.pkl".into(), pickle));
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(vec![]));
+    let options = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, bytes) in files {
+        archive.start_file(name, options).unwrap();
+        std::io::Write::write_all(&mut archive, &bytes).unwrap();
+    }
+    archive.finish().unwrap().into_inner()
+}
+
+#[test]
+fn pickled_weights() {
+    let place = tempfile::tempdir().unwrap();
+    let config = Path::new("tests/checkpoints/gpt2-untied/config.json");
+    std::fs::copy(config, place.path().join("config.json")).unwrap();
+    survives("a pickle", &[pickled("gpt2-untied")], bound(), |file| -> Result<usize, Box<PretrainedError>> {
+        std::fs::write(place.path().join("pytorch_model.bin"), file).unwrap();
+        Ok(pretrained::open(place.path()).map_err(Box::new)?.report.loaded)
+    });
+}

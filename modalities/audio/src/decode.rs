@@ -2,7 +2,7 @@
 
 use crate::waveform::wrong_rate;
 use crate::{SAMPLING_RATES, Waveform, container, wav};
-use smalti_contract::{TokenizeError, Value};
+use smalti_contract::{TokenizeError, Value, memory};
 use std::io::{Cursor, ErrorKind};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
@@ -85,7 +85,8 @@ pub(crate) fn read_value(value: Value) -> Result<Waveform, TokenizeError> {
 ///
 /// # Errors
 /// [`TokenizeError::Format`] for another format, an unsupported encoding (which the message names), corrupt or
-/// truncated data if the format can detect it, no samples or more than [`MAX_SAMPLES`], more than 64 channels, a rate
+/// truncated data if the format can detect it, no samples, more than [`MAX_SAMPLES`] or than fit into
+/// [`memory::unpack_limit`], more than 64 channels, a rate
 /// outside of [`SAMPLING_RATES`], and a sample that is not finite.
 pub fn read(bytes: &[u8]) -> Result<Waveform, TokenizeError> {
     let sound = container::without_tags(bytes);
@@ -206,9 +207,14 @@ pub(crate) fn check_channels(channels: usize) -> Result<(), String> {
 /// Check the number of samples.
 pub(crate) fn check_length(samples: usize) -> Result<(), String> {
     match samples {
-        ..=MAX_SAMPLES => Ok(()),
+        ..=MAX_SAMPLES => fits(samples).map_err(|e| format!("it has more than {samples} samples: {e}")),
         _ => Err(format!("it is longer than {MAX_SAMPLES} samples")),
     }
+}
+
+/// Check that samples take no more memory than one file may unpack to.
+pub(crate) fn fits(samples: usize) -> std::io::Result<()> {
+    memory::check(samples as u64 * size_of::<f32>() as u64)
 }
 
 fn explain(error: Error) -> String {

@@ -1,5 +1,6 @@
 //! Sampling rate conversion.
 
+use crate::decode::fits;
 use crate::waveform::wrong_rate;
 use crate::{SAMPLING_RATES, Waveform};
 use rubato::audioadapter_buffers::direct::SequentialSlice;
@@ -21,12 +22,13 @@ impl Waveform {
     ///
     /// # Errors
     /// [`TokenizeError::Input`] if either rate is outside of [`SAMPLING_RATES`], and for a clip that is
-    /// empty or has a sample that is not finite.
+    /// empty, has a sample that is not finite, or becomes too long for the memory.
     pub fn resample(&self, sampling_rate: u32) -> Result<Waveform, TokenizeError> {
         self.check().map_err(TokenizeError::Input)?;
         if !SAMPLING_RATES.contains(&sampling_rate) {
             return Err(TokenizeError::Input(wrong_rate(sampling_rate)));
         }
+        check_len(self.samples.len(), self.sampling_rate, sampling_rate)?;
         Ok(Waveform { sampling_rate, samples: resample(&self.samples, self.sampling_rate, sampling_rate) })
     }
 }
@@ -36,6 +38,17 @@ pub(crate) fn resampled_len(n: usize, from: u32, to: u32) -> usize {
     let (n, from, to) = (n as u128, u128::from(from), u128::from(to));
     // At least one sample: a short clip must not become empty.
     (((2 * n * to + from) / (2 * from)) as usize).max(usize::from(n > 0))
+}
+
+/// Check that a clip of `n` samples fits into memory after resampling: from 1 to 16 kHz, it grows by a factor of 16.
+///
+/// # Errors
+/// [`TokenizeError::Input`] if its samples take more than [`memory::unpack_limit`](smalti_contract::memory::unpack_limit).
+pub(crate) fn check_len(n: usize, from: u32, to: u32) -> Result<(), TokenizeError> {
+    let resampled = resampled_len(n, from, to);
+    fits(resampled).map_err(|e| {
+        TokenizeError::Input(format!("{n} samples at {from} Hz are {resampled} at {to} Hz: {e}"))
+    })
 }
 
 /// Resample from `from` Hz to `to` Hz, both at least 1.

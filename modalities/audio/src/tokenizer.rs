@@ -1,7 +1,7 @@
 //! The audio tokenizer.
 
 use crate::decode::read_value;
-use crate::resample::{resample, resampled_len};
+use crate::resample::{check_len, resample, resampled_len};
 use crate::slices::Slicing;
 use crate::waveform::samples_in;
 use crate::{AudioConfig, AudioSettings, MelSpectrogram, Waveform, read};
@@ -120,13 +120,17 @@ impl AudioTokenizer {
     }
 
     /// Resample a clip to the configured rate, and pad or cut it to `len` samples.
-    pub(crate) fn prepare(&self, raw: &Waveform, len: usize) -> Vec<f32> {
+    ///
+    /// # Errors
+    /// [`TokenizeError::Input`] for a clip that is too long for the memory.
+    pub(crate) fn prepare(&self, raw: &Waveform, len: usize) -> Result<Vec<f32>, TokenizeError> {
         // Only the kept part of a long clip is resampled, and two more seconds, which is more than the filter's length.
         let seconds = len as f32 / self.config.sampling_rate as f32 + 2.0;
         let kept = raw.samples.len().min(samples_in(seconds, raw.sampling_rate));
+        check_len(kept, raw.sampling_rate, self.config.sampling_rate)?;
         let mut samples = resample(&raw.samples[..kept], raw.sampling_rate, self.config.sampling_rate);
         samples.resize(len, 0.0);
-        samples
+        Ok(samples)
     }
 }
 
@@ -246,7 +250,7 @@ impl Tokenizer for AudioTokenizer {
     fn encode(&self, raw: &Waveform) -> Result<Tokens, TokenizeError> {
         raw.check().map_err(TokenizeError::Input)?;
         let len = self.clip_len(raw);
-        self.slices(&self.prepare(raw, len))
+        self.slices(&self.prepare(raw, len)?)
     }
 
     /// Decoding is impossible, because a spectrogram has no phase.

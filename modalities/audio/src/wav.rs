@@ -1,7 +1,7 @@
 //! Reading and writing of WAV files.
 
 use crate::Waveform;
-use crate::decode::{check_channels, check_length};
+use crate::decode::{check_channels, check_length, fits};
 use hound::{SampleFormat, WavSpec, WavWriter};
 use smalti_contract::TokenizeError;
 use std::io::Cursor;
@@ -68,6 +68,8 @@ pub(crate) fn read_wav(bytes: &[u8]) -> Result<Waveform, String> {
         ));
     }
     check_length(data.len() / frame)?;
+    fits(data.len() / bytes_of_sample)
+        .map_err(|e| format!("it has {} samples: {e}", data.len() / bytes_of_sample))?;
     let level = |full_scale: f64, level: i32| (f64::from(level) / full_scale) as f32;
     let samples = match (codec, bits) {
         (IEEE_FLOAT, 32) => numbers(data, f32::from_le_bytes),

@@ -32,12 +32,12 @@ impl AudioTokenizer {
         let window = self.window().map(|samples| self.mel.frames(samples));
         let (values, window) = match window.filter(|window| self.mel.frames(whole) > *window) {
             Some(window) => {
-                let mut values = self.mel.log_mel(&self.prepare(raw, whole)).values;
+                let mut values = self.mel.log_mel(&self.prepare(raw, whole)?).values;
                 self.normalise(&mut values);
                 (values, window)
             }
             None => {
-                let values = self.frames(&self.prepare(raw, self.clip_len(raw)))?;
+                let values = self.frames(&self.prepare(raw, self.clip_len(raw))?)?;
                 let window = values.len() / self.config().mel.n_mels;
                 (values, window)
             }

@@ -5,7 +5,7 @@ use crate::image::Image;
 use crate::read::{Header, MAX_PIXELS, check_size, unreadable};
 use image::{ColorType, DynamicImage, GrayImage, RgbImage, metadata::Orientation};
 use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, Subsampling, compress};
-use smalti_contract::TokenizeError;
+use smalti_contract::{TokenizeError, memory};
 
 /// The maximal number of scans of a progressive file, each of which decodes all blocks again. Encoders write about ten;
 /// libjpeg-turbo recommends this limit for untrusted files.
@@ -64,7 +64,7 @@ fn limits() -> DecodeLimits {
     DecodeLimits {
         max_scans: MAX_SCANS,
         // A progressive file in RGB needs memory for pixels, components, and their coefficients of 16 bits.
-        max_memory: Some(16 * MAX_PIXELS as u64),
+        max_memory: Some(memory::unpack_limit().min(16 * MAX_PIXELS as u64)),
         ..DecodeLimits::default()
     }
 }

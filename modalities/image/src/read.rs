@@ -3,15 +3,18 @@
 use crate::{exif, image::Image, jpeg, preset::WHITE, tiff};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use smalti_contract::{Array, Numbers, TokenizeError, Value};
+use smalti_contract::{Array, Numbers, TokenizeError, Value, memory};
 use std::io::Cursor;
 use std::panic::catch_unwind;
 
 /// The maximal number of pixels of an image. A small file can decompress to any number.
 pub const MAX_PIXELS: usize = 64_000_000;
 
-/// The maximal number of bytes that a decoder may allocate at once: [`MAX_PIXELS`] of four channels of 16 bits.
-pub(crate) const MAX_BYTES: u64 = 8 * MAX_PIXELS as u64;
+/// The maximal number of bytes that a decoder may allocate at once: [`MAX_PIXELS`] of four channels of 16 bits, or what one
+/// file may unpack to.
+pub(crate) fn max_bytes() -> u64 {
+    memory::unpack_limit().min(8 * MAX_PIXELS as u64)
+}
 
 /// Read a PNG, JPEG, GIF, BMP, TIFF or WebP file over a white background. See [`read_over`].
 ///
@@ -119,7 +122,7 @@ fn recognise(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, TokenizeError> 
         });
     }
     let mut limits = Limits::default();
-    limits.max_alloc = Some(MAX_BYTES);
+    limits.max_alloc = Some(max_bytes());
     reader.limits(limits);
     Ok(reader)
 }
@@ -138,12 +141,14 @@ pub(crate) fn channels(color: ColorType, background: [u8; 3]) -> usize {
     if color.has_color() || color.has_alpha() && !is_grey { 3 } else { 1 }
 }
 
-/// Fail for more than [`MAX_PIXELS`].
+/// Fail for more than [`MAX_PIXELS`], and for more than fit into [`memory::unpack_limit`].
 pub(crate) fn check_size(width: u32, height: u32) -> Result<(), TokenizeError> {
-    match u64::from(width) * u64::from(height) > MAX_PIXELS as u64 {
-        true => Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read"))),
-        false => Ok(()),
+    let pixels = u64::from(width) * u64::from(height);
+    if pixels > MAX_PIXELS as u64 {
+        return Err(unreadable(format!("{height}×{width} pixels; at most {MAX_PIXELS} are read")));
     }
+    // Four channels, and a copy of them.
+    memory::check(8 * pixels).map_err(|e| unreadable(format!("{height}×{width} pixels: {e}")))
 }
 
 /// Convert to 8 bits without transparency.

@@ -2,7 +2,7 @@
 
 use crate::exif;
 use crate::jpeg::rgb_of_cmyk;
-use crate::read::{Header, MAX_BYTES, check_size, unreadable};
+use crate::read::{Header, check_size, max_bytes, unreadable};
 use image::{DynamicImage, GrayAlphaImage, GrayImage, RgbImage, RgbaImage, metadata::Orientation};
 use smalti_contract::TokenizeError;
 use std::borrow::Cow;
@@ -133,7 +133,7 @@ impl Pixel {
         };
         // The decoder allocates a row of a tile, which may be wider than the image and has all extra samples.
         let row = u64::from(decoder.chunk_dimensions().0) * (samples + extra.len()) as u64;
-        if row * u64::from(bits.div_ceil(8)) > MAX_BYTES {
+        if row * u64::from(bits.div_ceil(8)) > max_bytes() {
             return Err(unreadable(format!("a TIFF with {row} samples in a row of a tile")));
         }
         Ok(Self { colour, samples, bits, alpha })
@@ -179,16 +179,17 @@ fn read_palette(decoder: &mut TiffDecoder, bits: u8) -> Result<Vec<[u8; 3]>, Tok
 /// Read the samples of all pixels with 8 bits each, `[height, width, samples]`.
 fn read_samples(decoder: TiffDecoder, pixel: &Pixel) -> Result<Vec<u8>, TokenizeError> {
     let mut limits = Limits::default();
-    limits.decoding_buffer_size = MAX_BYTES as usize;
-    limits.intermediate_buffer_size = MAX_BYTES as usize;
+    limits.decoding_buffer_size = max_bytes() as usize;
+    limits.intermediate_buffer_size = max_bytes() as usize;
     let mut decoder = decoder.with_limits(limits);
     let (width, _) = decoder.dimensions().map_err(unreadable)?;
     let mut samples = DecodingResult::U8(vec![]);
     let layout = decoder.read_image_to_buffer(&mut samples).map_err(unreadable)?;
     if samples.as_buffer(0).byte_len() < layout.complete_len {
         return Err(unreadable(format!(
-            "a TIFF of {} bytes; at most {MAX_BYTES} are read",
-            layout.complete_len
+            "a TIFF of {} bytes; at most {} are read",
+            layout.complete_len,
+            max_bytes()
         )));
     }
     let row = width as usize * pixel.samples / layout.planes;

@@ -38,6 +38,12 @@ pub(crate) fn check(tokenizer: &Object) -> Result<(), String> {
 
 /// The tokens of a template for one input must be among its special tokens, and there must be no second input.
 fn template(template: &Value) -> Result<(), String> {
+    let inputs =
+        template["single"].as_array().into_iter().flatten().filter(|piece| piece["Sequence"]["id"] == "A");
+    let inputs = inputs.count();
+    if inputs > 1 {
+        return Err(format!("template for one input has it {inputs} times; expected once"));
+    }
     for piece in template["single"].as_array().into_iter().flatten() {
         let special = piece["SpecialToken"]["id"].as_str();
         let unknown = special.filter(|name| template["special_tokens"].get(name).is_none());

@@ -28,6 +28,7 @@
 mod alphabet;
 mod blocks;
 mod border;
+mod bounds;
 mod checks;
 mod config;
 mod error;
@@ -37,6 +38,7 @@ pub mod published;
 mod settings;
 mod subwords;
 mod tokenizer;
+mod watch;
 
 pub use config::{END_TOKENS, MASK_TOKENS, TextConfig, UNKNOWN, Vocabulary};
 pub use error::TextError;

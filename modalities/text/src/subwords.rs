@@ -1,7 +1,8 @@
 //! Encoding and decoding with subwords, through the `tokenizers` crate.
 
 use crate::border::{Borders, Cuts, flat};
-use crate::checks;
+use crate::watch::Watch;
+use crate::{bounds, checks};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -18,6 +19,10 @@ pub(crate) struct Subwords {
     frame: Option<Frame>,
     /// The bytes without a token; a text with one of them is an error.
     lost: Vec<u8>,
+    /// The most bytes that normalizers make of one.
+    growth: usize,
+    /// The patterns whose time is not known; `None` if there are none.
+    watch: Option<Watch>,
     /// Whether each byte of a text is a character of exactly one token, so that ids have a length in bytes.
     lossless: bool,
 }
@@ -33,6 +38,8 @@ impl Subwords {
     pub fn new(file: &Value) -> Result<Self, String> {
         let file = file.as_object().ok_or("expected a JSON object of a tokenizer.json")?;
         checks::check(file)?;
+        let growth = bounds::check(file)?;
+        let watch = guarded(|| Ok(Watch::of(file)?))?;
         // A text is never truncated or padded silently.
         let kept = file.iter().filter(|(part, _)| !["truncation", "padding"].contains(&part.as_str()));
         let parts: BTreeMap<&String, &Value> = kept.collect();
@@ -60,6 +67,8 @@ impl Subwords {
             borders: Borders::of(file),
             frame: None,
             lost: checks::lost_bytes(file),
+            growth,
+            watch,
             lossless,
         };
         subwords.frame = subwords.find_frame()?;
@@ -88,6 +97,7 @@ impl Subwords {
                     ids.extend_from_within(before.clone());
                     continue;
                 }
+                bounds::fits(word, self.growth)?;
                 let start = ids.len();
                 ids.extend_from_slice(self.tokenizer.encode_fast(word, false)?.get_ids());
                 known.insert(word, start..ids.len());
@@ -118,8 +128,12 @@ impl Subwords {
         self.tokenizer.id_to_token(id)
     }
 
-    /// Check that each byte of a text has a token.
+    /// Check that each byte of a text has a token, and that its patterns take no long time.
     fn check(&self, text: &str) -> Result<(), String> {
+        if let Some(watch) = &self.watch {
+            bounds::fits(text, self.growth)?;
+            guarded(|| Ok(watch.check(text)?))?;
+        }
         if self.lost.is_empty() {
             return Ok(());
         }
@@ -168,6 +182,7 @@ impl Subwords {
     }
 
     fn encode(&self, text: &str, whole: bool) -> Result<Vec<u32>, String> {
+        bounds::fits(text, self.growth)?;
         guarded(|| Ok(self.tokenizer.encode_fast(text, whole)?.get_ids().to_vec()))
     }
 

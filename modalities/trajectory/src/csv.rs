@@ -26,6 +26,7 @@
 use crate::table::{self, Column, INDEX, Role, role};
 use crate::{Read, TrajectoryError};
 use ::csv::{ByteRecord, ErrorKind, ReaderBuilder, Trim};
+use std::collections::HashSet;
 
 /// The maximal length of the first line for detecting the format.
 const LONGEST_HEADER: usize = 1 << 16;
@@ -75,6 +76,7 @@ type Header = (Vec<Option<Column>>, Vec<(String, &'static str)>);
 fn header(names: &ByteRecord) -> Result<Header, TrajectoryError> {
     let invalid = |problem| Err(TrajectoryError::Line { line: 1, problem });
     let (mut columns, mut skipped): Header = (Vec::with_capacity(names.len()), vec![]);
+    let mut seen = HashSet::new();
     for (number, name) in names.iter().enumerate() {
         let name = String::from_utf8_lossy(name).into_owned();
         match role(&name) {
@@ -92,7 +94,7 @@ fn header(names: &ByteRecord) -> Result<Header, TrajectoryError> {
             }
             _ => {}
         }
-        if columns.iter().flatten().any(|column| column.name == name) {
+        if !seen.insert(name.clone()) {
             return invalid(format!("column {name:?} occurs twice"));
         }
         columns.push(Some(Column { name, dim: 1, whole: true, ..Column::default() }));

@@ -24,20 +24,20 @@ mod tests;
 
 use crate::table::{self, Column, Role, role};
 use crate::{Episode, Images, TrajectoryError};
+use smalti_contract::memory;
 use smalti_npy::{Array, Npz};
-
-/// The maximal size of an array's elements in bytes, uncompressed: 4 GiB.
-pub const MAX_ARRAY_BYTES: u64 = 4 << 30;
 
 /// Read the episodes of an npz archive.
 ///
 /// # Errors
-/// [`TrajectoryError`], which names the array, if one is missing, unreadable, larger than [`MAX_ARRAY_BYTES`] or not as
+/// [`TrajectoryError`], which names the array, if one is missing, unreadable or not as
 /// long as the observations; if a discrete action is negative; if the first step does not start an episode or an
-/// episode ends before its last step; if a number is not finite.
+/// episode ends before its last step; if a number is not finite; if the arrays unpack to
+/// more than [`memory::unpack_limit`], where a number counts as the 8 bytes that it takes while it is read.
 pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
     let mut archive = Npz::new(bytes).map_err(TrajectoryError::Npz)?;
     let names = archive.names();
+    let mut left = memory::unpack_limit();
     let columns = names.into_iter().map(|name| match role(&name) {
         Role::Unknown => {
             // Unknown arrays of numbers are ignored, but unknown images are probably meant as observations.
@@ -50,14 +50,25 @@ pub fn read(bytes: &[u8]) -> Result<Vec<Episode>, TrajectoryError> {
             Ok(Column { name, ..Column::default() })
         }
         Role::Ignored | Role::Index => Ok(Column { name, ..Column::default() }),
-        _ => column(&mut archive, name),
+        _ => column(&mut archive, name, &mut left),
     });
     table::episodes(columns.collect::<Result<_, _>>()?)
 }
 
-fn column(archive: &mut Npz, name: String) -> Result<Column, TrajectoryError> {
+/// Read an array within the bytes that are left.
+fn column(archive: &mut Npz, name: String, left: &mut u64) -> Result<Column, TrajectoryError> {
     let unreadable = |problem: String| TrajectoryError::Npz(format!("array {name:?}: {problem}"));
-    let array = archive.array(&name, MAX_ARRAY_BYTES).map_err(unreadable)?;
+    let array = archive.array(&name, *left).map_err(|problem| match problem.contains(" exceeds ") {
+        true => unreadable(format!("{problem}: {}", memory::describe_limit())),
+        false => unreadable(problem),
+    })?;
+    // Pixels stay bytes; other numbers become `f64`.
+    let numbers: u64 = array.shape().iter().map(|&side| side as u64).product();
+    let bytes = if array.is_bytes() && array.shape().len() > 2 { numbers } else { 8 * numbers };
+    *left = left.checked_sub(bytes).ok_or_else(|| {
+        let problem = format!("its {numbers} numbers take {bytes} bytes: {}", memory::describe_limit());
+        unreadable(problem)
+    })?;
     let dim = match *array.shape() {
         [_] => 1,
         [_, columns] if columns > 0 => columns,

@@ -41,9 +41,9 @@ fn show(opened: &Opened, name: &str, args: &TokenizeArgs) -> Result<serde_json::
             let task = if name.is_empty() { String::new() } else { format!("{name}: ") };
             let stream = format!("{stream:?}").to_lowercase();
             println!("{task}sample {} of {n}, {} tokens of the {stream} stream", args.index, tokens.len());
-            view.print(args.first);
+            view.shown(args.first).print(view.tokenizer);
         }
-        let mut shown = view.json(args.first);
+        let mut shown = view.shown(args.first).json();
         shown["stream"] = json!(stream);
         streams.push(shown);
     }

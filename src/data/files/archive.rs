@@ -74,12 +74,15 @@ pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError
         let path = std::str::from_utf8(&entry.path_bytes())
             .map_err(|_| fail(format!("the member name {:?} is not UTF-8", entry.path())))?
             .to_string();
-        let (offset, size) = (entry.raw_file_position(), entry.size());
+        let kind = entry.header().entry_type();
+        // A sparse file takes fewer bytes here than its size, which may be anything.
+        let size =
+            if kind.is_gnu_sparse() { entry.header().entry_size().map_err(damaged)? } else { entry.size() };
+        let offset = entry.raw_file_position();
         let member = archive.slice(offset, size).ok_or_else(|| {
             fail(format!("truncated: {path} takes {size} bytes from {offset} on, of {}", archive.len()))
         })?;
         end = offset + size.next_multiple_of(BLOCK);
-        let kind = entry.header().entry_type();
         if kind.is_file() || kind.is_contiguous() {
             let path = contained(location, &path)?;
             if index.members.insert(path.clone(), member.into()).is_some() {

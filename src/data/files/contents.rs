@@ -2,10 +2,8 @@
 
 use super::extent::Extent;
 use crate::data::error::DataError;
+use smalti_contract::memory::Limited;
 use std::io::Read;
-
-/// The most bytes of an unpacked `.gz` or member of a zip archive.
-pub(super) const UNPACKED_LIMIT: u64 = 2 << 30;
 
 /// The first bytes of files that are named as texts by mistake, and what such files are.
 const FORMS: [(&[u8], &str); 11] = [
@@ -38,11 +36,8 @@ pub(super) fn contents(location: &str, file: &Extent) -> Result<Vec<u8>, DataErr
 fn unpack(location: &str, file: &Extent) -> Result<Vec<u8>, DataError> {
     let damaged = |problem: String| DataError::format(location, "gzip", problem);
     let mut bytes = Vec::new();
-    let mut unpacked = flate2::read::MultiGzDecoder::new(file.reader()).take(UNPACKED_LIMIT + 1);
+    let mut unpacked = Limited::new(flate2::read::MultiGzDecoder::new(file.reader()));
     unpacked.read_to_end(&mut bytes).map_err(|e| damaged(format!("{e}, after {} bytes", bytes.len())))?;
-    if bytes.len() as u64 > UNPACKED_LIMIT {
-        return Err(damaged(format!("it unpacks to more than {UNPACKED_LIMIT} bytes")));
-    }
     Ok(bytes)
 }
 

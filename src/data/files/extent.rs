@@ -2,7 +2,6 @@
 
 #[cfg(feature = "remote")]
 use super::remote::Object;
-#[cfg(feature = "remote")]
 use smalti_contract::memory;
 use std::borrow::Cow;
 use std::fs::File;
@@ -153,7 +152,14 @@ impl Extent {
     }
 
     /// All the bytes.
+    ///
+    /// # Errors
+    /// If they are more than [`memory::unpack_limit`], which a file of zeros may state without having them.
     pub fn read(&self) -> io::Result<Vec<u8>> {
+        memory::check(self.len).map_err(|e| {
+            let problem = format!("{} bytes are too many to hold: {}", self.len, memory::describe_limit());
+            io::Error::new(e.kind(), problem)
+        })?;
         let mut bytes = Vec::new();
         match &self.store {
             // A server may state any length, so reserving may fail. Each read is a request, so one reads all.
@@ -168,7 +174,7 @@ impl Extent {
             }
             _ => {
                 // `len` is checked against the size on disk, so it may be reserved.
-                bytes.reserve_exact(self.len as usize);
+                bytes.try_reserve_exact(self.len as usize).map_err(|_| io::ErrorKind::OutOfMemory)?;
                 self.reader().read_to_end(&mut bytes)?;
             }
         }

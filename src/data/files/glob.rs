@@ -2,12 +2,17 @@
 
 use super::{Files, is_hidden, join};
 use crate::data::error::DataError;
+use smalti_contract::memory;
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 
 /// The most locations of a pattern.
 const MAX_LOCATIONS: usize = 1_000_000;
+
+/// The most digits of a number in braces.
+const MAX_DIGITS: usize = 20;
 
 /// Whether a location is a pattern: it has `*`, `?` or braces, and no file or folder has exactly this name.
 pub fn is_pattern(location: &str) -> bool {
@@ -46,7 +51,9 @@ fn braces(pattern: &str) -> Result<Vec<String>, DataError> {
                 format!("{{{inside}}} is neither two numbers as in {{000..127}} nor a list as in {{a,b}}");
             DataError::layout(pattern, problem)
         })?;
-        if all.len().saturating_mul(choices.len()) > MAX_LOCATIONS {
+        let n = all.len().saturating_mul(choices.len());
+        let bytes = (n as u64).saturating_mul(pattern.len() as u64);
+        if n > MAX_LOCATIONS || memory::check(bytes).is_err() {
             return Err(DataError::layout(
                 pattern,
                 format!("stands for more than {MAX_LOCATIONS} locations"),
@@ -71,7 +78,7 @@ fn choices(inside: &str) -> Option<Vec<String>> {
         let number =
             |text: &str| text.parse::<usize>().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
         let (from, to) = (number(first)?, number(last)?);
-        let few = from <= to && to - from < MAX_LOCATIONS;
+        let few = from <= to && to - from < MAX_LOCATIONS && first.len() <= MAX_DIGITS;
         // A leading zero sets the number of digits.
         let width = if first.starts_with('0') { first.len() } else { 0 };
         return few.then(|| (from..=to).map(|number| format!("{number:0width$}")).collect());
@@ -84,7 +91,7 @@ fn matching(pattern: &str, found: &mut Vec<String>) -> Result<(), DataError> {
     let wild = pattern.find(['*', '?']).unwrap_or(0);
     let start = pattern.get(..wild).and_then(|literal| literal.rfind(['/', ':'])).map_or(0, |end| end + 1);
     let (folder, rest) = pattern.split_at_checked(start).unwrap_or(("", pattern));
-    let parts: Vec<&str> = rest.split('/').collect();
+    let parts = parts_of(rest);
     let on_disk = if folder.is_empty() { "." } else { folder };
     let first = found.len();
     if Path::new(on_disk).is_dir() {
@@ -103,12 +110,38 @@ fn matching(pattern: &str, found: &mut Vec<String>) -> Result<(), DataError> {
     Ok(())
 }
 
-/// Adds the files on disk below `folder` that match the parts.
+/// The parts of a pattern between slashes, with one `**` for several in a row, which stand for the same.
+fn parts_of(pattern: &str) -> Vec<&str> {
+    let mut parts: Vec<&str> = pattern.split('/').collect();
+    parts.dedup_by(|part, before| *part == "**" && *before == "**");
+    parts
+}
+
+/// Adds the files on disk below `folder` that match the parts. Each folder is read once, with all numbers of parts that the
+/// folders above it may have matched.
 fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), DataError> {
-    let [part, below @ ..] = parts else { return Ok(()) };
-    if *part == "**" {
-        walk(folder, below, found)?;
+    let first = after_any(parts, &BTreeSet::from([0]));
+    walk_from(folder, parts, &first, found)
+}
+
+/// The numbers of matched parts, with those after each `**` that stands for no folder.
+fn after_any(parts: &[&str], matched: &BTreeSet<usize>) -> BTreeSet<usize> {
+    let mut all = matched.clone();
+    for &at in matched {
+        // `parts_of` leaves no two in a row.
+        if parts.get(at) == Some(&"**") {
+            all.insert(at + 1);
+        }
     }
+    all
+}
+
+fn walk_from(
+    folder: &str,
+    parts: &[&str],
+    matched: &BTreeSet<usize>,
+    found: &mut Vec<String>,
+) -> Result<(), DataError> {
     let on_disk = if folder.is_empty() { "." } else { folder };
     let io_error = |e| DataError::io(on_disk, "a folder", e);
     for entry in fs::read_dir(on_disk).map_err(io_error)? {
@@ -116,21 +149,30 @@ fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), Dat
         // A name that is not Unicode cannot match a pattern that is.
         let Ok(name) = entry.file_name().into_string() else { continue };
         // As in a shell, only a pattern that names it matches a hidden file.
-        if is_hidden(&name) && !part.starts_with('.') && *part != name {
-            continue;
-        }
+        let hidden = |part: &str| is_hidden(&name) && !part.starts_with('.') && part != name;
+        let part = |at: usize| parts.get(at).filter(|part| !hidden(part));
+        let is_last = |at: usize| at + 1 == parts.len();
+        let fits = |at: usize| part(at).is_some_and(|part| *part != "**" && matches(part, &name));
+        let path = join(folder, &name);
         let is_folder = match fs::metadata(entry.path()) {
             Ok(metadata) => metadata.is_dir(),
             Err(e) if e.kind() == ErrorKind::NotFound => continue, // a link to nothing
-            Err(e) => return Err(DataError::io(join(folder, &name), "a file", e)),
+            Err(_) if !matched.iter().any(|&at| part(at).is_some()) => continue,
+            Err(e) => return Err(DataError::io(path, "a file", e)),
         };
-        let path = join(folder, &name);
-        match (*part == "**", is_folder) {
-            // A link to a folder above would be a cycle.
-            (true, true) if !entry.path().is_symlink() => walk(&path, parts, found)?,
-            (false, true) if !below.is_empty() && matches(part, &name) => walk(&path, below, found)?,
-            (false, false) if below.is_empty() && matches(part, &name) => found.push(path),
-            _ => {}
+        if !is_folder {
+            found.extend(matched.iter().any(|&at| is_last(at) && fits(at)).then_some(path));
+            continue;
+        }
+        // A link to a folder above would be a cycle.
+        let any = |at: usize| part(at) == Some(&"**") && !entry.path().is_symlink();
+        let below = |&at: &usize| match any(at) {
+            true => Some(at),
+            false => (!is_last(at) && fits(at)).then_some(at + 1),
+        };
+        let below: BTreeSet<usize> = matched.iter().filter_map(below).collect();
+        if !below.is_empty() {
+            walk_from(&path, parts, &after_any(parts, &below), found)?;
         }
     }
     Ok(())
@@ -141,22 +183,26 @@ fn walk(folder: &str, parts: &[&str], found: &mut Vec<String>) -> Result<(), Dat
 pub(super) fn select<'a>(pattern: &str, paths: &[&'a str]) -> Result<Vec<&'a str>, DataError> {
     let mut found = vec![];
     for pattern in braces(pattern)? {
-        let parts: Vec<&str> = pattern.split('/').collect();
+        let parts = parts_of(&pattern);
         let matched = |path: &&&str| path_matches(&parts, &path.split('/').collect::<Vec<_>>());
         found.extend(paths.iter().filter(matched).copied());
     }
     Ok(found)
 }
 
+/// Whether the names of a path match the parts of a pattern.
 fn path_matches(parts: &[&str], path: &[&str]) -> bool {
-    match (parts, path) {
-        ([], []) => true,
-        (["**", below @ ..], _) => {
-            path_matches(below, path) || path.split_first().is_some_and(|(_, rest)| path_matches(parts, rest))
-        }
-        ([part, below @ ..], [name, rest @ ..]) => matches(part, name) && path_matches(below, rest),
-        _ => false,
+    // The numbers of parts that the names so far match.
+    let mut matched = after_any(parts, &BTreeSet::from([0]));
+    for name in path {
+        let next = matched.iter().filter_map(|&at| match parts.get(at) {
+            Some(&"**") => Some(at),
+            Some(part) => matches(part, name).then_some(at + 1),
+            None => None,
+        });
+        matched = after_any(parts, &next.collect());
     }
+    matched.contains(&parts.len())
 }
 
 /// Whether a name matches a pattern: `*` stands for any characters, `?` for any one.
@@ -199,6 +245,14 @@ mod tests {
     }
 
     #[test]
+    fn many_stars_take_no_time() {
+        let pattern = format!("{}b", "**/a/".repeat(100));
+        let parts = parts_of(&pattern);
+        assert!(!path_matches(&parts, &["a"; 200]));
+        assert_eq!(parts_of("**/**/**/x/**/**"), ["**", "x", "**"]);
+    }
+
+    #[test]
     fn braces_are_expanded_without_a_list_of_files() {
         let of = |pattern: &str| expand(pattern).unwrap();
         assert_eq!(
@@ -225,6 +279,7 @@ mod tests {
             ("**/*.txt", &["a.txt", "x/b.txt", "x/y/c.txt", "z/b.txt"]),
             ("**/y/*", &["x/y/c.txt", "x/y/d.md"]),
             ("**/**/c.txt", &["x/y/c.txt"]),
+            ("**/x/**/y/**/*.txt", &["x/y/c.txt"]),
             ("x/?/*.{md,txt}", &["x/y/d.md", "x/y/c.txt"]),
             ("x/*/nothing", &[]),
         ] {

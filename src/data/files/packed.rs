@@ -1,19 +1,18 @@
 //! Files in gzip whose bytes are read in any order: unpacked once, into memory or into a temporary file.
 
 use super::extent::Extent;
+use super::gzip;
 use crate::data::error::DataError;
 use std::io::{Read, Write};
 use tempfile::{SpooledData, SpooledTempFile};
 
 /// The most unpacked bytes in memory; more are in an unnamed temporary file, which the system deletes when it is closed.
 const IN_MEMORY: usize = 64 << 20;
-/// The most unpacked bytes.
-const LIMIT: u64 = 64 << 30;
 
 /// The unpacked bytes of a file in gzip; any other file as it is.
 ///
 /// # Errors
-/// [`DataError::Format`] for corrupt gzip and for too many bytes; [`DataError::Io`] if there is no space for them.
+/// [`DataError::Format`] for corrupt gzip and for too many bytes from a small file; [`DataError::Io`] if there is no space for them.
 pub(super) fn unpacked(location: &str, file: &Extent) -> Result<Extent, DataError> {
     let mut magic = [0; 2];
     let read = file.read_at(&mut magic, 0).map_err(|e| DataError::io(location, "a file", e))?;
@@ -22,7 +21,7 @@ pub(super) fn unpacked(location: &str, file: &Extent) -> Result<Extent, DataErro
     }
     let damaged = |problem: String| DataError::format(location, "gzip", problem);
     let unwritable = |source| DataError::Io { location: format!("{location}, unpacked"), source };
-    let mut unpacked = flate2::read::MultiGzDecoder::new(file.reader());
+    let mut unpacked = gzip::stream(file);
     let mut bytes = SpooledTempFile::new(IN_MEMORY);
     let (mut buffer, mut len) = (vec![0; 1 << 16], 0);
     loop {
@@ -31,9 +30,6 @@ pub(super) fn unpacked(location: &str, file: &Extent) -> Result<Extent, DataErro
             break;
         }
         len += n as u64;
-        if len > LIMIT {
-            return Err(damaged(format!("it unpacks to more than {LIMIT} bytes")));
-        }
         bytes.write_all(buffer.get(..n).unwrap_or_default()).map_err(unwritable)?;
     }
     match bytes.into_inner() {

@@ -1,9 +1,9 @@
 //! Zip archives: their index, and members that are stored or packed by deflate.
 
 use super::archive::{Index, Member};
-use super::contents::UNPACKED_LIMIT;
 use super::extent::Extent;
 use crate::data::error::{DataError, contained};
+use smalti_contract::memory;
 use std::collections::BTreeMap;
 use std::io::{BufReader, Read};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub(super) fn is_zip(location: &str) -> bool {
 ///
 /// # Errors
 /// [`DataError::Format`] if it is no zip archive, if a path occurs twice, and for a member that is encrypted, neither stored
-/// nor deflated, or larger than deflate can pack or than 2 GiB unpacked.
+/// nor deflated, or larger than deflate can pack or than [`memory::unpack_limit`] unpacked.
 pub(super) fn index(location: &str, archive: &Extent) -> Result<Index, DataError> {
     let fail = |problem: String| DataError::format(location, "a zip archive", problem);
     if archive.len() == 0 {
@@ -74,10 +74,10 @@ fn check(entry: &ZipFileEntry, archive: u64) -> Result<(), String> {
     }
     match entry.compression() {
         CompressionMethod::Stored if packed == size => Ok(()),
-        CompressionMethod::Deflated if size > UNPACKED_LIMIT => {
-            Err(format!("has {size} bytes; at most {UNPACKED_LIMIT} are unpacked; unpack the archive"))
-        }
-        CompressionMethod::Deflated if size <= packed.saturating_mul(DEFLATE_RATIO) => Ok(()),
+        CompressionMethod::Deflated if size <= packed.saturating_mul(DEFLATE_RATIO) => memory::check(size)
+            .map_err(|_| {
+                format!("unpacks to {size} bytes: {}; or unpack the archive", memory::describe_limit())
+            }),
         CompressionMethod::Stored | CompressionMethod::Deflated => {
             Err(format!("declares {size} bytes in {packed}, which is impossible: the archive is corrupt"))
         }

@@ -2,7 +2,11 @@
 
 use smalti_contract::{Array, File, Numbers, Value};
 use smalti_trajectory::{Actions, End, Episode, Image, Images};
+use std::collections::HashSet;
 use std::ops::Range;
+
+/// The most parts of a state that are fields of their own; with more, the state is one field.
+const MOST_SENSORS: usize = 1024;
 
 /// The source of a field's values.
 pub(super) enum Field {
@@ -26,7 +30,7 @@ pub(super) fn of<'a>(
     episodes: impl Iterator<Item = &'a Episode>,
     videos: impl Iterator<Item = &'a String>,
 ) -> Vec<(String, Field)> {
-    let (mut states, mut cameras, mut rest): (Vec<_>, Vec<_>, Vec<_>) = (vec![], vec![], vec![]);
+    let (mut states, mut cameras, mut rest) = (Found::default(), Found::default(), Found::default());
     for episode in episodes {
         if episode.state_dim > 0 {
             add(&mut states, "observations".into(), || Field::Observations);
@@ -57,7 +61,7 @@ pub(super) fn of<'a>(
     for camera in videos {
         add(&mut cameras, camera_name(camera), || Field::Video(camera.clone()));
     }
-    states.into_iter().chain(cameras).chain(rest).collect()
+    [states, cameras, rest].into_iter().flat_map(|found| found.fields).collect()
 }
 
 /// The name of a camera's field, which no other field has.
@@ -69,20 +73,27 @@ fn camera_name(camera: &str) -> String {
     }
 }
 
-fn add(fields: &mut Vec<(String, Field)>, name: String, field: impl Fn() -> Field) {
-    if !fields.iter().any(|(known, _)| *known == name) {
-        fields.push((name, field()));
+/// Fields in the order in which they were found.
+#[derive(Default)]
+struct Found {
+    fields: Vec<(String, Field)>,
+    names: HashSet<String>,
+}
+
+fn add(found: &mut Found, name: String, field: impl Fn() -> Field) {
+    if found.names.insert(name.clone()) {
+        found.fields.push((name, field()));
     }
 }
 
 /// The first words of the names of a state's numbers, if they are several and the numbers of each word are adjacent.
 fn sensors(names: &[String]) -> Vec<&str> {
-    let mut words: Vec<&str> = vec![];
+    let (mut words, mut seen): (Vec<&str>, _) = (vec![], HashSet::new());
     for (number, name) in names.iter().enumerate() {
         if number > 0 && word(&names[number - 1]) == word(name) {
             continue;
         }
-        if words.contains(&word(name)) {
+        if !seen.insert(word(name)) || words.len() == MOST_SENSORS {
             return vec![];
         }
         words.push(word(name));

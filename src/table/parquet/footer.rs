@@ -7,8 +7,8 @@ use parquet::file::metadata::{ParquetMetaData, ParquetMetaDataReader};
 
 /// The last bytes of a file: the length of its metadata and a mark.
 const TAIL: u64 = 8;
-/// The most columns and groups of a file.
-const MAX_COLUMNS: usize = 100_000;
+/// The most columns and groups of a file: the crate visits all of them for each column that it reads.
+const MAX_COLUMNS: usize = 10_000;
 
 /// The metadata of a file, and the 8 bytes after it.
 ///

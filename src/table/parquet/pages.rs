@@ -3,14 +3,18 @@
 use super::compact::{Compact, I32, STRUCT};
 use crate::data::files::Extent;
 use parquet::file::metadata::ColumnChunkMetaData;
+use smalti_contract::memory;
 use std::ops::Range;
 
-/// The most uncompressed bytes of a page, which must also be at most a constant and a number for each compressed byte.
+/// The most uncompressed bytes of a page, which must also be at most what a file may unpack to, and a constant and a number for
+/// each compressed byte.
 const MAX_BYTES: u64 = 1 << 30;
 const BYTES: u64 = 16 << 20;
 const BYTES_PER_BYTE: u64 = 1024;
 /// The most values of a page: also those of lists, of which a few bytes may encode billions.
 const MAX_VALUES: usize = 1 << 26;
+/// The most values of lists of a column in a row group, for each compressed byte, unless they are fewer than [`MAX_VALUES`].
+const VALUES_PER_BYTE: usize = 64;
 /// The bytes that are read for a header, and the most bytes of one, which may quote the smallest and largest value.
 const HEADER: u64 = 1 << 10;
 const MAX_HEADER: u64 = 16 << 20;
@@ -42,18 +46,24 @@ pub fn scan(file: &Extent, chunk: &ColumnChunkMetaData) -> Result<Vec<Page>, Str
     let range =
         range(chunk).filter(|range| range.end <= file.len()).ok_or("its pages are outside of the file")?;
     let is_flat = chunk.column_descr().max_rep_level() == 0;
-    let (mut pages, mut at) = (vec![], range.start);
+    let most = MAX_BYTES.min(memory::unpack_limit());
+    let (mut pages, mut at, mut all) = (vec![], range.start, 0_usize);
     while at < range.end {
         let (header, length) = header(file, at..range.end)?;
         let Header { packed, unpacked, values, .. } = header;
-        if unpacked > (BYTES + BYTES_PER_BYTE.saturating_mul(packed)).min(MAX_BYTES) {
+        if unpacked > (BYTES + BYTES_PER_BYTE.saturating_mul(packed)).min(most) {
             return Err(format!(
-                "a page of {packed} compressed bytes declares {unpacked} uncompressed bytes; at most {MAX_BYTES}, and \
+                "a page of {packed} compressed bytes declares {unpacked} uncompressed bytes; at most {most}, and \
                  {BYTES_PER_BYTE} for each compressed byte, are read"
             ));
         }
         if values > MAX_VALUES {
             return Err(format!("a page declares {values} values; at most {MAX_VALUES} are read"));
+        }
+        all = all.saturating_add(values);
+        let packed_bytes = (range.end - range.start) as usize;
+        if !is_flat && all > packed_bytes.saturating_mul(VALUES_PER_BYTE).max(MAX_VALUES) {
+            return Err(format!("its pages declare {all} values in {packed_bytes} bytes: it is corrupt"));
         }
         if header.is_data {
             pages.push(Page { rows: header.rows.or(is_flat.then_some(values)), unpacked });

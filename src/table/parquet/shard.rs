@@ -10,11 +10,13 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder, RowSelectionPolicy,
 };
+use parquet::basic::Type;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{ParquetMetaData, RowGroupMetaData};
 use parquet::file::reader::{ChunkReader, Length};
 use std::collections::HashMap;
 use std::io::BufReader;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// The uncompressed bytes of the pages that are decoded together, unless one page is larger.
@@ -23,6 +25,9 @@ const PART_BYTES: u64 = 4 << 20;
 const LIST_PART_BYTES: u64 = 32 << 20;
 /// The most rows that are decoded together.
 const PART_ROWS: usize = 1 << 16;
+/// The most rows of a file: a constant, and a number for each of its bytes. A run of a few bytes encodes any number of one value.
+const ROWS: usize = 1 << 22;
+const ROWS_PER_BYTE: usize = 64;
 
 /// For a row group and a column, the first row of each part in the group, and the number of rows.
 type Boundaries = HashMap<(usize, usize), Arc<Vec<usize>>>;
@@ -33,6 +38,8 @@ pub struct ParquetShard {
     metadata: ArrowReaderMetadata,
     /// The first row of each row group, and the number of rows.
     groups: Vec<usize>,
+    /// The column of each primitive column, in ascending order.
+    roots: Vec<usize>,
     /// The parts of the row groups and columns that were read.
     parts: Mutex<Boundaries>,
 }
@@ -49,6 +56,7 @@ impl ParquetShard {
         let (metadata, groups) = guarded(|| {
             let metadata = Arc::new(footer::metadata(&footer::bytes(&extent)?)?);
             let groups = groups(metadata.row_groups(), metadata.file_metadata().num_rows())?;
+            check_rows(groups.last().copied().unwrap_or(0), extent.len())?;
             // Without the types of Arrow in the file, which a writer need not keep to.
             let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
             let plain = ArrowReaderMetadata::try_new(metadata.clone(), options.clone()).map_err(text)?;
@@ -59,7 +67,9 @@ impl ParquetShard {
             Ok((viewed.unwrap_or(plain), groups))
         })
         .map_err(refuse)?;
-        Ok(Self { file, metadata, groups, parts: Mutex::default() })
+        let schema = metadata.parquet_schema();
+        let roots = (0..schema.num_columns()).map(|leaf| schema.get_column_root_idx(leaf)).collect();
+        Ok(Self { file, metadata, groups, roots, parts: Mutex::default() })
     }
 
     /// The row group of a row, and its first row.
@@ -82,9 +92,9 @@ impl ParquetShard {
     }
 
     /// The numbers of the primitive columns in a column.
-    fn leaves(&self, column: usize) -> impl Iterator<Item = usize> + '_ {
-        let schema = self.metadata.parquet_schema();
-        (0..schema.num_columns()).filter(move |leaf| schema.get_column_root_idx(*leaf) == column)
+    fn leaves(&self, column: usize) -> Range<usize> {
+        let first = |column: usize| self.roots.partition_point(|&root| root < column);
+        first(column)..first(column + 1)
     }
 }
 
@@ -112,6 +122,14 @@ fn groups(groups: &[RowGroupMetaData], declared: i64) -> Result<Vec<usize>, Stri
     }
 }
 
+/// Fail for more rows than a file of so many bytes has.
+fn check_rows(rows: usize, bytes: u64) -> Result<(), String> {
+    match rows > ROWS.max((bytes as usize).saturating_mul(ROWS_PER_BYTE)) {
+        true => Err(format!("it declares {rows} rows in {bytes} bytes: it is corrupt")),
+        false => Ok(()),
+    }
+}
+
 /// A field whose texts and bytes are views of the pages, which are not copied.
 fn viewed(field: &Arc<Field>) -> Arc<Field> {
     let data_type = match field.data_type() {
@@ -132,11 +150,17 @@ fn boundaries(
     leaves: impl Iterator<Item = usize>,
 ) -> Result<Vec<usize>, String> {
     let rows = usize::try_from(group.num_rows()).unwrap_or(0);
-    let (mut largest, mut size) = (vec![], -1);
+    let (mut largest, mut size, mut step) = (vec![], -1, PART_ROWS);
     for leaf in leaves {
         let chunk = group.columns().get(leaf).ok_or("a row group lacks a column")?;
         let pages = pages::scan(file, chunk)
             .map_err(|problem| format!("the column {}: {problem}", chunk.column_path()))?;
+        // A dictionary may have one long value for all rows, and views of texts alone are not copied.
+        let descriptor = chunk.column_descr();
+        if descriptor.physical_type() == Type::FIXED_LEN_BYTE_ARRAY {
+            let length = usize::try_from(descriptor.type_length()).unwrap_or(0).max(1);
+            step = step.min((LIST_PART_BYTES as usize / length).max(1));
+        }
         if chunk.uncompressed_size() > size {
             (largest, size) = (pages, chunk.uncompressed_size());
         }
@@ -157,15 +181,15 @@ fn boundaries(
             return Err(format!("a row group declares {rows} rows; its pages have {end}"));
         }
     } else {
-        let step = (u128::from(LIST_PART_BYTES) * rows as u128 / u128::from(bytes.max(1)))
+        let rows_of_part = (u128::from(LIST_PART_BYTES) * rows as u128 / u128::from(bytes.max(1)))
             .clamp(1, PART_ROWS as u128);
-        starts.extend((0..rows).step_by(step as usize).skip(1));
+        starts.extend((0..rows).step_by(rows_of_part as usize).skip(1));
     }
     starts.push(rows);
     starts.dedup();
     let mut limited = vec![0];
     for pair in starts.windows(2) {
-        limited.extend((pair[0]..pair[1]).step_by(PART_ROWS).skip(1));
+        limited.extend((pair[0]..pair[1]).step_by(step).skip(1));
         limited.push(pair[1]);
     }
     Ok(limited)

@@ -3,7 +3,7 @@
 use super::msgpack;
 use crate::data::DataError;
 use crate::table::rows::json;
-use smalti_contract::{Array, File, Numbers, Value};
+use smalti_contract::{Array, File, Numbers, Value, memory};
 use smalti_npy::Npz;
 
 /// Endings of members that are short texts.
@@ -11,8 +11,19 @@ const TEXTS: [&str; 10] =
     ["class", "cls", "cls2", "count", "id", "index", "inx", "text", "transcript", "txt"];
 /// Endings of Python's pickles, which may run code when they are read.
 const PICKLES: [&str; 6] = ["pickle", "pickled", "pkl", "pth", "pt", "pyd"];
-/// The maximal size of an array, uncompressed: 1 GiB.
-const MAX_ARRAY_BYTES: u64 = 1 << 30;
+
+/// The most bytes of an array, uncompressed: a byte may become a number of 8.
+fn array_limit() -> u64 {
+    memory::unpack_limit() / 8
+}
+
+/// Check that the values of JSON or MessagePack, of which a byte may be one, fit into memory.
+fn check_values(location: &str, bytes: usize) -> Result<(), DataError> {
+    let values = bytes as u64 * size_of::<serde_json::Value>() as u64;
+    memory::check(values).map_err(|e| {
+        DataError::format(location, "values", format!("{bytes} bytes may be as many values: {e}"))
+    })
+}
 
 /// The decoder of a member's bytes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,7 +93,7 @@ impl Decoder {
             return Ok(Value::Missing);
         }
         archive
-            .array(name, MAX_ARRAY_BYTES)
+            .array(name, array_limit())
             .map(array)
             .map_err(|problem| refuse(format!("array {name:?}: {problem}")))
     }
@@ -94,7 +105,7 @@ impl Decoder {
     pub fn whole(self, location: &str, path: &str, bytes: Vec<u8>) -> Result<Value, DataError> {
         match self {
             Self::Npy | Self::Series => {
-                let read = smalti_npy::Array::read(&bytes[..], MAX_ARRAY_BYTES);
+                let read = smalti_npy::Array::read(&bytes[..], array_limit());
                 let read = read.map_err(|problem| DataError::format(location, "npy", problem))?;
                 Ok(if self == Self::Series { series(&read) } else { array(read) })
             }
@@ -103,6 +114,7 @@ impl Decoder {
     }
 
     fn fields(self, location: &str, bytes: &[u8], prefix: &str) -> Result<Vec<(String, Value)>, DataError> {
+        check_values(location, bytes.len())?;
         if self == Self::MessagePack {
             let refuse = |problem| DataError::format(location, "MessagePack", problem);
             return msgpack::fields(prefix, bytes).map_err(refuse);

@@ -5,11 +5,14 @@ use super::{ABSENT, CLASS, Ending, Shard, Site, WebDataset, split_name};
 use crate::data::files::is_hidden;
 use crate::data::{DataError, Files};
 use crate::table::place::{CLASSES, class_names, split_of};
-use std::collections::BTreeMap;
+use smalti_contract::memory;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 /// The reason why a pickle is not a field.
 const PICKLED: &str = "a Python pickle, which may run code; write npy, npz, json or mp instead";
+/// The most endings of files, and the most keys in files of one ending: each is a field, for which a row is read.
+const MOST_FIELDS: usize = 4096;
 /// The most rows that are read to find the keys of JSON, MessagePack and npz.
 const PROBED: usize = 1_000;
 
@@ -19,7 +22,7 @@ impl WebDataset {
     /// # Errors
     /// [`DataError`] if there is no row, and for corrupt members with keys.
     pub(super) fn new(
-        name: &str,
+        location: &str,
         files: Vec<Arc<Files>>,
         mut skipped: Vec<(String, &'static str)>,
     ) -> Result<Self, DataError> {
@@ -43,6 +46,7 @@ impl WebDataset {
                 };
                 let at = endings.iter().position(|known| known.name == name).unwrap_or(endings.len());
                 if at == endings.len() {
+                    check_number(location, endings.len() + 1, "endings of files")?;
                     endings.push(Ending { name, decoder });
                 }
                 by_key.entry(key).or_default().push((at, number));
@@ -54,9 +58,14 @@ impl WebDataset {
         }
         skipped.extend(pickles.into_iter().map(|field| (field, PICKLED)));
         if rows.is_empty() {
-            return Err(DataError::Empty { location: name.into(), expected: "files such as 000123.png" });
+            return Err(DataError::Empty { location: location.into(), expected: "files such as 000123.png" });
         }
-        let mut members = vec![ABSENT; rows.len() * endings.len()];
+        let n_members = rows.len() * endings.len();
+        memory::check(4 * n_members as u64).map_err(|e| {
+            let problem = format!("{} rows of {} endings: {e}", rows.len(), endings.len());
+            DataError::layout(location, problem)
+        })?;
+        let mut members = vec![ABSENT; n_members];
         for (row, row_members) in rows.iter().enumerate() {
             for (ending, number) in row_members {
                 members[row * endings.len() + ending] = *number;
@@ -64,7 +73,7 @@ impl WebDataset {
         }
         let classes = shards.iter().find_map(|shard| class_names(&shard.files).transpose()).transpose()?;
         let table = Self {
-            name: name.into(),
+            name: location.into(),
             fields: vec![],
             sites: vec![],
             shards,
@@ -81,6 +90,7 @@ impl WebDataset {
         for at in 0..self.endings.len() {
             if self.endings[at].decoder.has_keys() {
                 for key in self.keys(at)? {
+                    check_number(&self.name, self.fields.len() + 1, "keys")?;
                     self.add(key, Site::Key(at));
                 }
             } else {
@@ -111,15 +121,27 @@ impl WebDataset {
     fn keys(&self, at: usize) -> Result<Vec<String>, DataError> {
         let Ending { name, decoder } = &self.endings[at];
         let with_member: Vec<usize> = (0..self.rows()).filter(|&row| self.path(row, at).is_some()).collect();
-        let mut keys: Vec<String> = vec![];
+        let (mut keys, mut seen): (Vec<String>, HashSet<String>) = (vec![], HashSet::new());
         for &row in with_member.iter().step_by(with_member.len().div_ceil(PROBED).max(1)) {
             let Some((location, bytes)) = self.bytes(row, at)? else { continue };
             for key in decoder.keys(&location, &bytes, name)? {
-                if !keys.contains(&key) {
+                if seen.insert(key.clone()) {
+                    check_number(&location, keys.len() + 1, "keys")?;
                     keys.push(key);
                 }
             }
         }
         Ok(keys)
+    }
+}
+
+/// Fail for more than [`MOST_FIELDS`].
+fn check_number(location: &str, n: usize, what: &str) -> Result<(), DataError> {
+    match n {
+        ..=MOST_FIELDS => Ok(()),
+        _ => Err(DataError::layout(
+            location,
+            format!("more than {MOST_FIELDS} {what}; expected fewer, each is a field"),
+        )),
     }
 }

@@ -12,6 +12,7 @@ mod runs;
 mod settings;
 mod sizes;
 mod texts;
+mod unpacking;
 
 use crate::files::{log, npz, png, wav};
 use crate::support::{self, Ran, TINY, ran, smalti};

@@ -190,13 +190,15 @@ fn ragged_and_invalid_arrays_are_named() {
 #[test]
 fn a_declared_size_is_not_allocated() {
     let bomb = with("obs", npy::write("<f8", "(1000000000000, 1000)", vec![]));
-    assert_eq!(
-        error(&bomb),
-        "npz: array \"obs\": shape (1000000000000, 1000) of 8-byte numbers exceeds 4294967296 bytes"
+    let too_large = error(&bomb);
+    assert!(
+        too_large.starts_with("npz: array \"obs\": shape (1000000000000, 1000) of 8-byte numbers exceeds ")
+            && too_large.contains("SMALTI_MEMORY"),
+        "{too_large}"
     );
     // Within the limit, but far more than the file has.
-    let short = with("obs", npy::write("<f4", "(1000000, 1000)", vec![0; 64]));
-    assert!(error(&short).ends_with("expected 4000000000 bytes; found 64"));
+    let short = with("obs", npy::write("<f4", "(1000000, 10)", vec![0; 64]));
+    assert!(error(&short).ends_with("expected 40000000 bytes; found 64"));
 }
 
 /// One to four compatible episodes of up to 20 steps.

@@ -4,6 +4,9 @@ use super::{Column, Role, Table};
 use crate::{Actions, Images, TrajectoryError};
 use std::collections::{BTreeMap, HashSet};
 
+/// The most discrete actions of a step: each is an output of its own.
+const MOST_ACTIONS: usize = 1024;
+
 /// States of all steps.
 pub(super) struct States {
     pub(super) values: Vec<f32>,
@@ -73,6 +76,7 @@ impl Table {
                 }
             }
         }
+        check_number(actions.len())?;
         match actions.remove("") {
             Some(only) => Ok(only),
             None => Ok(Actions::Parts(actions)),
@@ -133,6 +137,17 @@ fn concatenated(columns: Vec<(String, Column)>, steps: usize) -> Vec<f32> {
     values
 }
 
+/// Fail for more than [`MOST_ACTIONS`].
+fn check_number(actions: usize) -> Result<(), TrajectoryError> {
+    match actions {
+        ..=MOST_ACTIONS => Ok(()),
+        _ => Err(TrajectoryError::Columns(format!(
+            "expected at most {MOST_ACTIONS} discrete actions in a step, found {actions}; write numbers that are no choices \
+             as floats"
+        ))),
+    }
+}
+
 /// Convert a column of integers to one discrete action, or to one for each number of a step.
 fn discrete(
     name: &str,
@@ -146,6 +161,7 @@ fn discrete(
             Err(TrajectoryError::value(&column.name, step, expected, value))
         }
     };
+    check_number(column.dim)?;
     let width = column.dim.saturating_sub(1).to_string().len();
     for i in 0..column.dim {
         let of_part = column.values.iter().copied().skip(i).step_by(column.dim);

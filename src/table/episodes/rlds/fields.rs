@@ -4,6 +4,7 @@ use crate::table::episodes::fields::images;
 use smalti_contract::{Array, File, Numbers, Value};
 use smalti_trajectory::TrajectoryError;
 use smalti_trajectory::rlds::{Feature, Features, Form, Record, Values};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// The source of a field's values.
@@ -43,14 +44,15 @@ pub(super) fn of(features: &Features, has_splits: bool) -> Vec<(String, Field)> 
     if !states.is_empty() {
         fields.push(("observations".into(), Field::State(states)));
     }
+    let mut taken: HashSet<String> = fields.iter().map(|(name, _)| name.clone()).collect();
     for feature in &features.list {
         let elsewhere = [TERMINAL, LAST, FIRST].contains(&feature.key.as_str()) || task == Some(feature);
         if elsewhere || (is_state(feature) && feature.key == "steps/observation") {
             continue;
         }
         let name = name(feature);
-        let taken = fields.iter().any(|(known, _)| *known == name);
-        let name = if taken { feature.key.replace('/', ".") } else { name };
+        let name = if taken.contains(&name) { feature.key.replace('/', ".") } else { name };
+        taken.insert(name.clone());
         fields.push((name, Field::Feature(feature.clone())));
     }
     if terminal.is_some() || last.is_some() {
