@@ -197,7 +197,7 @@ impl Run {
 
     fn new_run(
         folder: &Path,
-        config: RunConfig,
+        mut config: RunConfig,
         device: &Device,
         ranks: Arc<dyn Ranks>,
         modalities: &Modalities,
@@ -213,16 +213,24 @@ impl Run {
         let tasks = open_tasks(&config, modalities, start)?;
         let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
         let saved = saved.collect();
-        let tasks = tasks.into_iter().map(train_task).collect();
-        let trainer = trainer(&config, tasks, Params::new(config.train.seed, device), ranks.clone())?;
-        let start = match other {
-            None => None,
+        let tasks: Vec<TrainTask> = tasks.into_iter().map(train_task).collect();
+        let is_untied = other.is_some_and(|other| start::untie(&mut config, &tasks, &other.config));
+        let (params, before) = match other {
+            None => (Params::new(config.train.seed, device), None),
             Some(other) => {
-                let (before, _) = other.load(Weights::Best, device)?;
-                let start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
+                let (params, before) = start::params(&config, &tasks, device, other)?;
+                (params, Some((before, other)))
+            }
+        };
+        let trainer = trainer(&config, tasks, params, ranks.clone())?;
+        let start = match before {
+            None => None,
+            Some((before, other)) => {
+                let mut start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
                 if start.loaded.is_empty() {
                     return Err(RunError::NoFittingWeights { from: other.folder.clone(), to: folder.into() });
                 }
+                start.skipped.extend(is_untied.then(|| start::UNTIED.into()));
                 Some(start)
             }
         };
@@ -394,13 +402,16 @@ fn train_task((entry, opened): (TaskEntry, Opened)) -> TrainTask {
     TrainTask { task, train, validation, weight: entry.weight }
 }
 
+fn specs(tasks: &[TrainTask]) -> Vec<TaskSpec> {
+    tasks.iter().map(|task| task.task.spec().clone()).collect()
+}
+
 fn trainer(
     config: &RunConfig,
     tasks: Vec<TrainTask>,
     params: Params,
     ranks: Arc<dyn Ranks>,
 ) -> Result<Trainer, RunError> {
-    let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
-    let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;
+    let model = Model::with_params(&config.model, &specs(&tasks), params.freeze(&config.train.freeze))?;
     Ok(Trainer::over(ranks, &config.train, model, tasks)?)
 }

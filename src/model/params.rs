@@ -5,7 +5,7 @@ use crate::ops::Value;
 use crate::pattern::matches;
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Every parameter by name. A parameter's initial value depends on the seed and its name alone.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub struct Params {
     places: HashMap<String, usize>,
     /// Patterns of names that get no gradient.
     frozen: Vec<String>,
+    /// Names of parameters that are set later, and not drawn.
+    set_later: BTreeSet<String>,
 }
 
 /// A place in the tree of names: `blocks.0.attention`.
@@ -33,8 +35,19 @@ impl Params {
 
     /// No parameters yet. They are zeros until [`load`](Self::load) sets them: no value is computed that a saved one replaces.
     pub fn blank(device: &Device) -> Self {
-        let (named, places, frozen) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { seed: None, device: device.clone(), named, places, frozen }
+        Self {
+            seed: None,
+            device: device.clone(),
+            named: Vec::new(),
+            places: HashMap::new(),
+            frozen: Vec::new(),
+            set_later: BTreeSet::new(),
+        }
+    }
+
+    /// Leaves parameters of these names at zeros when they are created later: their values are set, so none is drawn.
+    pub fn set_later(self, names: BTreeSet<String>) -> Self {
+        Self { set_later: names, ..self }
     }
 
     /// Freezes parameters created later whose names match a pattern: they get no gradient. `*` stands for any letters, as in
@@ -128,7 +141,7 @@ impl Scope<'_> {
     /// If the name is taken.
     pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Value> {
         let shape = shape.into();
-        let Some(seed) = self.params.seed else { return self.zeros(name, shape) };
+        let Some(seed) = self.seed_of(name) else { return self.zeros(name, shape) };
         let mut generator = random::generator(random::named(seed, &self.full(name)));
         let mut values = random::normal(&mut generator, shape.elem_count());
         values.iter_mut().for_each(|x| *x *= std as f32);
@@ -156,12 +169,17 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
-        match self.params.seed {
+        match self.seed_of(name) {
             Some(_) => {
                 self.adopt(name, Var::from_tensor(&Tensor::full(value as f32, shape, &self.params.device)?)?)
             }
             None => self.zeros(name, shape),
         }
+    }
+
+    /// The seed; `None` for a parameter whose value is set later.
+    fn seed_of(&self, name: &str) -> Option<u64> {
+        self.params.seed.filter(|_| !self.params.set_later.contains(&self.full(name)))
     }
 
     /// The seed, if values are drawn, the prefix of names, and the device of parameters that are made in this scope.
@@ -238,6 +256,24 @@ mod tests {
         for (value, expected) in values.iter().zip(&expected) {
             assert_eq!(numbers(value)?, numbers(expected)?);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn parameters_that_are_set_later_are_not_drawn() -> Result<()> {
+        let later = BTreeSet::from(["a.weight", "a.scale"].map(String::from));
+        let (mut all, mut rest) =
+            (Params::new(3, &Device::Cpu), Params::new(3, &Device::Cpu).set_later(later));
+        for params in [&mut all, &mut rest] {
+            params.root().at("a").normal("weight", (4, 3), 1.0)?;
+            params.root().at("a").ones("scale", 2)?;
+            params.root().at("b").normal("weight", (4, 3), 1.0)?;
+        }
+        let numbers = |params: &Params, name: &str| params.tensors()[name].flatten_all()?.to_vec1::<f32>();
+        for name in ["a.weight", "a.scale"] {
+            assert!(numbers(&rest, name)?.iter().all(|x| *x == 0.0), "{name} is drawn");
+        }
+        assert_eq!(numbers(&rest, "b.weight")?, numbers(&all, "b.weight")?);
         Ok(())
     }
 

@@ -141,24 +141,43 @@ fn answers(run: &Path, ids: &str) -> Json {
 
 #[test]
 fn a_trunk_that_learns_classes_is_exported_as_the_model_of_its_head() {
-    let checkpoint = "bert-trunk";
-    let (place, from) = (tempfile::tempdir().unwrap(), copied(checkpoint));
-    let (tuned, out) = learned(place.path(), from.path(), CLASSES);
-    let out = out.unwrap();
-    let config = settings(&out);
-    assert_eq!(config["architectures"], json!(["BertForSequenceClassification"]), "{checkpoint}");
-    assert_eq!(config["id2label"], json!({ "0": "no", "1": "yes" }), "{checkpoint}");
-    assert_eq!(config["label2id"], json!({ "no": 0, "yes": 1 }), "{checkpoint}");
-    let names = tensors(&out);
-    assert!(
-        names.keys().all(|name| name.starts_with("bert.") || name.starts_with("classifier.")),
-        "{checkpoint}: transformers adds no prefix beside a head: {:?}",
-        names.keys()
-    );
-    assert!(names.contains_key("bert.pooler.dense.weight"), "{checkpoint}");
-    let again = place.path().join("again");
-    pretrained::import(&out, &again, Storage::F32, None).unwrap();
-    assert_eq!(answers(&again, "2 6 7 3"), answers(&tuned, "2 6 7 3"), "{checkpoint}");
+    // One that predicts masked tokens has no input, and its head was tied to the embedding.
+    let input =
+        "[inputs.text]\nmodality = \"text\"\nvocabulary = { numbers = 23 }\ncontext = 12\nsegments = 2\n";
+    for (checkpoint, output) in
+        [("bert-trunk", CLASSES.to_string()), ("bert-relu", format!("{input}{CLASSES}"))]
+    {
+        let (place, from) = (tempfile::tempdir().unwrap(), copied(checkpoint));
+        let (tuned, out) = learned(place.path(), from.path(), &output);
+        let out = out.unwrap();
+        let config = settings(&out);
+        assert_eq!(config["architectures"], json!(["BertForSequenceClassification"]), "{checkpoint}");
+        assert_eq!(config["id2label"], json!({ "0": "no", "1": "yes" }), "{checkpoint}");
+        assert_eq!(config["label2id"], json!({ "no": 0, "yes": 1 }), "{checkpoint}");
+        let names = tensors(&out);
+        assert!(
+            names.keys().all(|name| name.starts_with("bert.") || name.starts_with("classifier.")),
+            "{checkpoint}: transformers adds no prefix beside a head: {:?}",
+            names.keys()
+        );
+        assert!(names.contains_key("bert.pooler.dense.weight"), "{checkpoint}");
+        let again = place.path().join("again");
+        pretrained::import(&out, &again, Storage::F32, None).unwrap();
+        assert_eq!(answers(&again, "2 6 7 3"), answers(&tuned, "2 6 7 3"), "{checkpoint}");
+    }
+}
+
+#[test]
+fn a_start_says_that_heads_are_no_longer_tied() {
+    let (place, from) = (tempfile::tempdir().unwrap(), copied("bert-relu"));
+    let at = |name: &str| place.path().join(name);
+    pretrained::import(from.path(), &at("run"), Storage::F32, None).unwrap();
+    let input =
+        "[inputs.text]\nmodality = \"text\"\nvocabulary = { numbers = 23 }\ncontext = 12\nsegments = 2\n";
+    let (source, toml) = reviews(place.path(), &at("run"), &format!("{input}{CLASSES}"));
+    let start = tune(&at("run"), &at("tuned"), &toml, &[&SHORT[..], &[&source]].concat()).unwrap();
+    assert!(start.skipped.iter().any(|name| name.starts_with("model.head.tie_embeddings")), "{start:?}");
+    assert!(settings_of(&at("tuned")).contains("tie_embeddings = false"));
 }
 
 /// The file that lists the modules would be wrong beside a head. Rows of positions that were not read stay.
