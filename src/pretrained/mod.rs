@@ -22,6 +22,7 @@ mod decoding;
 mod distilbert;
 mod encoder;
 mod files;
+mod fits;
 mod gemma;
 mod generation;
 mod gpt2;

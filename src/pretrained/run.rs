@@ -6,11 +6,8 @@ use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
-use super::{
-    Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, sentence, trajectory,
-};
+use super::{Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, trajectory};
 use crate::config::{RunConfig, VERSION};
-use crate::model::{Model, Params};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::task::Task;
@@ -190,32 +187,6 @@ impl Checkpoint {
     }
 }
 
-/// Check that a run's parameters have the shapes of the published checkpoint.
-fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
-    let spec = published.task.task.spec().clone();
-    let described = Model::with_params(&published.model, &[spec], Params::blank(&Device::Cpu))?;
-    let (here, there) = (model.params().tensors(), described.params().tensors());
-    let differs =
-        here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|t| t.dims() != tensor.dims()));
-    let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
-        (Some((name, tensor)), _) => match there.get(name) {
-            Some(of) => format!(
-                "{name}: expected {:?}, as in the published settings; found {:?}",
-                of.dims(),
-                tensor.dims()
-            ),
-            None => format!("{name} belongs to no tensor of the checkpoint"),
-        },
-        (None, Some(name)) => format!("{name} is missing"),
-        (None, None) => return Ok(()),
-    };
-    let file = run.display().to_string();
-    Err(PretrainedError::Tensors {
-        file,
-        problems: format!("the run no longer has the shapes of its checkpoint: {problem}"),
-    })
-}
-
 /// Write the run's current settings to `folder`, as settings of the checkpoint.
 fn update_settings(
     mut published: Checkpoint,
@@ -270,7 +241,7 @@ pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, Pretra
     let (model, tasks) = Run::open(run)?.load(Weights::Best, &Device::Cpu)?;
     let mut checkpoint = imported_checkpoint(run)?;
     for named in &tasks {
-        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task)? {
+        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task, &model)? {
             checkpoint.classifier = Some(classifier);
         }
     }
@@ -279,7 +250,7 @@ pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, Pretra
     let unread = checkpoint.beside_classifier(unread(run)?);
     let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
     let description = checkpoint.describe()?;
-    check_shapes(&model, &description, run)?;
+    fits::check(&model, &description, run)?;
     let mut parameters = model.params().tensors();
     if let Some(classifier) = &checkpoint.classifier {
         classifier.denormalize(&mut parameters)?;

@@ -129,6 +129,9 @@ fn learned(place: &Path, checkpoint: &Path, output: &str) -> (PathBuf, Result<Pa
     (at("tuned"), exported.map(|_| at("out")).map_err(|e| e.to_string()))
 }
 
+/// The input of a checkpoint that predicts tokens, and has no input.
+const INPUT: &str =
+    "[inputs.text]\nmodality = \"text\"\nvocabulary = { numbers = 23 }\ncontext = 12\nsegments = 2\n";
 const CLASSES: &str = "[outputs.label]\nhead = \"classify\"\npool = \"first\"\nhidden = \"tanh\"\n";
 
 fn answers(run: &Path, ids: &str) -> Json {
@@ -141,11 +144,9 @@ fn answers(run: &Path, ids: &str) -> Json {
 
 #[test]
 fn a_trunk_that_learns_classes_is_exported_as_the_model_of_its_head() {
-    // One that predicts masked tokens has no input, and its head was tied to the embedding.
-    let input =
-        "[inputs.text]\nmodality = \"text\"\nvocabulary = { numbers = 23 }\ncontext = 12\nsegments = 2\n";
+    // The head of one that predicts masked tokens was tied to the embedding.
     for (checkpoint, output) in
-        [("bert-trunk", CLASSES.to_string()), ("bert-relu", format!("{input}{CLASSES}"))]
+        [("bert-trunk", CLASSES.to_string()), ("bert-relu", format!("{INPUT}{CLASSES}"))]
     {
         let (place, from) = (tempfile::tempdir().unwrap(), copied(checkpoint));
         let (tuned, out) = learned(place.path(), from.path(), &output);
@@ -172,10 +173,8 @@ fn a_start_says_that_heads_are_no_longer_tied() {
     let (place, from) = (tempfile::tempdir().unwrap(), copied("bert-relu"));
     let at = |name: &str| place.path().join(name);
     pretrained::import(from.path(), &at("run"), Storage::F32, None).unwrap();
-    let input =
-        "[inputs.text]\nmodality = \"text\"\nvocabulary = { numbers = 23 }\ncontext = 12\nsegments = 2\n";
-    let (source, toml) = reviews(place.path(), &at("run"), &format!("{input}{CLASSES}"));
-    let start = tune(&at("run"), &at("tuned"), &toml, &[&SHORT[..], &[&source]].concat()).unwrap();
+    let (source, toml) = reviews(place.path(), &at("run"), &format!("{INPUT}{CLASSES}"));
+    let start = tune(&at("run"), &at("tuned"), &toml, &[&SHORT[..], &[source.as_str()]].concat()).unwrap();
     assert!(start.skipped.iter().any(|name| name.starts_with("model.head.tie_embeddings")), "{start:?}");
     assert!(settings_of(&at("tuned")).contains("tie_embeddings = false"));
 }
