@@ -3,6 +3,7 @@
 use super::{Description, PretrainedError};
 use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, Model, ModelConfig, Params};
 use crate::run::CONFIG_FILE;
+use crate::task::Task;
 use candle_core::Device;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;

@@ -10,7 +10,6 @@ use super::{Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with
 use crate::config::{RunConfig, VERSION};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
-use crate::task::Task;
 use crate::train::{MODEL_FILE, SaveError, Storage, TrainConfig, checkpoint};
 use candle_core::Device;
 use serde::Serialize;

@@ -42,7 +42,7 @@ pub(super) fn params(
     tasks: &[TrainTask],
     device: &Device,
     other: &Run,
-) -> Result<(Params, Model), RunError> {
+) -> std::result::Result<(Params, Model), RunError> {
     // Zeros take no memory until they are written to.
     let shape = Model::with_params(&config.model, &specs(tasks), Params::blank(&Device::Cpu))?;
     let (before, _) = other.load(Weights::Best, device)?;
