@@ -15,6 +15,7 @@
 mod ast;
 mod audio;
 mod bert;
+mod blocks;
 mod classifier;
 mod clip;
 mod decision_transformer;
