@@ -3,6 +3,7 @@
 use super::classifier::Classifier;
 use super::interpolate::Grid;
 use super::names::{Layout, NameMap};
+use super::settings::Settings;
 use super::task::ImportedTask;
 use super::{
     Checkpoint, Description, PretrainedError, blocks,
@@ -35,7 +36,20 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         "use_mask_token",
     ]);
     let dino = checkpoint.kind().starts_with("dinov2");
-    let family = family(checkpoint)?;
+    let (family, model) = (family(checkpoint)?, model(settings, dino)?);
+    let task = image::task(checkpoint, family.registers, None)?;
+    let Registers { tokens, positions } = family.registers;
+    let before = 1 + if positions { tokens } else { 0 };
+    let antialias = checkpoint.kind() == "dinov2_with_registers";
+    let positions = image::positions(checkpoint, &task, before, antialias)?;
+    let mut names = names(&family, &model, &task, positions);
+    if checkpoint.has_classifier() {
+        Classifier::read(checkpoint)?.names_of_images(&mut names, dino);
+    }
+    Ok(Description { model, task, names })
+}
+
+fn model(settings: &Settings, dino: bool) -> Result<ModelConfig, PretrainedError> {
     let (d_model, qkv_bias) = (settings.size("hidden_size")?, settings.flag("qkv_bias", true)?);
     let swiglu = settings.flag("use_swiglu_ffn", false)?;
     let d_ff = if dino {
@@ -70,16 +84,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ..ModelConfig::default()
     };
     _ = settings.get("hidden_act");
-    let task = image::task(checkpoint, family.registers, None)?;
-    let Registers { tokens, positions } = family.registers;
-    let before = 1 + if positions { tokens } else { 0 };
-    let antialias = checkpoint.kind() == "dinov2_with_registers";
-    let positions = image::positions(checkpoint, &task, before, antialias)?;
-    let mut names = names(&family, &model, &task, positions);
-    if checkpoint.has_classifier() {
-        Classifier::read(checkpoint)?.names_of_images(&mut names, dino);
-    }
-    Ok(Description { model, task, names })
+    Ok(model)
 }
 
 impl Family {
