@@ -289,9 +289,10 @@ fn gpt2_exports_the_classes_that_it_learned() {
 #[test]
 fn a_run_that_computes_something_else_than_its_checkpoint_is_refused_by_name() {
     let place = tempfile::tempdir().unwrap();
+    const NONE: &[&str] = &[];
     let score = OF_LAST.replace("outputs.label", "outputs.score").replace("classify", "regress");
     for (output, set, message) in [
-        (OF_LAST, &[][..], "expected the rule \"causal\" for text.id that attends to text.id in layer 0"),
+        (OF_LAST, NONE, "expected the rule \"causal\" for text.id that attends to text.id in layer 0"),
         (OF_LAST, &[CAUSAL, "model.head.bias=true"], "model.head.bias: expected false"),
         (
             OF_LAST,
