@@ -96,7 +96,8 @@ impl Block<'_> {
     fn linear(&mut self, ours: &[&str], theirs: &[&str], bias: bool) {
         let ours: Vec<String> = ours.iter().map(|name| self.ours(name)).collect();
         let theirs: Vec<String> = theirs.iter().map(|name| self.theirs(name)).collect();
-        let all = |names: &[String]| -> Vec<&str> { names.iter().map(String::as_str).collect() };
-        self.names.maps(&all(&ours), &all(&theirs), bias, Layout::Same);
+        let ours: Vec<&str> = ours.iter().map(String::as_str).collect();
+        let theirs: Vec<&str> = theirs.iter().map(String::as_str).collect();
+        self.names.maps(&ours, &theirs, bias, Layout::Same);
     }
 }
