@@ -213,7 +213,7 @@ impl Run {
 
     fn new_run(
         folder: &Path,
-        config: RunConfig,
+        mut config: RunConfig,
         device: &Device,
         ranks: Arc<dyn Ranks>,
         modalities: &Modalities,
@@ -229,16 +229,24 @@ impl Run {
         let tasks = open_tasks(&config, modalities, start)?;
         let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
         let saved = saved.collect();
-        let tasks = tasks.into_iter().map(train_task).collect();
-        let mut trainer = trainer(&config, tasks, Params::new(config.train.seed, device), ranks.clone())?;
-        let start = match other {
-            None => None,
+        let tasks: Vec<TrainTask> = tasks.into_iter().map(train_task).collect();
+        let is_untied = other.is_some_and(|other| start::untie(&mut config, &tasks, &other.config));
+        let (params, before) = match other {
+            None => (Params::new(config.train.seed, device), None),
             Some(other) => {
-                let (before, _) = other.load(Weights::Best, device)?;
-                let start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
+                let (params, before) = start::params(&config, &tasks, device, other)?;
+                (params, Some((before, other)))
+            }
+        };
+        let mut trainer = trainer(&config, tasks, params, ranks.clone())?;
+        let start = match before {
+            None => None,
+            Some((before, other)) => {
+                let mut start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
                 if start.loaded.is_empty() {
                     return Err(RunError::NoFittingWeights { from: other.folder.clone(), to: folder.into() });
                 }
+                start.skipped.extend(is_untied.then(|| start::UNTIED.into()));
                 Some(start)
             }
         };
@@ -462,6 +470,10 @@ fn train_task((entry, opened): (TaskEntry, Opened)) -> TrainTask {
     TrainTask { task, train, validation, weight: entry.weight }
 }
 
+fn specs(tasks: &[TrainTask]) -> Vec<TaskSpec> {
+    tasks.iter().map(|task| task.task.spec().clone()).collect()
+}
+
 fn trainer(
     config: &RunConfig,
     tasks: Vec<TrainTask>,
@@ -469,7 +481,7 @@ fn trainer(
     ranks: Arc<dyn Ranks>,
 ) -> Result<Trainer, RunError> {
     check_same_settings(ranks.as_ref(), config)?;
-    let specs: Vec<_> = tasks.iter().map(|task| task.task.spec().clone()).collect();
+    let specs = specs(&tasks);
     let outline = Model::outline(&config.model, &specs)?;
     memory::check(&config.train, (&config.model, &outline), &tasks, params.device())?;
     let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;

@@ -63,7 +63,10 @@ pub(super) fn check_unused_settings(config: &ModelConfig, tasks: &[TaskSpec]) ->
     }
     let mut heads = tasks.iter().flat_map(|task| &task.heads);
     if config.head.tie_embeddings && !heads.any(|head| head.head.is_vocabulary()) {
-        return refuse("head.tie_embeddings", "no task has a head for next or masked tokens");
+        return refuse(
+            "head.tie_embeddings",
+            "expected an output that predicts next or masked tokens; found none: set it to false",
+        );
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use crate::ops::Value;
 use crate::pattern::matches;
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Every parameter by name. A parameter's initial value depends on the seed and its name alone.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub struct Params {
     shapes: Option<BTreeMap<String, Vec<usize>>>,
     /// Patterns of names that get no gradient.
     frozen: Vec<String>,
+    /// Names of parameters that are set later, and not drawn.
+    set_later: BTreeSet<String>,
 }
 
 /// A place in the tree of names: `blocks.0.attention`.
@@ -35,8 +37,15 @@ impl Params {
 
     /// No parameters yet. They are zeros until [`load`](Self::load) sets them: no value is computed that a saved one replaces.
     pub fn blank(device: &Device) -> Self {
-        let (named, places, frozen) = (Vec::new(), HashMap::new(), Vec::new());
-        Self { seed: None, device: device.clone(), named, places, shapes: None, frozen }
+        Self {
+            seed: None,
+            device: device.clone(),
+            named: Vec::new(),
+            places: HashMap::new(),
+            shapes: None,
+            frozen: Vec::new(),
+            set_later: BTreeSet::new(),
+        }
     }
 
     /// No parameters yet. Of those created later only the shapes are kept, and nothing is allocated for their values.
@@ -47,6 +56,11 @@ impl Params {
     /// The shapes of parameters [without values](Self::without_values), by name.
     pub(super) fn into_shapes(self) -> BTreeMap<String, Vec<usize>> {
         self.shapes.unwrap_or_default()
+    }
+
+    /// Leaves parameters of these names at zeros when they are created later: their values are set, so none is drawn.
+    pub fn set_later(self, names: BTreeSet<String>) -> Self {
+        Self { set_later: names, ..self }
     }
 
     /// Freezes parameters created later whose names match a pattern: they get no gradient. `*` stands for any letters, as in
@@ -172,7 +186,7 @@ impl Scope<'_> {
     /// If the name is taken.
     pub fn normal(&mut self, name: &str, shape: impl Into<Shape>, std: f64) -> Result<Value> {
         let shape = shape.into();
-        let Some(seed) = self.params.seed else { return self.zeros(name, shape) };
+        let Some(seed) = self.seed_of(name) else { return self.zeros(name, shape) };
         check_size(name, &shape)?;
         let mut generator = random::generator(random::named(seed, &self.full(name)));
         let mut values = random::normal(&mut generator, shape.elem_count());
@@ -206,7 +220,7 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
-        match self.params.seed {
+        match self.seed_of(name) {
             Some(_) => {
                 let shape = shape.into();
                 check_size(name, &shape)?;
@@ -214,6 +228,11 @@ impl Scope<'_> {
             }
             None => self.zeros(name, shape),
         }
+    }
+
+    /// The seed; `None` for a parameter whose value is set later.
+    fn seed_of(&self, name: &str) -> Option<u64> {
+        self.params.seed.filter(|_| !self.params.set_later.contains(&self.full(name)))
     }
 
     /// The seed, if values are drawn, the prefix of names, and the device of parameters that are made in this scope.
@@ -315,6 +334,24 @@ mod tests {
         assert!(root.zeros("b", 2).is_err());
         let shapes = params.into_shapes();
         assert_eq!((&shapes["a"][..], &shapes["b"][..]), (&[1 << 30, 1 << 20][..], &[2][..]));
+        Ok(())
+    }
+
+    #[test]
+    fn parameters_that_are_set_later_are_not_drawn() -> Result<()> {
+        let later = BTreeSet::from(["a.weight", "a.scale"].map(String::from));
+        let (mut all, mut rest) =
+            (Params::new(3, &Device::Cpu), Params::new(3, &Device::Cpu).set_later(later));
+        for params in [&mut all, &mut rest] {
+            params.root().at("a").normal("weight", (4, 3), 1.0)?;
+            params.root().at("a").ones("scale", 2)?;
+            params.root().at("b").normal("weight", (4, 3), 1.0)?;
+        }
+        let numbers = |params: &Params, name: &str| params.tensors()[name].flatten_all()?.to_vec1::<f32>();
+        for name in ["a.weight", "a.scale"] {
+            assert!(numbers(&rest, name)?.iter().all(|x| *x == 0.0), "{name} is drawn");
+        }
+        assert_eq!(numbers(&rest, "b.weight")?, numbers(&all, "b.weight")?);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
 use super::task::{ImportedTask, TaskBuilder};
-use super::vit::{Family, block};
+use super::vit::{Family, layers};
 use super::{Checkpoint, Description, PretrainedError, audio, preprocessor};
 use crate::modalities::audio::{AudioConfig, AudioTokenizer, MelConfig};
 use crate::model::{
@@ -44,10 +44,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let (class, register) = (learned("class.grid"), learned("register.grid"));
     let grids = [class.as_str(), register.as_str(), "embed.audio.slice.grid"];
     names.rows(&grids, &[&theirs("embeddings.position_embeddings")], boxed);
-    let qkv_bias = model.attention.bias != Some(false);
-    for layer in 0..model.n_layers {
-        block(&mut names, &family, &model, layer, qkv_bias);
-    }
+    layers(&mut names, &family, &model);
     names.map("stack.norm", &theirs("layernorm"), true);
     names.map(&format!("head.{name}.norm"), "classifier.layernorm", true);
     classifier.names(&mut names, "", "classifier.dense");

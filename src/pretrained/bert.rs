@@ -1,9 +1,9 @@
 //! BERT (Devlin et al. 2019) and models with its layout, such as MiniLM.
 
 use super::encoder::{MaskedNames, TextEncoder};
-use super::names::{Layout, NameMap};
+use super::names::NameMap;
 use super::task::ImportedTask;
-use super::{Checkpoint, Description, PretrainedError};
+use super::{Checkpoint, Description, PretrainedError, blocks};
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, NormPlacement};
 use serde_json::json;
 
@@ -81,21 +81,11 @@ pub(super) fn position_table(prefix: &str) -> String {
 
 /// The names of the layers.
 pub(super) fn layers(names: &mut NameMap, model: &ModelConfig, prefix: &str) {
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}encoder.layer.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        names.map(&ours("attention.query"), &theirs("attention.self.query"), true);
-        names.maps(
-            &[&ours("attention.key_value")],
-            &[&theirs("attention.self.key"), &theirs("attention.self.value")],
-            true,
-            Layout::Same,
-        );
-        names.map(&ours("attention.output"), &theirs("attention.output.dense"), true);
-        names.map(&ours("attention_norm"), &theirs("attention.output.LayerNorm"), true);
-        names.map(&ours("mlp.inner"), &theirs("intermediate.dense"), true);
-        names.map(&ours("mlp.outer"), &theirs("output.dense"), true);
-        names.map(&ours("mlp_norm"), &theirs("output.LayerNorm"), true);
-    }
+    blocks::each(names, model, &format!("{prefix}encoder.layer"), |block| {
+        let [query, key, value] = ["attention.self.query", "attention.self.key", "attention.self.value"];
+        block.attention([query, key, value, "attention.output.dense"]);
+        block.norm("attention_norm", "attention.output.LayerNorm");
+        block.mlp(["intermediate.dense", "output.dense"]);
+        block.norm("mlp_norm", "output.LayerNorm");
+    });
 }

@@ -2,7 +2,7 @@
 
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
-use super::{Checkpoint, Description, PretrainedError, image, text};
+use super::{Checkpoint, Description, PretrainedError, blocks, image, text};
 use crate::head::Dense;
 use crate::model::{
     AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, Positions,
@@ -195,23 +195,12 @@ fn texts(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
 
 /// Map the blocks and the projection.
 fn finish(names: &mut NameMap, model: &ModelConfig, tower: Tower, prefix: &str, projects: bool) {
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}encoder.layers.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        names.map(&ours("attention_norm"), &theirs("layer_norm1"), true);
-        names.map(&ours("attention.query"), &theirs("self_attn.q_proj"), true);
-        names.maps(
-            &[&ours("attention.key_value")],
-            &[&theirs("self_attn.k_proj"), &theirs("self_attn.v_proj")],
-            true,
-            Layout::Same,
-        );
-        names.map(&ours("attention.output"), &theirs("self_attn.out_proj"), true);
-        names.map(&ours("mlp_norm"), &theirs("layer_norm2"), true);
-        names.map(&ours("mlp.inner"), &theirs("mlp.fc1"), true);
-        names.map(&ours("mlp.outer"), &theirs("mlp.fc2"), true);
-    }
+    blocks::each(names, model, &format!("{prefix}encoder.layers"), |block| {
+        block.norm("attention_norm", "layer_norm1");
+        block.attention(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj"]);
+        block.norm("mlp_norm", "layer_norm2");
+        block.mlp(["mlp.fc1", "mlp.fc2"]);
+    });
     if projects {
         let [.., projection] = tower.names();
         names.map("head.embedding", projection, false);

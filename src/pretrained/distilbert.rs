@@ -1,8 +1,8 @@
 //! DistilBERT (Sanh et al. 2019): BERT's layers without segments, under other names.
 
 use super::encoder::{MaskedNames, TextEncoder};
-use super::names::{Layout, NameMap};
-use super::{Checkpoint, Description, PretrainedError};
+use super::names::NameMap;
+use super::{Checkpoint, Description, PretrainedError, blocks};
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, NormPlacement};
 use serde_json::json;
 
@@ -50,23 +50,12 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     names.one(&task.embedding("text", "table"), &table);
     encoder.positions(&mut names, &task, &embeddings("position_embeddings.weight"), (0, positions));
     names.map("embed.norm", &embeddings("LayerNorm"), true);
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}transformer.layer.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        names.map(&ours("attention.query"), &theirs("attention.q_lin"), true);
-        names.maps(
-            &[&ours("attention.key_value")],
-            &[&theirs("attention.k_lin"), &theirs("attention.v_lin")],
-            true,
-            Layout::Same,
-        );
-        names.map(&ours("attention.output"), &theirs("attention.out_lin"), true);
-        names.map(&ours("attention_norm"), &theirs("sa_layer_norm"), true);
-        names.map(&ours("mlp.inner"), &theirs("ffn.lin1"), true);
-        names.map(&ours("mlp.outer"), &theirs("ffn.lin2"), true);
-        names.map(&ours("mlp_norm"), &theirs("output_layer_norm"), true);
-    }
+    blocks::each(&mut names, &model, &format!("{prefix}transformer.layer"), |block| {
+        block.attention(["attention.q_lin", "attention.k_lin", "attention.v_lin", "attention.out_lin"]);
+        block.norm("attention_norm", "sa_layer_norm");
+        block.mlp(["ffn.lin1", "ffn.lin2"]);
+        block.norm("mlp_norm", "output_layer_norm");
+    });
     encoder.names(&mut names, &table, ["pre_classifier", "classifier"]);
     Ok(Description { model, task, names })
 }

@@ -2,6 +2,7 @@
 
 use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
+use super::settings::Settings;
 use super::{Checkpoint, PretrainedError};
 use super::{Description, text};
 use crate::model::{
@@ -11,23 +12,7 @@ use crate::rules::{Condition, Rule};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
-    settings.only(&[("add_cross_attention", false.into()), ("reorder_and_upcast_attn", false.into())])?;
-    settings.ignore(&[
-        "resid_pdrop",
-        "embd_pdrop",
-        "attn_pdrop",
-        "n_ctx",
-        "summary_type",
-        "summary_use_proj",
-    ]);
-    // The pooled class of a sequence, and special tokens of GPT-1's training, are no part of this model.
-    settings.ignore(&[
-        "n_special",
-        "predict_special_tokens",
-        "summary_activation",
-        "summary_proj_to_labels",
-        "summary_first_dropout",
-    ]);
+    check(settings)?;
     let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("n_positions")?);
     let tied = text::tied(checkpoint, true)?;
     let classifier = match checkpoint.has_classifier() {
@@ -65,6 +50,28 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         Some(classifier) => names.one(&format!("head.{}.weight", classifier.output), "score.weight"),
     }
     Ok(Description { model, task, names })
+}
+
+/// Check settings that are not read otherwise.
+fn check(settings: &Settings) -> Result<(), PretrainedError> {
+    settings.only(&[("add_cross_attention", false.into()), ("reorder_and_upcast_attn", false.into())])?;
+    settings.ignore(&[
+        "resid_pdrop",
+        "embd_pdrop",
+        "attn_pdrop",
+        "n_ctx",
+        "summary_type",
+        "summary_use_proj",
+    ]);
+    // The pooled class of a sequence, and special tokens of GPT-1's training, are no part of this model.
+    settings.ignore(&[
+        "n_special",
+        "predict_special_tokens",
+        "summary_activation",
+        "summary_proj_to_labels",
+        "summary_first_dropout",
+    ]);
+    Ok(())
 }
 
 /// The settings of GPT-2's blocks, also those of the decision transformer.

@@ -1,24 +1,41 @@
 //! GPT-NeoX (Black et al. 2022) and models with its layout, such as Pythia.
 
-use super::names::{Layout, NameMap};
-use super::{Checkpoint, Description, PretrainedError, rotary, text};
-use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Positions, Sublayers,
-};
-
-/// The matrix of the head.
-const HEAD: &str = "embed_out.weight";
+use super::names::Layout;
+use super::settings::Settings;
+use super::{Checkpoint, Description, PretrainedError, blocks, rotary, text};
+use crate::model::{AttentionConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Sublayers};
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
     let settings = &checkpoint.settings;
     settings.ignore(&["attention_dropout", "hidden_dropout", "classifier_dropout"]);
     // They repeat `rotary_pct` and `rotary_emb_base`, which transformers reads.
     settings.ignore(&["partial_rotary_factor", "rope_theta"]);
-    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
+    let tied = text::tied(checkpoint, false)?;
+    let model = model(settings, tied)?;
+    let text::Decoder { task, mut names, prefix } =
+        text::decoder(checkpoint, "gpt_neox.", ["embed_in", "embed_out.weight"], tied)?;
+    blocks::each(&mut names, &model, &format!("{prefix}layers"), |block| {
+        let (query, key_value) = (block.ours("attention.query"), block.ours("attention.key_value"));
+        let fused = block.theirs("attention.query_key_value");
+        block.norm("attention_norm", "input_layernorm");
+        for end in ["weight", "bias"].into_iter().take(1 + usize::from(block.attention_bias())) {
+            let of = |name: &str| format!("{name}.{end}");
+            let layout = Layout::ByHead { heads: model.attention.n_heads };
+            block.names.rows(&[&of(&query), &of(&key_value)], &[&of(&fused)], layout);
+        }
+        block.output("attention.dense");
+        block.norm("mlp_norm", "post_attention_layernorm");
+        block.mlp(["mlp.dense_h_to_4h", "mlp.dense_4h_to_h"]);
+    });
+    names.map("stack.norm", &format!("{prefix}final_layer_norm"), true);
+    names.unread(&[".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"]);
+    Ok(Description { model, task, names })
+}
+
+fn model(settings: &Settings, tied: bool) -> Result<ModelConfig, PretrainedError> {
     let (d_model, n_heads) = (settings.size("hidden_size")?, settings.size("num_attention_heads")?);
     let bias = settings.flag("attention_bias", true)?;
-    let tied = text::tied(checkpoint, false)?;
-    let model = ModelConfig {
+    Ok(ModelConfig {
         d_model,
         n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
@@ -44,42 +61,8 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
             activation: settings.activation("hidden_act", "gelu")?,
             ..MlpConfig::default()
         },
-        embedding: EmbeddingConfig {
-            positions: Positions::None,
-            type_embedding: false,
-            ..EmbeddingConfig::default()
-        },
+        embedding: blocks::embedding_without_positions(),
         head: HeadConfig { tie_embeddings: tied, bias: Some(false), ..HeadConfig::default() },
         ..ModelConfig::default()
-    };
-    let task = text::next_token(checkpoint, vocabulary, context)?;
-
-    let mut names = NameMap::default();
-    let prefix = checkpoint.prefix("gpt_neox.");
-    let table = format!("{prefix}embed_in.weight");
-    names.one(&task.embedding("text", "table"), &table);
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}layers.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        let (query, key_value) = (ours("attention.query"), ours("attention.key_value"));
-        let fused = theirs("attention.query_key_value");
-        names.map(&ours("attention_norm"), &theirs("input_layernorm"), true);
-        for end in ["weight", "bias"].into_iter().take(1 + usize::from(bias)) {
-            let of = |name: &str| format!("{name}.{end}");
-            let layout = Layout::ByHead { heads: n_heads };
-            names.rows(&[&of(&query), &of(&key_value)], &[&of(&fused)], layout);
-        }
-        names.map(&ours("attention.output"), &theirs("attention.dense"), bias);
-        names.map(&ours("mlp_norm"), &theirs("post_attention_layernorm"), true);
-        names.map(&ours("mlp.inner"), &theirs("mlp.dense_h_to_4h"), true);
-        names.map(&ours("mlp.outer"), &theirs("mlp.dense_4h_to_h"), true);
-    }
-    names.map("stack.norm", &format!("{prefix}final_layer_norm"), true);
-    names.unread(&[".attention.bias", ".attention.masked_bias", "rotary_emb.inv_freq"]);
-    match tied {
-        true => names.repeats(HEAD, &table),
-        false => names.one("head.text.weight", HEAD),
-    }
-    Ok(Description { model, task, names })
+    })
 }

@@ -1,12 +1,10 @@
 //! Llama (Touvron et al. 2023) and models with its layout, such as SmolLM and Mistral.
 
-use super::names::{Layout, NameMap};
+use super::blocks::{self, Block};
+use super::names::Layout;
 use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, rotary, text};
-use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, NormPlacement,
-    Positions,
-};
+use crate::model::{AttentionConfig, LayerRule, MlpConfig, ModelConfig, NormKind, NormPlacement};
 use crate::ops::Activation;
 use crate::rules::{Condition, Rule};
 use serde_json::Value;
@@ -98,35 +96,36 @@ pub(super) fn decoder(
     checkpoint: &Checkpoint,
     activation: Activation,
 ) -> Result<ModelConfig, PretrainedError> {
+    let mut model = with_rotary(checkpoint, activation, 1.0)?;
+    (model.norm, model.norm_eps) = (NormKind::Rms, checkpoint.settings.number("rms_norm_eps", 1e-6)?);
+    (model.bias, model.mlp.gated) = (false, true);
+    model.head.bias = Some(false);
+    Ok(model)
+}
+
+/// The sizes of a decoder with rotary positions of this share of each head, unless the file says another.
+pub(super) fn with_rotary(
+    checkpoint: &Checkpoint,
+    activation: Activation,
+    share: f64,
+) -> Result<ModelConfig, PretrainedError> {
     let settings = &checkpoint.settings;
     let (d_model, n_heads) = (settings.size("hidden_size")?, settings.size("num_attention_heads")?);
     let d_head = settings.count("head_dim")?.unwrap_or(0);
     let width = if d_head == 0 { d_model / n_heads } else { d_head };
+    let share = ("partial_rotary_factor", share);
     Ok(ModelConfig {
         d_model,
         n_layers: settings.layers("num_hidden_layers")?,
-        norm: NormKind::Rms,
-        norm_eps: settings.number("rms_norm_eps", 1e-6)?,
-        bias: false,
         attention: AttentionConfig {
             n_heads,
             n_kv_heads: settings.count("num_key_value_heads")?.unwrap_or(0),
             d_head,
-            rotary: Some(rotary::read(settings, width, ("rope_theta", 1e4), ("partial_rotary_factor", 1.0))?),
+            rotary: Some(rotary::read(settings, width, ("rope_theta", 1e4), share)?),
             ..AttentionConfig::default()
         },
-        mlp: MlpConfig {
-            d_ff: settings.size("intermediate_size")?,
-            gated: true,
-            activation,
-            ..MlpConfig::default()
-        },
-        embedding: EmbeddingConfig {
-            positions: Positions::None,
-            type_embedding: false,
-            ..EmbeddingConfig::default()
-        },
-        head: HeadConfig { bias: Some(false), ..HeadConfig::default() },
+        mlp: MlpConfig { d_ff: settings.size("intermediate_size")?, activation, ..MlpConfig::default() },
+        embedding: blocks::embedding_without_positions(),
         ..ModelConfig::default()
     })
 }
@@ -137,10 +136,10 @@ pub(super) fn described(
     mut model: ModelConfig,
     variant: Variant,
 ) -> Result<Description, PretrainedError> {
-    let settings = &checkpoint.settings;
-    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
-    model.head.tie_embeddings = text::tied(checkpoint, variant.tied)?;
-    let task = text::next_token(checkpoint, vocabulary, context)?;
+    let tied = text::tied(checkpoint, variant.tied)?;
+    model.head.tie_embeddings = tied;
+    let text::Decoder { task, mut names, prefix } =
+        text::decoder(checkpoint, "model.", ["embed_tokens", text::HEAD], tied)?;
     if let Some(Window { size, layers }) = &variant.window {
         let near = Condition::NearOrder((*size.max(&1) - 1) as u32);
         let kind = task.kind("text").to_string();
@@ -149,24 +148,14 @@ pub(super) fn described(
         model.attention.rules.push(rule);
     }
 
-    let mut names = NameMap::default();
-    let prefix = checkpoint.prefix("model.");
-    let table = format!("{prefix}embed_tokens.weight");
-    names.one(&task.embedding("text", "table"), &table);
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}layers.{layer}"));
-        block(&mut names, &model, &variant, (&ours, &theirs));
-    }
+    blocks::each(&mut names, &model, &format!("{prefix}layers"), |block| map(block, &model, &variant));
     names.rows(&["stack.norm.weight"], &[&format!("{prefix}norm.weight")], variant.norms);
     names.unread(&["rotary_emb.inv_freq"]);
-    text::head(&mut names, "text", model.head.tie_embeddings, &table);
     Ok(Description { model, task, names })
 }
 
-/// The names of a block, which is called `ours` here and `theirs` in the checkpoint.
-fn block(names: &mut NameMap, model: &ModelConfig, variant: &Variant, (ours, theirs): (&str, &str)) {
-    let ours = |name: &str| format!("{ours}.{name}");
-    let theirs = |name: &str| format!("{theirs}.{name}");
+/// Map a block.
+fn map(block: &mut Block, model: &ModelConfig, variant: &Variant) {
     let norms: &[(&str, &str)] = match model.norm_placement {
         NormPlacement::Both => &[
             ("attention_norm", "input_layernorm"),
@@ -179,24 +168,15 @@ fn block(names: &mut NameMap, model: &ModelConfig, variant: &Variant, (ours, the
     let of_heads = [("attention.query_norm", "self_attn.q_norm"), ("attention.key_norm", "self_attn.k_norm")];
     let of_heads = of_heads.iter().filter(|_| model.attention.qk_norm);
     for (norm, published) in norms.iter().chain(of_heads) {
-        let (ours, theirs) = (ours(&format!("{norm}.weight")), theirs(&format!("{published}.weight")));
-        names.rows(&[&ours], &[&theirs], variant.norms);
+        let ours = block.ours(&format!("{norm}.weight"));
+        let theirs = block.theirs(&format!("{published}.weight"));
+        block.names.rows(&[&ours], &[&theirs], variant.norms);
     }
-    let (query, key_value) = (ours("attention.query"), ours("attention.key_value"));
-    let (inner, gated) = (ours("mlp.inner"), ours("mlp.gated"));
-    let [bias, output_bias, mlp_bias] = [model.attention.bias, model.attention.output_bias, model.mlp.bias]
-        .map(|bias| bias.unwrap_or(model.bias));
     if variant.fused {
-        let (qkv, gate_up) = (theirs("self_attn.qkv_proj"), theirs("mlp.gate_up_proj"));
-        names.maps(&[&query, &key_value], &[&qkv], bias, Layout::Same);
-        names.maps(&[&inner, &gated], &[&gate_up], mlp_bias, Layout::Same);
+        block.fused_attention(["self_attn.qkv_proj", "self_attn.o_proj"]);
+        block.fused_mlp(["mlp.gate_up_proj", "mlp.down_proj"]);
     } else {
-        let (key, value) = (theirs("self_attn.k_proj"), theirs("self_attn.v_proj"));
-        names.map(&query, &theirs("self_attn.q_proj"), bias);
-        names.maps(&[&key_value], &[&key, &value], bias, Layout::Same);
-        names.map(&inner, &theirs("mlp.gate_proj"), mlp_bias);
-        names.map(&gated, &theirs("mlp.up_proj"), mlp_bias);
+        block.attention(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]);
+        block.gated_mlp(["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]);
     }
-    names.map(&ours("attention.output"), &theirs("self_attn.o_proj"), output_bias);
-    names.map(&ours("mlp.outer"), &theirs("mlp.down_proj"), mlp_bias);
 }

@@ -15,6 +15,7 @@
 mod ast;
 mod audio;
 mod bert;
+mod blocks;
 mod classifier;
 mod clip;
 mod decision_transformer;
@@ -22,6 +23,7 @@ mod decoding;
 mod distilbert;
 mod encoder;
 mod files;
+mod fits;
 mod gemma;
 mod generation;
 mod gpt2;

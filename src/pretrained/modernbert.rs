@@ -1,12 +1,12 @@
 //! ModernBERT (Warner et al. 2024): an encoder with rotary positions and, in most layers, a window in both directions.
 
 use super::llama::sliding;
-use super::names::{Layout, NameMap};
+use super::names::NameMap;
 use super::sentence::SentenceEncoder;
-use super::{Checkpoint, Description, PretrainedError, rotary, text};
+use super::{Checkpoint, Description, PretrainedError, blocks, rotary, text};
 use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, Positions,
-    Rotary, RotaryOfLayers,
+    AttentionConfig, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind, Rotary,
+    RotaryOfLayers,
 };
 use crate::rules::{Condition, Rule};
 use serde_json::json;
@@ -46,7 +46,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let table = format!("{prefix}embeddings.tok_embeddings.weight");
     names.one(&task.embedding("text", "table"), &table);
     names.map("embed.norm", &format!("{prefix}embeddings.norm"), model.bias);
-    blocks(&mut names, &model, &prefix);
+    layers(&mut names, &model, &prefix);
     let decoder_bias = settings.flag("decoder_bias", true)?;
     if masked {
         names.map("head.text.transform", "head.dense", model.bias);
@@ -96,12 +96,7 @@ fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, PretrainedError> 
             activation: settings.activation("hidden_activation", "gelu")?,
             bias: Some(settings.flag("mlp_bias", false)?),
         },
-        embedding: EmbeddingConfig {
-            positions: Positions::None,
-            type_embedding: false,
-            norm: true,
-            ..EmbeddingConfig::default()
-        },
+        embedding: EmbeddingConfig { norm: true, ..blocks::embedding_without_positions() },
         ..ModelConfig::default()
     })
 }
@@ -127,22 +122,14 @@ fn head(checkpoint: &Checkpoint, model: &ModelConfig, masked: bool) -> Result<He
 }
 
 /// The names of the blocks, of which the first has no norm of attention, and of the final norm.
-fn blocks(names: &mut NameMap, model: &ModelConfig, prefix: &str) {
-    let (bias, mlp_bias) = (model.attention.bias == Some(true), model.mlp.bias == Some(true));
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}layers.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        if layer > 0 {
-            names.map(&ours("attention_norm"), &theirs("attn_norm"), model.bias);
+fn layers(names: &mut NameMap, model: &ModelConfig, prefix: &str) {
+    blocks::each(names, model, &format!("{prefix}layers"), |block| {
+        if block.layer > 0 {
+            block.norm("attention_norm", "attn_norm");
         }
-        let (query, key_value) = (ours("attention.query"), ours("attention.key_value"));
-        names.maps(&[&query, &key_value], &[&theirs("attn.Wqkv")], bias, Layout::Same);
-        names.map(&ours("attention.output"), &theirs("attn.Wo"), bias);
-        names.map(&ours("mlp_norm"), &theirs("mlp_norm"), model.bias);
-        let (inner, gated) = (ours("mlp.inner"), ours("mlp.gated"));
-        names.maps(&[&inner, &gated], &[&theirs("mlp.Wi")], mlp_bias, Layout::Same);
-        names.map(&ours("mlp.outer"), &theirs("mlp.Wo"), mlp_bias);
-    }
+        block.fused_attention(["attn.Wqkv", "attn.Wo"]);
+        block.norm("mlp_norm", "mlp_norm");
+        block.fused_mlp(["mlp.Wi", "mlp.Wo"]);
+    });
     names.map("stack.norm", &format!("{prefix}final_norm"), model.bias);
 }

@@ -148,24 +148,9 @@ impl NameMap {
                 mean.biases().filter_map(|name| published.get(&name).map(|bias| (name, bias.clone()))),
             );
         }
-        let mut report = Report::default();
-        for (name, other) in &self.repeats {
-            let Some(tensor) = published.get(name) else { continue };
-            used.insert(name.clone());
-            match published.get(other) {
-                Some(first) if !same(tensor, first) => {
-                    problems.push(format!("expected {name} to equal {other}; found other values"));
-                }
-                _ => report.repeated.push((name.clone(), other.clone())),
-            }
-        }
-        for rule in &self.rules {
-            let Some(read) = rule.layout.rows_read() else { continue };
-            let tables = rule.theirs.iter().flatten().filter_map(|name| published.get_key_value(name));
-            let longer =
-                tables.filter(|(_, table)| table.dims().first().is_some_and(|&rows| rows > read.len()));
-            unread.extend(longer.map(|(name, table)| (name.clone(), table.clone())));
-        }
+        let mut report = Report { repeated: self.repeated(published, &mut problems), ..Report::default() };
+        used.extend(self.repeats.iter().map(|(name, _)| name.clone()));
+        unread.extend(self.read_in_part(published));
         for (name, tensor) in published.iter().filter(|(name, _)| !used.contains(*name)) {
             let is_known = self.unread.iter().any(|end| name.ends_with(end))
                 || self.unread_under.iter().any(|beginning| name.starts_with(beginning));
@@ -188,6 +173,34 @@ impl NameMap {
         report.numbers = ours.values().map(Tensor::elem_count).sum();
         report.unread = unread.keys().cloned().collect();
         Ok((ours, unread, report))
+    }
+
+    /// The published tensors that repeat another, with the other's name. Those with other values are added to `problems`.
+    fn repeated(&self, published: &Tensors, problems: &mut Vec<String>) -> Vec<(String, String)> {
+        let mut repeated = vec![];
+        for (name, other) in &self.repeats {
+            let Some(tensor) = published.get(name) else { continue };
+            match published.get(other) {
+                Some(first) if !same(tensor, first) => {
+                    problems.push(format!("expected {name} to equal {other}; found other values"));
+                }
+                _ => repeated.push((name.clone(), other.clone())),
+            }
+        }
+        repeated
+    }
+
+    /// The published tables of which only some rows are read.
+    fn read_in_part(&self, published: &Tensors) -> Tensors {
+        let mut tables = Tensors::new();
+        for rule in &self.rules {
+            let Some(read) = rule.layout.rows_read() else { continue };
+            let found = rule.theirs.iter().flatten().filter_map(|name| published.get_key_value(name));
+            let longer =
+                found.filter(|(_, table)| table.dims().first().is_some_and(|&rows| rows > read.len()));
+            tables.extend(longer.map(|(name, table)| (name.clone(), table.clone())));
+        }
+        tables
     }
 
     /// Convert parameters to published tensors, and add those that [`import`](Self::import) did not read.

@@ -1,12 +1,9 @@
 //! Phi-3 (Abdin et al. 2024): Llama with fused tensors; Phi-1 and Phi-2 (Li et al. 2023): attention and MLP in parallel, after one
 //! norm, and rotary positions of a part of each head.
 
-use super::llama::{Variant, Window, decoder, described as of_llama};
-use super::names::{Layout, NameMap};
-use super::{Checkpoint, Description, PretrainedError, rotary, text};
-use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Positions, Sublayers,
-};
+use super::llama::{Variant, Window, decoder, described as of_llama, with_rotary};
+use super::{Checkpoint, Description, PretrainedError, blocks, text};
+use crate::model::{HeadConfig, ModelConfig, NormKind, Sublayers};
 use serde_json::json;
 
 /// Settings of training, and of code beside a checkpoint.
@@ -30,58 +27,23 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
     let settings = &checkpoint.settings;
     settings.ignore(INERT);
     settings.only(&[("qk_layernorm", json!(false))])?;
-    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
-    let (d_model, n_heads) = (settings.size("hidden_size")?, settings.size("num_attention_heads")?);
-    let d_head = settings.count("head_dim")?.unwrap_or(0);
-    let width = if d_head == 0 { d_model / n_heads } else { d_head };
     let tied = text::tied(checkpoint, false)?;
     let model = ModelConfig {
-        d_model,
-        n_layers: settings.layers("num_hidden_layers")?,
         norm: NormKind::Layer,
-        sublayers: Sublayers::OneNorm,
         norm_eps: settings.number("layer_norm_eps", 1e-5)?,
-        attention: AttentionConfig {
-            n_heads,
-            n_kv_heads: settings.count("num_key_value_heads")?.unwrap_or(0),
-            d_head,
-            rotary: Some(rotary::read(settings, width, ("rope_theta", 1e4), ("partial_rotary_factor", 0.5))?),
-            ..AttentionConfig::default()
-        },
-        mlp: MlpConfig {
-            d_ff: settings.size("intermediate_size")?,
-            activation: settings.activation("hidden_act", "gelu_new")?,
-            ..MlpConfig::default()
-        },
-        embedding: EmbeddingConfig {
-            positions: Positions::None,
-            type_embedding: false,
-            ..EmbeddingConfig::default()
-        },
+        sublayers: Sublayers::OneNorm,
         head: HeadConfig { tie_embeddings: tied, bias: Some(true), ..HeadConfig::default() },
-        ..ModelConfig::default()
+        ..with_rotary(checkpoint, settings.activation("hidden_act", "gelu_new")?, 0.5)?
     };
-    let task = text::next_token(checkpoint, vocabulary, context)?;
-
-    let mut names = NameMap::default();
-    let prefix = checkpoint.prefix("model.");
-    let table = format!("{prefix}embed_tokens.weight");
-    names.one(&task.embedding("text", "table"), &table);
-    for layer in 0..model.n_layers {
-        let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{prefix}layers.{layer}"));
-        let ours = |name: &str| format!("{ours}.{name}");
-        let theirs = |name: &str| format!("{theirs}.{name}");
-        let (key, value) = (theirs("self_attn.k_proj"), theirs("self_attn.v_proj"));
-        names.map(&ours("attention_norm"), &theirs("input_layernorm"), true);
-        names.map(&ours("attention.query"), &theirs("self_attn.q_proj"), true);
-        names.maps(&[&ours("attention.key_value")], &[&key, &value], true, Layout::Same);
-        names.map(&ours("attention.output"), &theirs("self_attn.dense"), true);
-        names.map(&ours("mlp.inner"), &theirs("mlp.fc1"), true);
-        names.map(&ours("mlp.outer"), &theirs("mlp.fc2"), true);
-    }
+    let text::Decoder { task, mut names, prefix } =
+        text::decoder(checkpoint, "model.", ["embed_tokens", text::HEAD], tied)?;
+    blocks::each(&mut names, &model, &format!("{prefix}layers"), |block| {
+        block.norm("attention_norm", "input_layernorm");
+        block.attention(["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.dense"]);
+        block.mlp(["mlp.fc1", "mlp.fc2"]);
+    });
     names.map("stack.norm", &format!("{prefix}final_layernorm"), true);
     names.unread(&["rotary_emb.inv_freq"]);
-    text::head(&mut names, "text", tied, &table);
     names.one("head.text.bias", "lm_head.bias");
     Ok(Description { model, task, names })
 }

@@ -6,15 +6,11 @@ use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
-use super::{
-    Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, sentence, trajectory,
-};
+use super::{Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, trajectory};
 use crate::config::{RunConfig, VERSION};
-use crate::model::Model;
 use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
-use crate::task::Task;
 use crate::train::{
     Checks, MODEL_FILE, SaveError, Storage, TrainConfig, check_folder, checkpoint, checksums,
 };
@@ -200,29 +196,6 @@ impl Checkpoint {
     }
 }
 
-/// Check that a run's parameters have the shapes of the published checkpoint.
-fn check_shapes(model: &Model, published: &Description, run: &Path) -> Result<(), PretrainedError> {
-    let spec = published.task.task.spec().clone();
-    let described = Model::outline(&published.model, &[spec])?;
-    let (here, there) = (model.params().tensors(), described.shapes());
-    let differs = here.iter().find(|(name, tensor)| there.get(*name).is_none_or(|of| of != tensor.dims()));
-    let problem = match (differs, there.keys().find(|name| !here.contains_key(*name))) {
-        (Some((name, tensor)), _) => match there.get(name) {
-            Some(of) => {
-                format!("{name}: expected {of:?}, as in the published settings; found {:?}", tensor.dims())
-            }
-            None => format!("{name} belongs to no tensor of the checkpoint"),
-        },
-        (None, Some(name)) => format!("{name} is missing"),
-        (None, None) => return Ok(()),
-    };
-    let file = run.display().to_string();
-    Err(PretrainedError::Tensors {
-        file,
-        problems: format!("the run no longer has the shapes of its checkpoint: {problem}"),
-    })
-}
-
 /// Write the run's current settings to `folder`, as settings of the checkpoint.
 fn update_settings(
     mut published: Checkpoint,
@@ -295,7 +268,7 @@ pub fn export_checked(
     }
     let mut checkpoint = imported_checkpoint(run)?;
     for named in &tasks {
-        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task)? {
+        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task, &model)? {
             checkpoint.classifier = Some(classifier);
         }
     }
@@ -304,7 +277,7 @@ pub fn export_checked(
     let unread = checkpoint.beside_classifier(unread(run)?);
     let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
     let description = checkpoint.describe()?;
-    check_shapes(&model, &description, run)?;
+    fits::check(&model, &description, run)?;
     let mut parameters = model.params().tensors();
     if let Some(classifier) = &checkpoint.classifier {
         classifier.denormalize(&mut parameters)?;

@@ -133,19 +133,16 @@ impl SentenceEncoder {
     }
 }
 
-/// The tensors of the modules after the transformer, each named `FOLDER/NAME`.
+/// The tensors of the linear layer after the transformer, each named `FOLDER/NAME`. A second layer is refused by name when the
+/// modules are read, so its file is not.
 pub(super) fn tensors(checkpoint: &Checkpoint) -> Result<Tensors, PretrainedError> {
-    let mut tensors = Tensors::new();
-    for (class, folder) in modules(checkpoint)?.unwrap_or_default() {
-        if class == "Dense" {
-            let path = checkpoint.folder.join(&folder);
-            let files = [files::WEIGHTS, "pytorch_model.bin"].map(|name| path.join(name));
-            let file = files.iter().find(|file| file.is_file()).unwrap_or(&files[0]);
-            let named = files::load(file)?.into_iter();
-            tensors.extend(named.map(|(name, tensor)| (format!("{folder}/{name}"), tensor)));
-        }
-    }
-    Ok(tensors)
+    let mut modules = modules(checkpoint)?.unwrap_or_default().into_iter();
+    let Some((_, folder)) = modules.find(|(class, _)| class == "Dense") else { return Ok(Tensors::new()) };
+    let path = checkpoint.folder.join(&folder);
+    let files = [files::WEIGHTS, "pytorch_model.bin"].map(|name| path.join(name));
+    let file = files.iter().find(|file| file.is_file()).unwrap_or(&files[0]);
+    let named = files::load(file)?.into_iter();
+    Ok(named.map(|(name, tensor)| (format!("{folder}/{name}"), tensor)).collect())
 }
 
 /// The files of settings of a sentence encoder.

@@ -1,12 +1,10 @@
 //! T5 (Raffel et al. 2020), versions 1.0 and 1.1, and mT5 (Xue et al. 2021), also without the decoder.
 
+use super::blocks::embedding_without_positions;
 use super::names::{Layout, NameMap};
 use super::sentence::{self, SentenceEncoder};
 use super::{Checkpoint, Description, PretrainedError, text};
-use crate::model::{
-    AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Positions,
-    RelativePositions,
-};
+use crate::model::{AttentionConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, RelativePositions};
 use serde_json::json;
 
 /// The embedding table, which encoder and decoder share.
@@ -113,11 +111,7 @@ fn transformer(checkpoint: &Checkpoint, causal: bool) -> Result<ModelConfig, Pre
             ..AttentionConfig::default()
         },
         mlp: MlpConfig { d_ff: settings.size("d_ff")?, gated, activation, ..MlpConfig::default() },
-        embedding: EmbeddingConfig {
-            positions: Positions::None,
-            type_embedding: false,
-            ..EmbeddingConfig::default()
-        },
+        embedding: embedding_without_positions(),
         ..ModelConfig::default()
     })
 }

@@ -36,6 +36,38 @@ pub(super) fn head(names: &mut NameMap, output: &str, tied: bool, table: &str) {
     }
 }
 
+/// A model that continues texts: its task, the names of its embedding and its head, and the prefix of its transformer's tensors.
+pub(super) struct Decoder {
+    pub task: ImportedTask,
+    pub names: NameMap,
+    pub prefix: String,
+}
+
+/// Describe a model of `vocab_size` ids and `max_position_embeddings` positions, whose head is `tied` to the embedding or not.
+/// `head` is the name of the head's matrix; that of the embedding, `table`, is below `prefix`, which a checkpoint without a head
+/// does not have.
+///
+/// # Errors
+/// [`PretrainedError`] if the tokenizer cannot be read or does not fit.
+pub(super) fn decoder(
+    checkpoint: &Checkpoint,
+    prefix: &str,
+    [table, head]: [&str; 2],
+    tied: bool,
+) -> Result<Decoder, PretrainedError> {
+    let settings = &checkpoint.settings;
+    let (vocabulary, context) = (settings.size("vocab_size")?, settings.size("max_position_embeddings")?);
+    let task = next_token(checkpoint, vocabulary, context)?;
+    let (mut names, prefix) = (NameMap::default(), checkpoint.prefix(prefix));
+    let table = format!("{prefix}{table}.weight");
+    names.one(&task.embedding("text", "table"), &table);
+    match tied {
+        true => names.repeats(head, &table),
+        false => names.one("head.text.weight", head),
+    }
+    Ok(Decoder { task, names, prefix })
+}
+
 /// Language modelling: each token is predicted from the tokens before it.
 pub(super) fn next_token(
     checkpoint: &Checkpoint,

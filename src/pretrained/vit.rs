@@ -3,9 +3,10 @@
 use super::classifier::Classifier;
 use super::interpolate::Grid;
 use super::names::{Layout, NameMap};
+use super::settings::Settings;
 use super::task::ImportedTask;
 use super::{
-    Checkpoint, Description, PretrainedError,
+    Checkpoint, Description, PretrainedError, blocks,
     image::{self, Registers},
 };
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
@@ -35,7 +36,20 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         "use_mask_token",
     ]);
     let dino = checkpoint.kind().starts_with("dinov2");
-    let family = family(checkpoint)?;
+    let (family, model) = (family(checkpoint)?, model(settings, dino)?);
+    let task = image::task(checkpoint, family.registers, None)?;
+    let Registers { tokens, positions } = family.registers;
+    let before = 1 + if positions { tokens } else { 0 };
+    let antialias = checkpoint.kind() == "dinov2_with_registers";
+    let positions = image::positions(checkpoint, &task, before, antialias)?;
+    let mut names = names(&family, &model, &task, positions);
+    if checkpoint.has_classifier() {
+        Classifier::read(checkpoint)?.names_of_images(&mut names, dino);
+    }
+    Ok(Description { model, task, names })
+}
+
+fn model(settings: &Settings, dino: bool) -> Result<ModelConfig, PretrainedError> {
     let (d_model, qkv_bias) = (settings.size("hidden_size")?, settings.flag("qkv_bias", true)?);
     let swiglu = settings.flag("use_swiglu_ffn", false)?;
     let d_ff = if dino {
@@ -70,16 +84,7 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
         ..ModelConfig::default()
     };
     _ = settings.get("hidden_act");
-    let task = image::task(checkpoint, family.registers, None)?;
-    let Registers { tokens, positions } = family.registers;
-    let before = 1 + if positions { tokens } else { 0 };
-    let antialias = checkpoint.kind() == "dinov2_with_registers";
-    let positions = image::positions(checkpoint, &task, before, antialias)?;
-    let mut names = names(&family, &model, &task, qkv_bias, positions);
-    if checkpoint.has_classifier() {
-        Classifier::read(checkpoint)?.names_of_images(&mut names, dino);
-    }
-    Ok(Description { model, task, names })
+    Ok(model)
 }
 
 impl Family {
@@ -119,13 +124,7 @@ fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
     if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
 }
 
-fn names(
-    family: &Family,
-    model: &ModelConfig,
-    task: &ImportedTask,
-    qkv_bias: bool,
-    positions: Grid,
-) -> NameMap {
+fn names(family: &Family, model: &ModelConfig, task: &ImportedTask, positions: Grid) -> NameMap {
     let mut names = NameMap::default();
     let prefix = &family.prefix;
     let output = task.task.outputs().first().map_or("", |output| &output.name);
@@ -147,39 +146,29 @@ fn names(
     let layout = Layout::Grid(positions);
     let grids: Vec<&str> = grids.iter().map(String::as_str).collect();
     names.rows(&grids, &[&theirs("embeddings.position_embeddings")], layout);
-    for layer in 0..model.n_layers {
-        block(&mut names, family, model, layer, qkv_bias);
-    }
+    layers(&mut names, family, model);
     names.map("stack.norm", &theirs("layernorm"), true);
     names.unread(&["pooler.dense.weight", "pooler.dense.bias", "embeddings.mask_token"]);
     names
 }
 
-/// Map a block.
-pub(super) fn block(names: &mut NameMap, family: &Family, model: &ModelConfig, layer: usize, qkv_bias: bool) {
-    let (ours, theirs) = (format!("stack.blocks.{layer}"), format!("{}encoder.layer.{layer}", family.prefix));
-    let ours = |name: &str| format!("{ours}.{name}");
-    let theirs = |name: &str| format!("{theirs}.{name}");
-    names.map(&ours("attention_norm"), &theirs(family.norms[0]), true);
-    names.map(&ours("attention.query"), &theirs("attention.attention.query"), qkv_bias);
-    names.maps(
-        &[&ours("attention.key_value")],
-        &[&theirs("attention.attention.key"), &theirs("attention.attention.value")],
-        qkv_bias,
-        Layout::Same,
-    );
-    names.map(&ours("attention.output"), &theirs("attention.output.dense"), true);
-    names.map(&ours("mlp_norm"), &theirs(family.norms[1]), true);
-    if model.mlp.gated {
-        let inner = [ours("mlp.inner"), ours("mlp.gated")];
-        names.maps(&[&inner[0], &inner[1]], &[&theirs("mlp.weights_in")], true, Layout::Same);
-        names.map(&ours("mlp.outer"), &theirs("mlp.weights_out"), true);
-    } else {
-        names.map(&ours("mlp.inner"), &theirs(family.mlp[0]), true);
-        names.map(&ours("mlp.outer"), &theirs(family.mlp[1]), true);
-    }
-    if model.layer_scale.is_some() {
-        names.one(&ours("attention_scale.weight"), &theirs("layer_scale1.lambda1"));
-        names.one(&ours("mlp_scale.weight"), &theirs("layer_scale2.lambda1"));
-    }
+/// Map the layers.
+pub(super) fn layers(names: &mut NameMap, family: &Family, model: &ModelConfig) {
+    blocks::each(names, model, &format!("{}encoder.layer", family.prefix), |block| {
+        let [query, key, value] = ["query", "key", "value"].map(|part| format!("attention.attention.{part}"));
+        block.norm("attention_norm", family.norms[0]);
+        block.attention([&query, &key, &value, "attention.output.dense"]);
+        block.norm("mlp_norm", family.norms[1]);
+        match model.mlp.gated {
+            true => block.fused_mlp(["mlp.weights_in", "mlp.weights_out"]),
+            false => block.mlp(family.mlp),
+        }
+        if model.layer_scale.is_some() {
+            for (ours, theirs) in [("attention_scale", "layer_scale1"), ("mlp_scale", "layer_scale2")] {
+                let (ours, theirs) =
+                    (block.ours(&format!("{ours}.weight")), block.theirs(&format!("{theirs}.lambda1")));
+                block.names.one(&ours, &theirs);
+            }
+        }
+    });
 }

@@ -1,8 +1,11 @@
 //! Initialization of a new model from the weights of another, as far as they fit.
 
+use super::{Run, RunError, Weights, specs};
+use crate::config::RunConfig;
 use crate::head::HeadSpec;
-use crate::model::Model;
+use crate::model::{Model, Params};
 use crate::task::{TaskSpec, joined};
+use crate::train::TrainTask;
 use candle_core::{Device, Result, Tensor, Var};
 use serde::{Deserialize, Serialize};
 use smalti_contract::KindSpec;
@@ -17,8 +20,45 @@ pub struct Start {
     pub interpolated: Vec<String>,
     /// Randomly initialized parameters: the other model has none of that name, or another shape.
     pub new: Vec<String>,
-    /// Parameters of the other model that are not used.
+    /// Parameters of the other model that are not used; and that heads are no longer tied, if none is left that could be.
     pub skipped: Vec<String>,
+}
+
+/// What a start lists if it unties the heads.
+pub(super) const UNTIED: &str = "model.head.tie_embeddings: no output predicts tokens of a vocabulary";
+
+/// Unties the heads of a run that starts from one with tied heads, if it has no head that could be tied. Returns whether it did.
+pub(super) fn untie(config: &mut RunConfig, tasks: &[TrainTask], before: &RunConfig) -> bool {
+    let mut heads = tasks.iter().flat_map(|task| &task.task.spec().heads);
+    let is_idle = !heads.any(|head| head.head.is_vocabulary());
+    let unties = is_idle && config.model.head.tie_embeddings && before.model.head.tie_embeddings;
+    config.model.head.tie_embeddings &= !unties;
+    unties
+}
+
+/// The parameters of a run that starts from another, of which those that are loaded are not drawn, and the other run's model.
+pub(super) fn params(
+    config: &RunConfig,
+    tasks: &[TrainTask],
+    device: &Device,
+    other: &Run,
+) -> std::result::Result<(Params, Model), RunError> {
+    // Zeros take no memory until they are written to.
+    let shape = Model::with_params(&config.model, &specs(tasks), Params::blank(&Device::Cpu))?;
+    let (before, _) = other.load(Weights::Best, device)?;
+    let loaded = unchanged(&shape, &before);
+    Ok((Params::new(config.train.seed, device).set_later(loaded), before))
+}
+
+/// The names of the parameters of `model` that [`start`] sets to those of `other`, unchanged.
+pub(super) fn unchanged(model: &Model, other: &Model) -> BTreeSet<String> {
+    let (before, changed_labels) = (other.params().tensors(), changed_labels(model, other));
+    let is_unchanged = |(name, var): &(&str, &Var)| {
+        *name != TYPES
+            && !changed_labels.iter().any(|head| name.starts_with(head))
+            && before.get(&name_before(name, model, other)).is_some_and(|old| old.dims() == var.dims())
+    };
+    model.params().iter().filter(is_unchanged).map(|(name, _)| name.to_string()).collect()
 }
 
 /// Sets the parameters of `model` from those of `other`, by name.
@@ -30,7 +70,7 @@ pub struct Start {
 pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
     let before = other.params().tensors();
     let mut report = Start::default();
-    let changed_labels = changed_labels(model, other);
+    let (changed_labels, unchanged) = (changed_labels(model, other), unchanged(model, other));
     let mut used = BTreeSet::new();
     for (name, var) in model.params().iter() {
         let known = name_before(name, model, other);
@@ -46,7 +86,7 @@ pub(super) fn start(model: &Model, other: &Model) -> Result<Start> {
         }
         if name == TYPES {
             load_types(var, old, [other, model], &mut report)?;
-        } else if old.dims() == var.dims() {
+        } else if unchanged.contains(name) {
             var.set(old)?;
             report.loaded.push(name.into());
         } else if let Some(resized) = resized([&known, name], old, [other.kinds(), model.kinds()])?

@@ -3,7 +3,7 @@ usual checkpoints do not have, and what transformers says of random inputs.
 
     python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; bert-classes, bert-tags, GPT-2
                                     with classes, mT5, T5's encoder alone, RoBERTa, XLM-R, DistilBERT and those after
-                                    NEIGHBOURS, CLIP and classes of DINOv2 with 4.57.6)
+                                    NEIGHBOURS, CLIP, classes and other grids of DINOv2 with 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -23,6 +23,7 @@ T5 = dict(vocab_size=23, d_model=16, d_ff=24, d_kv=6, num_layers=1, num_decoder_
 VIT = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2, image_size=8, patch_size=4,
            num_labels=3)
 DINO = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=8, patch_size=4)
+GRID = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=16, patch_size=4, num_labels=3)
 CLIP = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
 WHISPER = dict(vocab_size=23, d_model=16, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
                decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, num_mel_bins=8, max_source_positions=10,
@@ -85,6 +86,10 @@ CHECKPOINTS = {
     "dinov2-classes": (tf.Dinov2ForImageClassification, tf.Dinov2Config(**DINO, num_labels=3)),
     "dinov2-registers-classes": (tf.Dinov2WithRegistersForImageClassification, tf.Dinov2WithRegistersConfig(
                                  **DINO, num_register_tokens=3, num_labels=3)),
+    # A grid of 4×4 positions, to be interpolated to others: with registers, antialiased.
+    "dinov2-grid": (tf.Dinov2ForImageClassification, tf.Dinov2Config(**GRID)),
+    "dinov2-registers-grid": (tf.Dinov2WithRegistersForImageClassification, tf.Dinov2WithRegistersConfig(
+                              **GRID, num_register_tokens=1)),
     "deit-teacher": (tf.DeiTForImageClassificationWithTeacher, tf.DeiTConfig(**VIT)),
     "clip-image": (tf.CLIPVisionModelWithProjection, tf.CLIPVisionConfig(**CLIP, image_size=8, patch_size=4, projection_dim=6)),
     "clip-image-trunk": (tf.CLIPVisionModel, tf.CLIPVisionConfig(**CLIP, image_size=8, patch_size=4, hidden_act="gelu")),

@@ -201,7 +201,10 @@ def words(begin=(), end=()):
     template = " ".join([*begin, "$A", *end])
     around = [(token, tokenizer.token_to_id(token)) for token in {*begin, *end}]
     tokenizer.post_processor = processors.TemplateProcessing(single=template, pair=f"{template} $B", special_tokens=around)
-    wrapped = tf.PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
+    # GPT-2 takes the numbers of segments for ids of tokens.
+    inputs = ["input_ids", "attention_mask"]
+    wrapped = tf.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", model_input_names=inputs)
     wrapped.chat_template = "{% for m in messages %}{{ m.content }}{% endfor %}"
     return wrapped
 
@@ -338,6 +341,10 @@ def tags_of_texts(place, model, tokenizer):
     checkpoint = make(place / "checkpoint", model, tokenizer)
     run, out = untrained(place, checkpoint)
     kept(checkpoint, out)
+    equal_tags("untrained", run, out)
+
+
+def equal_tags(what, run, out):
     model, tokenizer = load(tf.AutoModelForTokenClassification, out), tf.AutoTokenizer.from_pretrained(out)
     for text in TEXTS:
         with torch.no_grad():
@@ -345,7 +352,7 @@ def tags_of_texts(place, model, tokenizer):
         expected = " ".join(model.config.id2label[int(i)] for i in ids)
         found = smalti("predict", run, "--row", f"text={text}", "--json")
         assert json.dumps(expected) in found, (found, expected)
-    print("  untrained, labels: equal", flush=True)
+    print(f"  {what}, labels: equal", flush=True)
 
 
 def trunk_of_texts(place, model, tokenizer):
@@ -368,6 +375,27 @@ def trunk_of_texts(place, model, tokenizer):
     classes_of_texts("trained", place / "tuned", place / "tuned-out")
     smalti("import", place / "tuned-out", "--out", place / "again")
     classes_of_texts("imported again", place / "again", place / "tuned-out")
+
+
+def learned_by_decoder(place, model, tokenizer):
+    """A model that continues texts, and heads that it learns of a text as an input that attends causally."""
+    checkpoint = make(place / "checkpoint", model, tokenizer)
+    run, _ = untrained(place, checkpoint)
+    causal = 'model.attention.rules=[{query="text.*",key="text.*",rule="causal"}]'
+    context = model.config.n_positions
+    given = f'[inputs.text]\nmodality = "text"\nvocabulary = {{ file = "{run}/published" }}\ncontext = {context}\n'
+    toml = with_head(run, place / "task.toml", given + '[outputs.label]\nhead = "classify"\npool = "last"\n')
+    tune(run, place / "tuned", f"data.source={reviews(place)}", causal, toml=toml)
+    smalti("export", place / "tuned", "--out", place / "tuned-out")
+    classes_of_texts("trained", place / "tuned", place / "tuned-out")
+    table = place / "tags.csv"
+    texts = [" ".join(WORDS[i:i + 3]) for i in range(14)]
+    tags = [" ".join("ABC"[id % 3] for id in tokenizer(text).input_ids) for text in texts]
+    table.write_text("text,tags\n" + "".join(f"{text},{tag}\n" for text, tag in zip(texts, tags)))
+    toml = with_head(run, place / "tags.toml", given + '[outputs.tags]\nhead = "tag"\nfield = "tags"\nseparator = " "\n')
+    tune(run, place / "tagged", f"data.source={table}", causal, "model.head.bias=true", toml=toml)
+    smalti("export", place / "tagged", "--out", place / "tagged-out")
+    equal_tags("trained", place / "tagged", place / "tagged-out")
 
 
 def scored_texts(place, model, tokenizer):
@@ -520,6 +548,8 @@ def kinds(place):
         "gpt2-classes": (classified_texts, tf.GPT2ForSequenceClassification(
             tf.GPT2Config(**GPT2, **LABELS, vocab_size=size, pad_token_id=0)), bytes_),
         "gpt2-tags": (tags_of_texts, tf.GPT2ForTokenClassification(tf.GPT2Config(**GPT2, **LABELS, vocab_size=size)), bytes_),
+        "gpt2-learns": (learned_by_decoder, tf.GPT2LMHeadModel(tf.GPT2Config(**GPT2, vocab_size=size)), bytes_),
+        "gpt2-trunk-learns": (learned_by_decoder, tf.GPT2Model(tf.GPT2Config(**GPT2, vocab_size=size)), bytes_),
         "t5-encoder": (encoder_alone, tf.T5EncoderModel(tf.T5Config(**T5, vocab_size=size)), ended),
         "mt5": (text_to_text, tf.MT5ForConditionalGeneration(tf.MT5Config(**T5, vocab_size=size)), ended),
         "mt5-encoder": (encoder_alone, tf.MT5EncoderModel(tf.MT5Config(**T5, vocab_size=size)), ended),

@@ -138,7 +138,14 @@ impl ImageSettings {
             augment: Augment::default(),
             blend: Blend::default(),
         });
-        let resize = self.resize.unwrap_or(base.resize);
+        // Native sizes and one size exclude each other: the one that is set takes the place of the one that is known.
+        let is_native = |resize: Resize| matches!(resize, Resize::Native { .. });
+        let known_resize = match self.image_size.is_some() && is_native(base.resize) {
+            true => Resize::default(),
+            false => base.resize,
+        };
+        let resize = self.resize.unwrap_or(known_resize);
+        let known_size = base.image_size.filter(|_| !self.resize.is_some_and(is_native));
         // Native sizes have no bound before it is measured, except a single row of all patches.
         let unbounded = match resize {
             Resize::Native { patches } => [patches.max(1); 2],
@@ -149,7 +156,7 @@ impl ImageSettings {
             num_channels: width,
             patch_size: self.patch_size.unwrap_or(base.patch_size),
             stride: self.stride.or(base.stride),
-            image_size: self.image_size.or(base.image_size),
+            image_size: self.image_size.or(known_size),
             resize,
             filter: self.filter.unwrap_or(base.filter),
             background: self.background.unwrap_or(base.background),

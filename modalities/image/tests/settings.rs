@@ -219,6 +219,26 @@ fn a_run_that_starts_from_another_keeps_its_settings() {
 }
 
 #[test]
+fn a_size_and_native_sizes_replace_each_other_in_a_run_that_starts_from_another() {
+    let fit = |settings, before| ImageTokenizer::fit(settings, Some(before), &Counted::new(0)).unwrap();
+    let fixed = ImageConfig::vit(3, 16, [224, 224]);
+    let native = ImageConfig {
+        image_size: None,
+        resize: Resize::Native { patches: 9 },
+        max_patches: [9, 9],
+        ..fixed.clone()
+    };
+    let to_native = ImageSettings {
+        resize: Some(Resize::Native { patches: 9 }),
+        max_patches: Some([9, 9]),
+        ..ImageSettings::default()
+    };
+    assert_eq!(fit(to_native, fixed.clone()), native);
+    let to_fixed = ImageSettings { image_size: Some([224, 224]), ..ImageSettings::default() };
+    assert_eq!(fit(to_fixed, native), fixed);
+}
+
+#[test]
 fn invalid_settings_are_errors() {
     let off = ImageSettings::default;
     let images = Counted::new(9);

@@ -145,6 +145,28 @@ mod tests {
         Ok(())
     }
 
+    /// As in training on a batch whose documents have no token that a head reads.
+    #[test]
+    fn without_queries_every_input_gets_a_gradient_of_zeros() -> Result<()> {
+        let keys = documents(&[3, 2]);
+        let mask = mask("all", &Arc::new(keys.take(&[])), &keys);
+        let inputs = [random(&[0, 8], 1)?, random(&[5, 16], 2)?];
+        let variables = inputs.iter().map(candle_core::Var::from_tensor).collect::<Result<Vec<_>>>()?;
+        for soft_cap in [None, Some(1.5)] {
+            let heads = Heads { soft_cap, ..Heads::even(2, 8) };
+            let values: Vec<Value> = variables.iter().zip(0..).map(|(x, i)| Value::parameter(x, i)).collect();
+            let y = attention(&values[0], &values[1], None, heads, &mask)?;
+            let loss = crate::ops::squared_error(&y, &[], &[])?;
+            let found = crate::ops::backward(vec![(loss, 1.0)])?;
+            for (place, input) in inputs.iter().enumerate() {
+                let gradient = found.get(place).unwrap_or_else(|| panic!("{place}, {soft_cap:?}"));
+                assert_eq!(gradient.dims(), input.dims());
+                assert!(gradient.flatten_all()?.to_vec1::<f32>()?.iter().all(|x| *x == 0.0));
+            }
+        }
+        Ok(())
+    }
+
     #[test]
     fn great_scores_do_not_overflow() -> Result<()> {
         let mask = mask_of("all", &[5]);

@@ -16,7 +16,12 @@ pub(crate) fn attention(
     let (query, key_value) = (&t[0], &t[1]);
     let (device, dtype, d) = (query.device(), query.dtype(), query.dim(1)?);
     let (d_head, d_keys) = (d / heads.n_heads, key_value.dim(1)? / 2);
-    let mut documents = Vec::new();
+    let attends = mask.documents().any(|(q_rows, k_rows)| !q_rows.is_empty() && !k_rows.is_empty());
+    // If no query has a key, each input still gets a gradient, of zeros, as from a kernel.
+    let mut documents = match attends {
+        true => vec![],
+        false => t.iter().map(|x| x.narrow(0, 0, 0)?.reshape((0, d))).collect::<Result<_>>()?,
+    };
     for (q_rows, k_rows) in mask.documents().filter(|(q_rows, _)| !q_rows.is_empty()) {
         let (n, m) = (q_rows.len(), k_rows.len());
         if m == 0 {
@@ -54,10 +59,7 @@ pub(crate) fn attention(
         let y = weights.broadcast_div(&total)?.matmul(&v)?; // [heads, n, d_head]
         documents.push(y.transpose(0, 1)?.reshape((n, d))?);
     }
-    match documents.is_empty() {
-        true => Tensor::zeros((0, d), dtype, device),
-        false => Tensor::cat(&documents, 0),
-    }
+    Tensor::cat(&documents, 0)
 }
 
 /// The mask within one document, `[n, m]` row-major: 1 if the query attends to the key, else 0.

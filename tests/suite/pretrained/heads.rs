@@ -104,12 +104,15 @@ fn labels_and_numbers_are_told_apart_by_the_problem_type() {
     assert!(error(place.path()).contains("sentence_transformers: expected the activation_fn"));
 }
 
-/// A table of texts of ids with a class and a score, and a run's settings with another output.
+/// A table of texts of ids with a class, a score and a class for each token, and a run's settings with another output.
 fn reviews(place: &Path, run: &Path, output: &str) -> (String, String) {
-    let rows: String =
-        (0..12).map(|i| format!("2 {} {} 3,{},{}\n", 4 + i, 5 + i, ["no", "yes"][i % 2], 50 + i)).collect();
+    let row = |i: usize| {
+        let (label, tag) = (["no", "yes"][i % 2], ["B", "I"][i % 2]);
+        format!("2 {} {} 3,{label},{},O {tag} O O\n", 4 + i, 5 + i, 50 + i)
+    };
     let table = place.join("reviews.csv");
-    std::fs::write(&table, format!("text,label,score\n{rows}")).unwrap();
+    let rows: String = (0..12).map(row).collect();
+    std::fs::write(&table, format!("text,label,score,tags\n{rows}")).unwrap();
     let own = settings_of(run);
     let before = &own[..own.find("[outputs.").unwrap()];
     (format!("data.source={table:?}"), format!("{before}{output}"))
@@ -117,6 +120,16 @@ fn reviews(place: &Path, run: &Path, output: &str) -> (String, String) {
 
 /// A run that learns an output from a checkpoint, and its export.
 fn learned(place: &Path, checkpoint: &Path, output: &str) -> (PathBuf, Result<PathBuf, String>) {
+    learned_with(place, checkpoint, output, &[])
+}
+
+/// The same with further settings.
+fn learned_with(
+    place: &Path,
+    checkpoint: &Path,
+    output: &str,
+    set: &[&str],
+) -> (PathBuf, Result<PathBuf, String>) {
     let at = |name: &str| place.join(name);
     for name in ["run", "tuned", "out"] {
         _ = std::fs::remove_dir_all(at(name));
@@ -124,11 +137,14 @@ fn learned(place: &Path, checkpoint: &Path, output: &str) -> (PathBuf, Result<Pa
     pretrained::import(checkpoint, &at("run"), Storage::F32, None).unwrap();
     let (source, toml) = reviews(place, &at("run"), output);
     let fast = ["train.learning_rate=0.01", source.as_str()];
-    tune(&at("run"), &at("tuned"), &toml, &[&SHORT[..], &fast].concat()).unwrap();
+    tune(&at("run"), &at("tuned"), &toml, &[&SHORT[..], &fast, set].concat()).unwrap();
     let exported = pretrained::export(&at("tuned"), &at("out"), Storage::F32);
     (at("tuned"), exported.map(|_| at("out")).map_err(|e| e.to_string()))
 }
 
+/// The input of a checkpoint that predicts tokens, and has no input.
+const INPUT: &str =
+    "[inputs.text]\nmodality = \"text\"\nvocabulary = { numbers = 23 }\ncontext = 12\nsegments = 2\n";
 const CLASSES: &str = "[outputs.label]\nhead = \"classify\"\npool = \"first\"\nhidden = \"tanh\"\n";
 
 fn answers(run: &Path, ids: &str) -> Json {
@@ -141,24 +157,39 @@ fn answers(run: &Path, ids: &str) -> Json {
 
 #[test]
 fn a_trunk_that_learns_classes_is_exported_as_the_model_of_its_head() {
-    let checkpoint = "bert-trunk";
-    let (place, from) = (tempfile::tempdir().unwrap(), copied(checkpoint));
-    let (tuned, out) = learned(place.path(), from.path(), CLASSES);
-    let out = out.unwrap();
-    let config = settings(&out);
-    assert_eq!(config["architectures"], json!(["BertForSequenceClassification"]), "{checkpoint}");
-    assert_eq!(config["id2label"], json!({ "0": "no", "1": "yes" }), "{checkpoint}");
-    assert_eq!(config["label2id"], json!({ "no": 0, "yes": 1 }), "{checkpoint}");
-    let names = tensors(&out);
-    assert!(
-        names.keys().all(|name| name.starts_with("bert.") || name.starts_with("classifier.")),
-        "{checkpoint}: transformers adds no prefix beside a head: {:?}",
-        names.keys()
-    );
-    assert!(names.contains_key("bert.pooler.dense.weight"), "{checkpoint}");
-    let again = place.path().join("again");
-    pretrained::import(&out, &again, Storage::F32, None).unwrap();
-    assert_eq!(answers(&again, "2 6 7 3"), answers(&tuned, "2 6 7 3"), "{checkpoint}");
+    // The head of one that predicts masked tokens was tied to the embedding.
+    for (checkpoint, output) in
+        [("bert-trunk", CLASSES.to_string()), ("bert-relu", format!("{INPUT}{CLASSES}"))]
+    {
+        let (place, from) = (tempfile::tempdir().unwrap(), copied(checkpoint));
+        let (tuned, out) = learned(place.path(), from.path(), &output);
+        let out = out.unwrap();
+        let config = settings(&out);
+        assert_eq!(config["architectures"], json!(["BertForSequenceClassification"]), "{checkpoint}");
+        assert_eq!(config["id2label"], json!({ "0": "no", "1": "yes" }), "{checkpoint}");
+        assert_eq!(config["label2id"], json!({ "no": 0, "yes": 1 }), "{checkpoint}");
+        let names = tensors(&out);
+        assert!(
+            names.keys().all(|name| name.starts_with("bert.") || name.starts_with("classifier.")),
+            "{checkpoint}: transformers adds no prefix beside a head: {:?}",
+            names.keys()
+        );
+        assert!(names.contains_key("bert.pooler.dense.weight"), "{checkpoint}");
+        let again = place.path().join("again");
+        pretrained::import(&out, &again, Storage::F32, None).unwrap();
+        assert_eq!(answers(&again, "2 6 7 3"), answers(&tuned, "2 6 7 3"), "{checkpoint}");
+    }
+}
+
+#[test]
+fn a_start_says_that_heads_are_no_longer_tied() {
+    let (place, from) = (tempfile::tempdir().unwrap(), copied("bert-relu"));
+    let at = |name: &str| place.path().join(name);
+    pretrained::import(from.path(), &at("run"), Storage::F32, None).unwrap();
+    let (source, toml) = reviews(place.path(), &at("run"), &format!("{INPUT}{CLASSES}"));
+    let start = tune(&at("run"), &at("tuned"), &toml, &[&SHORT[..], &[source.as_str()]].concat()).unwrap();
+    assert!(start.skipped.iter().any(|name| name.starts_with("model.head.tie_embeddings")), "{start:?}");
+    assert!(settings_of(&at("tuned")).contains("tie_embeddings = false"));
 }
 
 /// The file that lists the modules would be wrong beside a head. Rows of positions that were not read stay.
@@ -209,17 +240,76 @@ fn a_head_that_transformers_does_not_have_is_refused_by_name() {
                 .replace("classify\"", "regress\"\nbounded = true"),
             "bounded: expected false",
         ),
-        (
-            "gpt2-untied",
-            format!(
-                "[inputs.text]\nmodality = \"text\"\nvocabulary = {{ numbers = 23 }}\ncontext = 12\n{CLASSES}"
-            ),
-            "gpt2",
-        ),
+        ("gpt2-untied", of_gpt2(CLASSES), "pool: expected \"last\", as in GPT2ForSequenceClassification"),
     ] {
         let (_, out) = learned(place.path(), copied(checkpoint).path(), &output);
         let found = out.expect_err(message);
         assert!(found.contains(message) && found.contains("outputs."), "{found}, expected {message}");
+    }
+}
+
+/// An output of a text that is an input of GPT-2.
+fn of_gpt2(output: &str) -> String {
+    format!("{}{output}", INPUT.replace("segments = 2\n", ""))
+}
+
+const CAUSAL: &str = "model.attention.rules=[{ query = \"text.*\", key = \"text.*\", rule = \"causal\" }]";
+const OF_LAST: &str = "[outputs.label]\nhead = \"classify\"\npool = \"last\"\n";
+
+#[test]
+fn gpt2_exports_the_classes_that_it_learned() {
+    let tags = "[outputs.tags]\nhead = \"tag\"\nfield = \"tags\"\nseparator = \" \"\n";
+    let biased = [CAUSAL, "model.head.bias=true"];
+    for (output, set, class, head) in [
+        (OF_LAST, &[CAUSAL][..], "GPT2ForSequenceClassification", "score."),
+        (tags, &biased, "GPT2ForTokenClassification", "classifier."),
+    ] {
+        let (place, from) = (tempfile::tempdir().unwrap(), copied("gpt2-untied"));
+        let (tuned, out) = learned_with(place.path(), from.path(), &of_gpt2(output), set);
+        let out = out.unwrap();
+        assert_eq!(settings(&out)["architectures"], json!([class]));
+        let names = tensors(&out);
+        let is_known = |name: &String| name.starts_with("transformer.") || name.starts_with(head);
+        assert!(names.keys().all(is_known), "{:?}", names.keys());
+        let again = place.path().join("again");
+        pretrained::import(&out, &again, Storage::F32, None).unwrap();
+        let said = |run: &Path| {
+            let mut command = smalti(place.path());
+            command.args(["predict", run.to_str().unwrap(), "--row", "text=2 6 7 3", "--json"]);
+            let found = ran(command, "");
+            assert_eq!(found.code, Some(0), "{}", found.err);
+            // The imported output has a name of its own.
+            found.out.replace("\"label\"", "\"class\"")
+        };
+        assert_eq!(said(&again), said(&tuned));
+    }
+}
+
+/// Settings of a run that no published setting states would be lost.
+#[test]
+fn a_run_that_computes_something_else_than_its_checkpoint_is_refused_by_name() {
+    let place = tempfile::tempdir().unwrap();
+    const NONE: &[&str] = &[];
+    let score = OF_LAST.replace("outputs.label", "outputs.score").replace("classify", "regress");
+    for (output, set, message) in [
+        (OF_LAST, NONE, "expected the rule \"causal\" for text.id that attends to text.id in layer 0"),
+        (OF_LAST, &[CAUSAL, "model.head.bias=true"], "model.head.bias: expected false"),
+        (
+            OF_LAST,
+            &[CAUSAL, "model.norm_eps=0.5"],
+            "model.norm_eps: expected 1e-5, as in its checkpoint; found 0.5",
+        ),
+        (OF_LAST, &[CAUSAL, "model.mlp.activation=gelu"], "model.mlp.activation: expected \"relu\""),
+        (OF_LAST, &[CAUSAL, "model.dropout=0.1"], ""),
+        (&score, &[CAUSAL], "normalize: expected false, as GPT2ForSequenceClassification has no bias"),
+    ] {
+        let (_, out) = learned_with(place.path(), copied("gpt2-untied").path(), &of_gpt2(output), set);
+        match out {
+            Ok(_) => assert_eq!(message, "", "{set:?}"),
+            Err(found) => {
+                assert!(!message.is_empty() && found.contains(message), "{found}, expected {message}")
+            }
+        }
     }
 }
 

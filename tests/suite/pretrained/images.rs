@@ -130,6 +130,48 @@ fn positions_are_interpolated_to_the_size_of_the_images() {
     }
 }
 
+/// The logits of an image at the size of training, a larger one, one that is not square, and a smaller one, where the filter of
+/// the model with registers is wider. By `Dinov2ForImageClassification` and `Dinov2WithRegistersForImageClassification` of
+/// transformers 4.57.6 (configurations and seeds: `tests/checkpoints/make.py`), with `ViTImageProcessor`.
+#[test]
+fn interpolated_positions_give_the_outputs_of_transformers() {
+    let sizes = [[16, 16], [24, 24], [12, 20], [8, 8]];
+    for (name, expected) in [
+        (
+            "dinov2-grid",
+            [
+                [-0.01691, -0.04385, 0.2501],
+                [0.1122, 1.66833, -0.69941],
+                [-0.15392, -0.08621, -0.07891],
+                [-0.55242, 1.32195, -0.31016],
+            ],
+        ),
+        (
+            "dinov2-registers-grid",
+            [
+                [0.46127, -1.43351, -0.50472],
+                [0.4931, -1.34924, -0.74218],
+                [0.15189, -1.37989, -0.36862],
+                [0.36647, -1.19843, -0.30797],
+            ],
+        ),
+    ] {
+        for ([height, width], expected) in sizes.into_iter().zip(expected) {
+            let place = copied(name);
+            let size = json!({ "height": height, "width": width });
+            prepare(place.path(), json!({ "image_processor_type": "ViTImageProcessor", "size": size }));
+            let model = pretrained::open(place.path()).unwrap();
+            let pixels = (0..height * width * 3).map(|i| (i * 37 % 251) as u8).collect();
+            let image = Value::Array(Array { shape: vec![height, width, 3], numbers: Numbers::U8(pixels) });
+            let batch = batch(&model, vec![sample(&model, 0, &[("image", image)])]);
+            let logits: Vec<Vec<f32>> = model.model.outputs(&batch).unwrap().remove(0).to_vec2().unwrap();
+            let worst = logits[0].iter().zip(expected).map(|(a, b): (&f32, f32)| (a - b).abs());
+            let worst = worst.fold(0.0, f32::max);
+            assert!(worst < 1e-4, "{name} at {height}×{width}: {logits:?}, expected {expected:?}");
+        }
+    }
+}
+
 /// As of transformers' `last_hidden_state`, with class token and registers.
 #[test]
 fn the_mean_of_an_image_is_of_all_its_tokens() {

@@ -162,6 +162,26 @@ fn a_checkpoint_without_a_preprocessor_is_exported_with_one() {
     }
 }
 
+/// The size that the checkpoint states is left out of the settings, and is not that of the run.
+#[test]
+fn images_without_a_size_cannot_be_exported() {
+    let (from, place) = (copied("vit-no-bias"), tempfile::tempdir().unwrap());
+    let at = |name: &str| place.path().join(name);
+    pretrained::import(from.path(), &at("run"), Storage::F32, None).unwrap();
+    let own = settings_of(&at("run"));
+    let native = ["inputs.image.resize={native={patches=4}}"];
+    tune(&at("run"), &at("tuned"), &without_size(&own), &[&SHORT[..], &native].concat()).unwrap();
+    let found = pretrained::export(&at("tuned"), &at("out"), Storage::F32).unwrap_err().to_string();
+    assert!(found.contains("image_size: expected a height and a width"), "{found}");
+}
+
+/// Settings without the list `image_size`, on one line or on several.
+fn without_size(settings: &str) -> String {
+    let Some((before, after)) = settings.split_once("image_size = [") else { return settings.into() };
+    let (_, after) = after.split_once(']').unwrap();
+    format!("{before}{after}")
+}
+
 /// transformers' ViT has positions of any grid, its DINOv2 those of a square.
 #[test]
 fn images_that_are_not_square_are_exported_where_transformers_reads_them() {
