@@ -21,6 +21,7 @@ mod mlp;
 mod norm;
 mod params;
 mod plan;
+mod pool;
 mod residual;
 mod rotary;
 mod saved;
@@ -33,7 +34,7 @@ pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
-    AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
+    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
     NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem, Sublayers,
 };
 pub use dropout::Dropout;
@@ -46,6 +47,7 @@ pub use mlp::Mlp;
 pub use norm::Norm;
 pub use params::{Params, Scope};
 pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan};
+pub use pool::AttentionPool;
 pub use residual::Residual;
 pub use rotary::RotaryAngles;
 pub use saved::SavedTensors;

@@ -368,6 +368,7 @@ impl Classifier {
                 ReadSite::ClassTokenAndRegisters { .. } => Some(Pool::ClassTokenAndRegisters),
                 ReadSite::LearnedMean { .. } => Some(Pool::LearnedMean),
                 ReadSite::Mean => Some(Pool::Mean),
+                ReadSite::Attention => Some(Pool::Attention),
                 ReadSite::FirstToken => Some(Pool::First),
                 ReadSite::LastToken => Some(Pool::Last),
                 ReadSite::InputTokens { .. } => None,

@@ -191,7 +191,7 @@ fn check(
             if head_input == HeadInput::PooledState =>
         {
             let problem =
-                format!("expected class_token, mean, first or last, one of which head {head} reads");
+                format!("expected class_token, mean, first, last or attention, one of which head {head} reads");
             return refuse(".pool", problem);
         }
         Some(Pool::ClassTokenAndRegisters) if output.register_tokens == 0 => {
