@@ -33,7 +33,7 @@ pub struct ImportArgs {
     /// ignored settings.
     #[arg(long, value_name = "KEY")]
     ignore_setting: Vec<String>,
-    /// CLIP: which of its two models to import. Both are two runs.
+    /// CLIP, SigLIP: which of the two models to import. Both are two runs.
     #[arg(long, value_enum)]
     tower: Option<Tower>,
     /// Print one JSON object: loaded, numbers, repeated, unread, ignored, ids_as_text.
@@ -54,7 +54,7 @@ pub struct ExportArgs {
     dtype: Numbers,
 }
 
-/// One of the two models of CLIP.
+/// One of the two models of CLIP or SigLIP.
 #[derive(Clone, Copy, ValueEnum)]
 enum Tower {
     /// The model that embeds images.

@@ -34,8 +34,9 @@ pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
-    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, HeadConfig, LayerRule, MlpConfig, ModelConfig, NormKind,
-    NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem, Sublayers,
+    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, HeadConfig, LayerRule, MlpConfig,
+    ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem,
+    Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};

@@ -47,8 +47,9 @@ impl AttentionPool {
         let queries = ops::gather_rows(&self.probe, &vec![0; documents.len()])?; // [documents, d_model]
         let queries = ops::cast(&queries, rows.tensor().dtype())?;
         let each = (0..documents.len()).map(|place| place..place + 1).collect();
-        let rules = AttentionRules::uniform(["token"], Rule::All);
-        let mask = AttentionMask::new(Arc::new(rules), Arc::new(meta(each)), Arc::new(meta(documents.clone())));
+        let rules = AttentionRules::uniform(["token"], Rule::ALL);
+        let mask =
+            AttentionMask::new(Arc::new(rules), Arc::new(meta(each)), Arc::new(meta(documents.clone())));
         let heads = self.attention.cross_attention(&queries, rows, &Arc::new(mask), None)?;
         let attended = self.attention.output_projection(&heads, None)?;
         let pooled = self.mlp.forward(&self.norm.forward(&attended)?, Some(&attended))?; // [documents, d_model]

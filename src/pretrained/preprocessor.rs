@@ -112,6 +112,7 @@ fn named_rules(checkpoint: &Checkpoint, settings: &Settings) -> Result<(String, 
         "deit" => "DeiT",
         "dinov2" | "dinov2_with_registers" => "Bit",
         "clip" | "clip_vision_model" => "CLIP",
+        "siglip" | "siglip_vision_model" => "Siglip",
         _ => "ViT",
     };
     let names = KEYS.map(|key| settings.get(key).and_then(Value::as_str).map(|name| (key, name)));

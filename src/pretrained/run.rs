@@ -7,7 +7,7 @@ use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
 use super::{
-    Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, sentence, trajectory,
+    Checkpoint, Description, Options, PretrainedError, Scales, Tower, open_with, sentence, towers, trajectory,
 };
 use crate::config::{RunConfig, VERSION};
 use crate::model::{Model, Params};
@@ -184,7 +184,7 @@ fn unread(run: &Path) -> Result<Tensors, PretrainedError> {
 impl Checkpoint {
     /// Choose one of two models, if there are two.
     fn choose(&mut self, tower: Tower) {
-        if self.kind() == "clip" {
+        if towers::KINDS.contains(&self.kind()) {
             self.tower = Some(tower);
         }
     }

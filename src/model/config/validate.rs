@@ -124,7 +124,8 @@ impl ModelConfig {
             return refuse("encoder.n_heads", problem);
         }
         if n_kv_heads > 0 && !n_heads.is_multiple_of(n_kv_heads) {
-            let problem = format!("expected a multiple of attention.n_kv_heads {n_kv_heads}; found {n_heads}");
+            let problem =
+                format!("expected a multiple of attention.n_kv_heads {n_kv_heads}; found {n_heads}");
             return refuse("encoder.n_heads", problem);
         }
         let rotates = self.attention.rotary.is_some() || !self.attention.layer_rotary.is_empty();
