@@ -6,7 +6,7 @@ use super::names::Layout;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, preprocessor};
 use crate::head::{Dense, Represent};
-use crate::modalities::image::{Filter, ImageConfig, ImageTokenizer};
+use crate::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
 use smalti_contract::{TokenizeError, Tokenizer};
@@ -87,10 +87,12 @@ fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError>
         return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
+    let (resize, kept) = preprocessor::whole_patches(Resize::Stretch, size, patch);
+    let stretched = ImageConfig { resize, ..ImageConfig::vit(channels, patch, kept) };
     let usual = match (clip, size) {
         (true, [height, width]) if height == width => ImageConfig::clip(patch, height),
-        _ if siglip => ImageConfig { filter: Filter::Bicubic, ..ImageConfig::vit(channels, patch, size) },
-        _ => ImageConfig::vit(channels, patch, size),
+        _ if siglip => ImageConfig { filter: Filter::Bicubic, ..stretched },
+        _ => stretched,
     };
     Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(usual))
 }
@@ -142,7 +144,8 @@ pub(super) fn state(
     config: &mut Map<String, Value>,
     folder: &Path,
 ) -> Result<(), PretrainedError> {
-    let Some(size) = image.image_size else {
+    let trimmed = if let Resize::StretchTrim { size } = image.resize { Some(size) } else { None };
+    let Some(size) = trimmed.or(image.image_size) else {
         let problem = "expected a height and a width, to export it; found none".into();
         return Err(PretrainedError::Format { file: "image_size".into(), problem });
     };

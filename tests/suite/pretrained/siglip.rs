@@ -75,6 +75,8 @@ const TEXTS: [(&str, [f32; 6]); 3] = [
 const PIXELS: [f32; 6] = [-0.36293, 0.73099, -1.43304, -0.56274, 1.29178, -0.49085];
 /// Of images of 12×12 pixels, with `interpolate_pos_encoding=True`.
 const LARGER: [f32; 6] = [-0.66348, 0.84789, -1.50216, -0.02182, 1.43939, 0.48684];
+/// Of images of 11×11 pixels, whose last 3 rows and columns fill no patch of 4.
+const TRIMMED: [f32; 6] = [-0.58068, -0.90364, -1.34018, -1.24169, 1.2805, -0.55452];
 /// `sigmoid(logits_per_image)` of the image and the three texts.
 const PROBABILITIES: [f32; 3] = [0.47956, 0.52416, 0.5921];
 
@@ -130,6 +132,26 @@ fn raw_texts_and_images_have_the_vectors_and_probabilities_of_transformers() {
     assert_close("image", &vector(&usual, pixels())[..6], &PIXELS);
     write(place.path(), "preprocessor_config.json", &preprocessor(12));
     assert_close("larger image", &vector(&tower(place.path(), Tower::Image), pixels())[..6], &LARGER);
+}
+
+/// As 384 pixels in patches of 14.
+#[test]
+fn images_may_be_larger_than_their_patches_here_and_in_an_export() {
+    let place = copied("siglip-image");
+    write(place.path(), "preprocessor_config.json", &preprocessor(11));
+    let read = |name: &str| std::fs::read(place.path().join(name)).unwrap();
+    let mut config: Json = serde_json::from_slice(&read("config.json")).unwrap();
+    config["image_size"] = 11.into();
+    write(place.path(), "config.json", &config);
+    assert_close("image", &vector(&pretrained::open(place.path()).unwrap(), pixels())[..6], &TRIMMED);
+    let (run, out) = (place.path().join("run"), place.path().join("out"));
+    pretrained::import(place.path(), &run, Storage::F32, None).unwrap();
+    pretrained::export(&run, &out, Storage::F32).unwrap();
+    for name in ["config.json", "preprocessor_config.json"] {
+        assert_eq!(std::fs::read(out.join(name)).unwrap(), read(name), "{name}");
+    }
+    std::fs::remove_file(place.path().join("preprocessor_config.json")).unwrap();
+    assert_close("usual", &vector(&pretrained::open(place.path()).unwrap(), pixels())[..6], &TRIMMED);
 }
 
 #[test]
