@@ -173,6 +173,22 @@ fn texts_are_padded_with_the_named_token_or_that_of_the_model() {
     assert_eq!(ids(&model, "6 1"), padded(1));
 }
 
+/// transformers' `SiglipTokenizer` does so before its vocabulary, which a converted `tokenizer.json` may lack.
+#[test]
+fn the_class_of_the_tokenizer_takes_away_case_and_punctuation() {
+    let place = both();
+    let mut bare = tokenizer();
+    bare["normalizer"] = Json::Null;
+    write(place.path(), "tokenizer.json", &bare);
+    let mut config = tokenizer_config();
+    config["tokenizer_class"] = "SiglipTokenizer".into();
+    write(place.path(), "tokenizer_config.json", &config);
+    let model = tower(place.path(), Tower::Text);
+    for (text, expected) in TEXTS {
+        assert_close(text, &vector(&model, Value::Text(text.into()))[..6], &expected);
+    }
+}
+
 #[test]
 fn one_of_two_towers_is_chosen_and_the_other_is_kept_for_export() {
     let place = both();
