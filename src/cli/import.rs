@@ -38,7 +38,7 @@ pub struct ImportArgs {
     /// Weights are floating-point numbers. Integers are a mistake, or quantized weights whose scales are elsewhere.
     #[arg(long)]
     allow_integers: bool,
-    /// CLIP: which of its two models to import. Both are two runs.
+    /// CLIP, SigLIP: which of the two models to import. Both are two runs.
     #[arg(long, value_enum)]
     tower: Option<Tower>,
     /// Print one JSON object: loaded, numbers, repeated, unread, ignored, ids_as_text.
@@ -59,7 +59,7 @@ pub struct ExportArgs {
     dtype: Numbers,
 }
 
-/// One of the two models of CLIP.
+/// One of the two models of CLIP or SigLIP.
 #[derive(Clone, Copy, ValueEnum)]
 enum Tower {
     /// The model that embeds images.

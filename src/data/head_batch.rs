@@ -13,6 +13,8 @@ pub enum Pooling {
     Mean,
     /// The first token and the mean of the others, concatenated: one output row for each document.
     FirstAndMean,
+    /// What a learned query reads of all by attention: one output row for each document.
+    Attention,
 }
 
 impl Pooling {
@@ -31,8 +33,8 @@ pub struct HeadBatch {
     pub head: usize,
     /// The rows of the main stream that it reads; a row is repeated for each of several classes that share it.
     pub rows: Vec<u32>,
-    /// For each output row of a head that pools, the ranges of `rows` whose means it reads, one or more, concatenated; `None`
-    /// for a head that reads each row by itself.
+    /// For each output row of a head that pools, the ranges of `rows` that it pools, one or more, whose vectors it concatenates;
+    /// `None` for a head that reads each row by itself.
     pub pools: Option<Vec<Range<usize>>>,
     /// For each document that has the output, its range of output rows.
     pub documents: Vec<Range<usize>>,
@@ -183,7 +185,7 @@ impl HeadBatch {
                     let second = read.end.min(first + 1);
                     vec![first..second, second..read.end]
                 }
-                Pooling::None | Pooling::Mean => vec![read],
+                Pooling::None | Pooling::Mean | Pooling::Attention => vec![read],
             };
             pools.extend(std::iter::repeat_n(ranges, n).flatten());
         }

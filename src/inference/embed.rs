@@ -2,11 +2,12 @@
 
 use super::PredictError;
 use crate::data::{Batch, Sample, Stream, collate};
-use crate::model::Model;
+use crate::model::{HeadLayer, Model};
 use crate::ops::{self, without_gradients};
 use crate::sample::{Composition, Part, Pool, ReadSite, Role};
 use candle_core::Tensor;
 use smalti_contract::{Tokens, Value};
+use std::ops::Range;
 
 /// The settings of embeddings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -134,6 +135,7 @@ impl<'a> Pooler<'a> {
         let of_output = output.map(|output| match task.outputs()[output].site {
             ReadSite::FirstToken => Pool::First,
             ReadSite::LastToken => Pool::Last,
+            ReadSite::Attention => Pool::Attention,
             site if site.class_token().is_some() => Pool::ClassToken,
             _ => Pool::Mean,
         });
@@ -144,6 +146,10 @@ impl<'a> Pooler<'a> {
         let pool = embedding.pool.or(of_output).unwrap_or(by_default);
         if matches!(pool, Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean) {
             let problem = "expected class_token, mean, first or last".into();
+            return Err(PredictError::Option { option: "pool", problem });
+        }
+        if pool == Pool::Attention && of_output != Some(pool) {
+            let problem = "no output of the model embeds by attention; choose mean, first or last".into();
             return Err(PredictError::Option { option: "pool", problem });
         }
         if pool == Pool::ClassToken && class.is_none() {
@@ -173,21 +179,23 @@ impl<'a> Pooler<'a> {
             false => Some(without_gradients(|| model.forward(&batch, None))?.into_tensor()),
         };
         let Some(states) = states else { return Ok(vec![]) };
-        let (_, d) = states.dims2()?;
-        let states = states.to_dtype(candle_core::DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
-        let documents = documents(&batch, encodes);
-        let vectors = samples.iter().zip(documents).map(|((_, sample), document)| {
-            let orders = self.orders(sample);
-            let mut vector = vec![0.0; d];
-            for order in &orders {
-                let row = document.start + *order as usize;
-                vector.iter_mut().zip(&states[row * d..(row + 1) * d]).for_each(|(sum, x)| *sum += x);
-            }
-            let share = 1.0 / orders.len().max(1) as f32;
-            vector.iter_mut().for_each(|sum| *sum *= share);
-            vector
+        let states = states.to_dtype(candle_core::DType::F32)?;
+        let rows = samples.iter().zip(documents(&batch, encodes)).map(|((_, sample), document)| {
+            self.orders(sample).into_iter().map(|order| document.start as u32 + order).collect()
         });
-        self.finish((model, number), vectors.collect(), d)
+        let rows: Vec<Vec<u32>> = rows.collect();
+        let vectors = match (self.pool, self.output) {
+            (Pool::Attention, Some(output)) => represented(model.head(number, output), states, &rows, true)?,
+            (_, Some(output)) => {
+                let (means, d) = means(&states, &rows)?;
+                let n = rows.len();
+                let means = Tensor::from_vec(means.concat(), (n, d), model.device())?;
+                let each: Vec<Vec<u32>> = (0..n as u32).map(|row| vec![row]).collect();
+                represented(model.head(number, output), means, &each, false)?
+            }
+            (_, None) => means(&states, &rows)?.0,
+        };
+        Ok(if self.normalize { normalized(vectors) } else { vectors })
     }
 
     /// The `order` of each token of a sample that is pooled.
@@ -213,35 +221,56 @@ impl<'a> Pooler<'a> {
             _ => orders.collect(),
         }
     }
+}
 
-    /// Apply the `represent` output, and divide by the length if [`Embedding::normalize`] is set.
-    fn finish(
-        &self,
-        (model, number): (&Model, usize),
-        mut vectors: Vec<Vec<f32>>,
-        d: usize,
-    ) -> Result<Vec<Vec<f32>>, PredictError> {
-        if let Some(output) = self.output {
-            let n = vectors.len();
-            let states = Tensor::from_vec(vectors.concat(), (n, d), model.device())?;
-            let rows: Vec<u32> = (0..n as u32).collect();
-            let documents: Vec<_> = (0..n).map(|row| row..row + 1).collect();
-            let layer = model.head(number, output);
-            let states =
-                without_gradients(|| layer.forward(&ops::Value::constant(states), &rows, None, &documents))?;
-            let predicted = layer.head().predict(states.tensor(), &documents)?;
-            vectors = predicted.into_iter().map(|of| of.value.into_numbers()).collect::<Result<_, _>>()?;
+/// The mean of the rows of each value, and their width.
+fn means(states: &Tensor, rows: &[Vec<u32>]) -> Result<(Vec<Vec<f32>>, usize), PredictError> {
+    let (_, d) = states.dims2()?;
+    let states = states.flatten_all()?.to_vec1::<f32>()?;
+    let mean = |rows: &Vec<u32>| {
+        let mut vector = vec![0.0; d];
+        for row in rows.iter().map(|&row| row as usize) {
+            vector.iter_mut().zip(&states[row * d..(row + 1) * d]).for_each(|(sum, x)| *sum += x);
         }
-        for vector in vectors.iter_mut().filter(|_| self.normalize) {
-            let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
-            vector.iter_mut().for_each(|x| *x /= length);
-        }
-        Ok(vectors)
+        let share = 1.0 / rows.len().max(1) as f32;
+        vector.iter_mut().for_each(|sum| *sum *= share);
+        vector
+    };
+    Ok((rows.iter().map(mean).collect(), d))
+}
+
+/// The output of a `represent` head for each value: of its only row, or, if the head `pools`, of all its rows.
+fn represented(
+    head: &HeadLayer,
+    states: Tensor,
+    rows: &[Vec<u32>],
+    pools: bool,
+) -> Result<Vec<Vec<f32>>, PredictError> {
+    let mut next = 0;
+    let ranges = rows.iter().map(|rows| {
+        next += rows.len();
+        next - rows.len()..next
+    });
+    let ranges: Vec<Range<usize>> = ranges.collect();
+    let documents: Vec<_> = (0..rows.len()).map(|row| row..row + 1).collect();
+    let pools = pools.then_some(&ranges[..]);
+    let states = ops::Value::constant(states);
+    let output = without_gradients(|| head.forward(&states, &rows.concat(), pools, &documents))?;
+    let predicted = head.head().predict(output.tensor(), &documents)?;
+    Ok(predicted.into_iter().map(|of| of.value.into_numbers()).collect::<Result<_, _>>()?)
+}
+
+/// Divide each vector by its length.
+fn normalized(mut vectors: Vec<Vec<f32>>) -> Vec<Vec<f32>> {
+    for vector in &mut vectors {
+        let length = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>().sqrt().max(1e-12) as f32;
+        vector.iter_mut().for_each(|x| *x /= length);
     }
+    vectors
 }
 
 /// The rows of each document, in the encoder's stream if it `encodes`.
-fn documents(batch: &Batch, encodes: bool) -> Vec<std::ops::Range<usize>> {
+fn documents(batch: &Batch, encodes: bool) -> Vec<Range<usize>> {
     let meta = match &batch.encoder {
         Some(encoder) if encodes => &encoder.meta,
         _ => &batch.main.meta,

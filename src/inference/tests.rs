@@ -162,6 +162,16 @@ fn embeddings_are_pooled_hidden_states() {
     assert!(!near(&embedded(&of_mean, last).vectors[0], &embedded(&of_mean, first).vectors[0]));
     let class = Embedding { pool: Some(Pool::ClassToken), ..Embedding::default() };
     assert!(!near(&embedded(&of_mean, class).vectors[0], &embedded(&of_mean, first).vectors[0]));
+    let by_attention = embedding_task("attention");
+    let attended = embedded(&by_attention, Embedding::default());
+    let predicted =
+        predict(&self::model(&by_attention, 0), 0, &by_attention, &[(&get, 0..0)], &Generation::default());
+    let expected = predicted.unwrap()[0]["embedding"].value.clone().into_numbers().unwrap();
+    assert!(near(&attended.vectors[0], &expected));
+    let attention = Embedding { pool: Some(Pool::Attention), ..Embedding::default() };
+    let part = embedded_part(&of_mean, None).unwrap();
+    let refused = embed((&model, 0, &of_mean), part, values(), &attention, 2).unwrap_err().to_string();
+    assert!(refused.contains("no output of the model embeds by attention"), "{refused}");
     let short = embedded(&of_mean, Embedding { max_tokens: 1, ..Embedding::default() });
     assert_eq!((short.truncated, short.tokens), (2, 3));
     let all: f32 = default.vectors.iter().map(|vector| vector.iter().map(|x| x * x).sum::<f32>()).sum();

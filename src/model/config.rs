@@ -41,6 +41,9 @@ pub struct ModelConfig {
     pub attention: AttentionConfig,
     /// The MLP of each block.
     pub mlp: MlpConfig,
+    /// What differs in the blocks of the encoder.
+    #[serde(skip_serializing_if = "EncoderConfig::is_default")]
+    pub encoder: EncoderConfig,
     /// From tokens to the input of the first block.
     pub embedding: EmbeddingConfig,
     /// From the output of the last block to predictions.
@@ -99,6 +102,23 @@ pub struct MlpConfig {
     /// Whether its linear maps have a bias; `model.bias` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<bool>,
+}
+
+/// What differs in the blocks of the encoder: `[model.encoder]`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderConfig {
+    /// Number of attention heads of the encoder; 0 for `attention.n_heads`.
+    pub n_heads: usize,
+    /// Width of the hidden layer of the encoder's MLP; 0 for that of the main transformer.
+    pub d_ff: usize,
+}
+
+impl EncoderConfig {
+    /// Whether the encoder has the blocks of the main transformer.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// The embedding: `[model.embedding]`.
@@ -222,6 +242,7 @@ impl Default for ModelConfig {
             dropout: 0.0,
             attention: AttentionConfig::default(),
             mlp: MlpConfig::default(),
+            encoder: EncoderConfig::default(),
             embedding: EmbeddingConfig::default(),
             head: HeadConfig::default(),
         }
@@ -277,6 +298,20 @@ impl Default for EmbeddingConfig {
 }
 
 impl ModelConfig {
+    /// The settings of the encoder's blocks.
+    pub fn of_encoder(&self) -> Self {
+        let or = |own: usize, main: usize| if own == 0 { main } else { own };
+        let EncoderConfig { n_heads, d_ff } = self.encoder;
+        Self {
+            attention: AttentionConfig {
+                n_heads: or(n_heads, self.attention.n_heads),
+                ..self.attention.clone()
+            },
+            mlp: MlpConfig { d_ff: or(d_ff, self.mlp.d_ff), ..self.mlp.clone() },
+            ..self.clone()
+        }
+    }
+
     /// Width of the MLP's hidden layer.
     pub fn d_ff(&self) -> usize {
         if self.mlp.d_ff == 0 { 4 * self.d_model } else { self.mlp.d_ff }

@@ -6,6 +6,7 @@ use super::layer::{CustomLayers, Layer};
 use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Params, Scope};
+use super::pool::AttentionPool;
 use crate::data::{Layout, Pooling};
 use crate::head::{Dense, Head, HeadSpec};
 use crate::ops::{self, Activation, Value};
@@ -18,6 +19,8 @@ use std::sync::Arc;
 pub struct HeadLayer {
     head: Arc<dyn Head>,
     pool: Pooling,
+    /// For a head that pools by attention.
+    attention: Option<AttentionPool>,
     /// Of the input, for a head that predicts classes, labels or numbers.
     norm: Option<Norm>,
     /// The hidden layer after that norm.
@@ -119,6 +122,10 @@ impl HeadLayer {
         let HeadSpec { head, pool, .. } = spec;
         let (d_model, width, vocabulary) = (config.d_model, head.width(), head.is_vocabulary());
         let d_pooled = pool.n_vectors() * d_model;
+        let attention = match pool {
+            Pooling::Attention => Some(AttentionPool::new(scope.at("pool"), config)?),
+            Pooling::None | Pooling::Mean | Pooling::FirstAndMean => None,
+        };
         let predicts = !vocabulary && !head.is_representation();
         let norm = match config.head.norm && predicts {
             true => Some(Norm::of_width(scope.at("norm"), config, d_pooled)?),
@@ -145,11 +152,11 @@ impl HeadLayer {
         let soft_cap = config.head.soft_cap.filter(|_| vocabulary);
         let parameters = first..scope.n_parameters();
         let (head, pool) = (head.clone(), *pool);
-        Ok(Self { head, pool, norm, hidden, transform, scale, soft_cap, projection, parameters })
+        Ok(Self { head, pool, attention, norm, hidden, transform, scale, soft_cap, projection, parameters })
     }
 
-    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the mean of each range of `rows`, or of
-    /// each two, concatenated, `[pools, width]`. `documents` are the ranges of output rows of the documents.
+    /// The output for `rows`, `[n_tokens, d_model]` → `[rows, width]`; with `pools`, for the pooled vector of each range of
+    /// `rows`, or of each two, concatenated, `[pools, width]`. `documents` are the ranges of output rows of the documents.
     ///
     /// # Errors
     /// If a row or a range is out of bounds.
@@ -164,11 +171,7 @@ impl HeadLayer {
             rows.len() == hidden.dims()[0] && rows.iter().enumerate().all(|(i, &row)| i == row as usize);
         let mut read = if all { hidden.clone() } else { ops::gather_rows(hidden, rows)? };
         if let Some(pools) = pools {
-            read = ops::mean_rows(&read, pools)?;
-            let (n, n_vectors) = (pools.len(), self.pool.n_vectors());
-            if n_vectors > 1 {
-                read = ops::reshape(&read, &[n / n_vectors, n_vectors * hidden.dims()[1]])?;
-            }
+            read = self.pooled(&read, pools)?;
         }
         if let Some(norm) = &self.norm {
             read = norm.forward(&read)?;
@@ -195,6 +198,18 @@ impl HeadLayer {
             y = ops::scale(&ops::activation(&ops::scale(&y, 1.0 / cap)?, Activation::Tanh)?, cap)?;
         }
         self.head.activate(y)
+    }
+
+    /// `[rows, d_model]` → `[pools, d_model]`, or `[pools/2, 2·d_model]` for a head that reads two vectors.
+    fn pooled(&self, rows: &Value, pools: &[Range<usize>]) -> Result<Value> {
+        let vectors = match &self.attention {
+            Some(attention) => return attention.forward(rows, pools),
+            None => ops::mean_rows(rows, pools)?,
+        };
+        match self.pool.n_vectors() {
+            1 => Ok(vectors),
+            n => ops::reshape(&vectors, &[pools.len() / n, n * rows.dims()[1]]),
+        }
     }
 
     /// The head.

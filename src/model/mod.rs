@@ -22,6 +22,7 @@ mod norm;
 mod outline;
 mod params;
 mod plan;
+mod pool;
 mod residual;
 mod rotary;
 mod saved;
@@ -34,9 +35,9 @@ pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
-    AttentionConfig, ConfigError, EmbeddingConfig, HeadConfig, LayerRule, MOST_LAYERS, MlpConfig,
-    ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, Stem,
-    Sublayers,
+    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, HeadConfig, LayerRule, MOST_LAYERS,
+    MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers,
+    Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
@@ -49,6 +50,7 @@ pub use norm::Norm;
 pub use outline::Outline;
 pub use params::{Params, Scope};
 pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan};
+pub use pool::AttentionPool;
 pub use residual::Residual;
 pub use rotary::RotaryAngles;
 pub use saved::SavedTensors;

@@ -117,9 +117,6 @@ impl Params {
     }
 }
 
-/// Most misfits that an error names; it counts the others.
-const MOST_NAMED: usize = 10;
-
 /// Checks that saved tensors have the names and shapes of a model's parameters.
 ///
 /// # Errors
@@ -140,12 +137,7 @@ pub(super) fn check_shapes(
         return Ok(());
     }
     problems.sort();
-    let others = problems.len().saturating_sub(MOST_NAMED);
-    problems.truncate(MOST_NAMED);
-    if others > 0 {
-        problems.push(format!("and {others} others"));
-    }
-    bail!("saved weights do not fit: {}", problems.join("; "))
+    bail!("saved weights do not fit: {}", smalti_contract::listed(problems, "; "))
 }
 
 /// Most numbers in one parameter, so that their size in bytes is no overflow.
@@ -369,7 +361,7 @@ mod tests {
     fn many_misfits_are_counted() {
         let expected = (0..25).map(|i| (format!("p{i:02}"), vec![1])).collect();
         let message = check_shapes(&expected, &BTreeMap::new()).unwrap_err().to_string();
-        assert!(message.ends_with("p09 is missing; and 15 others"), "{message}");
+        assert!(message.ends_with("p09 is missing; … (25 in all)"), "{message}");
     }
 
     #[test]

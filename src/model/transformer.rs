@@ -11,6 +11,7 @@ use super::params::Scope;
 use super::plan::ForwardPlan;
 use crate::ops::{self, Buckets, RelativeBias, Value};
 use candle_core::Result;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -52,10 +53,11 @@ impl Transformer {
         layers: &CustomLayers,
     ) -> Result<Self> {
         let first = scope.n_parameters();
-        let (n_layers, cross) = match role {
-            StackRole::Main { cross_attention } => (config.n_layers, cross_attention),
-            StackRole::Encoder => (config.n_encoder_layers, false),
+        let (config, n_layers, cross) = match role {
+            StackRole::Main { cross_attention } => (Cow::Borrowed(config), config.n_layers, cross_attention),
+            StackRole::Encoder => (Cow::Owned(config.of_encoder()), config.n_encoder_layers, false),
         };
+        let config = config.as_ref();
         let relative = match config.attention.relative {
             None => None,
             Some(RelativePositions { buckets, max_distance, causal }) => {

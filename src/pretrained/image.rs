@@ -2,13 +2,14 @@
 
 use super::classifier::Classifier;
 use super::interpolate::Grid;
+use super::names::Layout;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, preprocessor};
 use crate::head::{Dense, Represent};
-use crate::modalities::image::{ImageConfig, ImageTokenizer};
+use crate::modalities::image::{Filter, ImageConfig, ImageTokenizer, Resize};
 use crate::sample::{Composition, Pool};
 use serde_json::{Map, Value, json};
-use smalti_contract::Tokenizer;
+use smalti_contract::{TokenizeError, Tokenizer};
 use std::path::Path;
 
 /// The most positions to which published ones are interpolated: those of 4096×4096 pixels in patches of 16.
@@ -23,13 +24,8 @@ pub(super) struct Registers {
     pub positions: bool,
 }
 
-/// The class of an image, or without a classifier, the embedding of its class token, mapped by `dense` if there is one.
-pub(super) fn task(
-    checkpoint: &Checkpoint,
-    registers: Registers,
-    dense: Option<Dense>,
-) -> Result<ImportedTask, PretrainedError> {
-    let settings = &checkpoint.settings;
+/// A task that reads images, without an output.
+fn reads_images(checkpoint: &Checkpoint) -> Result<TaskBuilder, PretrainedError> {
     let image = image_config(checkpoint)?;
     let input = json!({
         "modality": "image",
@@ -41,13 +37,29 @@ pub(super) fn task(
         "mean": decimal(&image.mean),
         "std": decimal(&image.std),
     });
+    let refuse = |e: TokenizeError| checkpoint.refuse("image_size", e);
+    let tokenizer = ImageTokenizer::new(image).map_err(refuse)?;
+    TaskBuilder::new("builtin:digits").input("image", input, &tokenizer)
+}
+
+/// The embedding of an image by this pooling of its patches.
+pub(super) fn pooled(checkpoint: &Checkpoint, pool: Pool) -> Result<ImportedTask, PretrainedError> {
+    let represent = Represent::new(false, None);
+    reads_images(checkpoint)?.output("embedding", json!({ "pool": pool }), &represent, None)?.finish()
+}
+
+/// The class of an image, or without a classifier, the embedding of its class token, mapped by `dense` if there is one.
+pub(super) fn task(
+    checkpoint: &Checkpoint,
+    registers: Registers,
+    dense: Option<Dense>,
+) -> Result<ImportedTask, PretrainedError> {
     let mut output = json!({
         "class_token_position": true,
         "register_tokens": registers.tokens,
         "register_positions": registers.positions,
     });
-    let tokenizer = ImageTokenizer::new(image).map_err(|e| settings.refuse("image_size", e.to_string()))?;
-    let builder = TaskBuilder::new("builtin:digits").input("image", input, &tokenizer)?;
+    let builder = reads_images(checkpoint)?;
     if checkpoint.has_classifier() {
         Classifier::read(checkpoint)?.add(builder, output)
     } else {
@@ -69,14 +81,18 @@ fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError>
     let settings = &checkpoint.settings;
     let size = settings.sides("image_size", 224)?;
     let clip = checkpoint.kind().starts_with("clip");
+    let siglip = checkpoint.kind().starts_with("siglip");
     let [patch, other] = settings.sides("patch_size", if clip { 32 } else { 16 })?;
     if patch != other {
         return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
+    let (resize, kept) = preprocessor::whole_patches(Resize::Stretch, size, patch);
+    let stretched = ImageConfig { resize, ..ImageConfig::vit(channels, patch, kept) };
     let usual = match (clip, size) {
         (true, [height, width]) if height == width => ImageConfig::clip(patch, height),
-        _ => ImageConfig::vit(channels, patch, size),
+        _ if siglip => ImageConfig { filter: Filter::Bicubic, ..stretched },
+        _ => stretched,
     };
     Ok(preprocessor::read(checkpoint, channels, patch)?.unwrap_or(usual))
 }
@@ -105,6 +121,13 @@ pub(super) fn positions(
     Ok(Grid { before, from, to, antialias })
 }
 
+/// The layout of the convolution that embeds patches.
+pub(super) fn convolution(task: &ImportedTask) -> Layout {
+    let image = preparation(&task.task);
+    let (channels, patch) = image.map_or((0, 0), |image| (image.num_channels, image.patch_size));
+    Layout::Conv2d { channels, patch: [patch; 2] }
+}
+
 /// A task's preparation of images; `None` for a task without images.
 pub(super) fn preparation(task: &Composition) -> Option<ImageConfig> {
     let part = task.parts().iter().find(|part| part.tokenizer.name() == ImageTokenizer::NAME)?;
@@ -121,7 +144,8 @@ pub(super) fn state(
     config: &mut Map<String, Value>,
     folder: &Path,
 ) -> Result<(), PretrainedError> {
-    let Some(size) = image.image_size else {
+    let trimmed = if let Resize::StretchTrim { size } = image.resize { Some(size) } else { None };
+    let Some(size) = trimmed.or(image.image_size) else {
         let problem = "expected a height and a width, to export it; found none".into();
         return Err(PretrainedError::Format { file: "image_size".into(), problem });
     };
@@ -134,7 +158,7 @@ pub(super) fn state(
     }
     let side = if height == width { json!(height) } else { json!(size) };
     match config.get_mut("vision_config").and_then(Value::as_object_mut) {
-        // Of CLIP, whose settings are those of two models.
+        // Of CLIP and SigLIP, whose settings are those of two models.
         Some(of_images) => _ = of_images.insert("image_size".into(), side),
         None if published.settings.sides("image_size", 224)? == size => {}
         None => _ = config.insert("image_size".into(), side),

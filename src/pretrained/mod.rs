@@ -44,17 +44,19 @@ mod rotary;
 mod run;
 mod sentence;
 mod settings;
+mod siglip;
 mod t5;
 mod task;
 mod text;
 mod tokenizer;
+mod towers;
 mod trajectory;
 mod vit;
 mod whisper;
 
-pub use clip::Tower;
 pub use names::{Report, Tensors};
 pub use run::{export, export_checked, import, import_ignoring, import_with};
+pub use towers::Tower;
 pub use trajectory::Scales;
 
 use crate::data::DataError;
@@ -169,7 +171,7 @@ pub struct Options<'a> {
     pub scales: Option<&'a Scales>,
     /// The settings that are read as if they were in no file.
     pub ignored: &'a [String],
-    /// Which of the two models of a CLIP checkpoint is read.
+    /// Which of the two models of a CLIP or SigLIP checkpoint is read.
     pub tower: Option<Tower>,
     /// Whether weights may be infinite or not numbers.
     pub allow_non_finite: bool,
@@ -266,9 +268,9 @@ impl Checkpoint {
     }
 
     fn describe(&self) -> Result<Description, PretrainedError> {
-        if self.tower.is_some() && self.kind() != "clip" {
-            let problem =
-                format!("expected a checkpoint of two models for --tower, clip; found {}", self.kind());
+        if self.tower.is_some() && !towers::KINDS.contains(&self.kind()) {
+            let (known, found) = (towers::KINDS.join(" or "), self.kind());
+            let problem = format!("expected a checkpoint of two models for --tower, {known}; found {found}");
             return Err(self.refuse("model_type", problem));
         }
         if !sentence::KINDS.contains(&self.kind()) {
@@ -293,6 +295,9 @@ impl Checkpoint {
                 "clip" => clip::describe(self),
                 "clip_vision_model" => clip::tower(self, Tower::Image),
                 "clip_text_model" => clip::tower(self, Tower::Text),
+                "siglip" => siglip::describe(self),
+                "siglip_vision_model" => siglip::tower(self, Tower::Image),
+                "siglip_text_model" => siglip::tower(self, Tower::Text),
                 ast::KIND => ast::describe(self),
                 "whisper" => whisper::describe(self),
                 "decision_transformer" => decision_transformer::describe(self),
@@ -337,6 +342,9 @@ pub const KINDS: &[&str] = &[
     "clip",
     "clip_vision_model",
     "clip_text_model",
+    "siglip",
+    "siglip_vision_model",
+    "siglip_text_model",
     ast::KIND,
     "whisper",
     "decision_transformer",

@@ -85,6 +85,7 @@ pub(super) fn read(
     }
     let filter = filter(settings, rules.filter)?;
     let (resize, size) = geometry(settings, &rules)?;
+    let (resize, size) = whole_patches(resize, size, patch);
     let (mean, std) = match settings.flag("do_normalize", true)? {
         true => (
             numbers(settings, "image_mean", channels, &rules.mean)?,
@@ -97,6 +98,18 @@ pub(super) fn read(
     };
     settings.finish()?;
     Ok(Some(ImageConfig { resize, filter, mean, std, ..ImageConfig::vit(channels, patch, size) }))
+}
+
+/// The same for images that are stretched to sides of whole patches. The convolution of a published model does not read what is
+/// beyond the last whole patch.
+pub(super) fn whole_patches(resize: Resize, size: [usize; 2], patch: usize) -> (Resize, [usize; 2]) {
+    let kept = size.map(|side| side - side % patch.max(1));
+    match resize {
+        Resize::Stretch if kept != size && kept.iter().all(|side| *side > 0) => {
+            (Resize::StretchTrim { size }, kept)
+        }
+        _ => (resize, size),
+    }
 }
 
 /// The settings of the image processor, in a file of its own or in that of all processors.
@@ -132,6 +145,7 @@ fn named_rules(checkpoint: &Checkpoint, settings: &Settings) -> Result<(String, 
         "deit" => "DeiT",
         "dinov2" | "dinov2_with_registers" => "Bit",
         "clip" | "clip_vision_model" => "CLIP",
+        "siglip" | "siglip_vision_model" => "Siglip",
         _ => "ViT",
     };
     let names = KEYS.map(|key| settings.get(key).and_then(Value::as_str).map(|name| (key, name)));
@@ -238,7 +252,7 @@ fn stated(
     let (size, crops) = match image.resize {
         Resize::Crop { shortest_edge } => (json!({ "shortest_edge": shortest_edge }), true),
         Resize::StretchCrop { size } => (of(size), true),
-        Resize::Stretch | Resize::Native { .. } => (of(sides), false),
+        Resize::Stretch | Resize::StretchTrim { .. } | Resize::Native { .. } => (of(sides), false),
     };
     // Not every image processor crops, and not every one knows a shorter side.
     let able = match image.resize {

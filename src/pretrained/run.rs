@@ -6,7 +6,9 @@ use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
-use super::{Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, trajectory};
+use super::{
+    Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, towers, trajectory,
+};
 use crate::config::{RunConfig, VERSION};
 use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
@@ -190,7 +192,7 @@ fn unread(run: &Path) -> Result<Tensors, PretrainedError> {
 impl Checkpoint {
     /// Choose one of two models, if there are two.
     fn choose(&mut self, tower: Tower) {
-        if self.kind() == "clip" {
+        if towers::KINDS.contains(&self.kind()) {
             self.tower = Some(tower);
         }
     }

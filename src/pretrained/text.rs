@@ -207,6 +207,28 @@ pub(super) fn represented_at_end(
         .finish()
 }
 
+/// Text embeddings: the state of the last token of texts that are padded to `context` tokens, mapped by `dense`.
+pub(super) fn represented_with_padding(
+    checkpoint: &Checkpoint,
+    vocabulary: usize,
+    context: usize,
+    pad: u32,
+    dense: Dense,
+) -> Result<ImportedTask, PretrainedError> {
+    let text = Text::read(checkpoint, vocabulary, context, 0)?;
+    let named = tokenizer::padding(checkpoint)?;
+    let pad = named.and_then(|name| text.tokenizer.special(&name)).unwrap_or(pad);
+    let config = TextConfig { pad_token_id: Some(pad), ..text.tokenizer.config().clone() };
+    let tokenizer = TextTokenizer::new(config).map_err(|e| checkpoint.refuse("pad_token_id", e))?;
+    let input =
+        json!({ "modality": "text", "vocabulary": text.unit, "context": context, "pad_token_id": pad });
+    let output = json!({ "pool": Pool::Last, "dense": dense });
+    TaskBuilder::new(SOURCE)
+        .input("text", input, &tokenizer)?
+        .output("embedding", output, &Represent::new(false, Some(dense)), None)?
+        .finish()
+}
+
 /// Text-to-text: a text is generated from another one.
 pub(super) fn text_to_text(
     checkpoint: &Checkpoint,

@@ -8,6 +8,8 @@ use smalti_contract::value::read_local;
 
 /// The settings of the tokenizer.
 pub(super) const CONFIG: &str = "tokenizer_config.json";
+/// The names of special tokens.
+const SPECIALS: &str = "special_tokens_map.json";
 
 /// Settings that [`published`] applies.
 const APPLIED: &[&str] = &[
@@ -97,6 +99,22 @@ pub(super) fn open(checkpoint: &Checkpoint, context: usize) -> Result<TextTokeni
         Ok(Some(if location.ends_with(CONFIG) { checkpoint.without_ignored_keys(file) } else { file }))
     };
     Ok(published::open_with(&checkpoint.folder.display().to_string(), context, &read)?)
+}
+
+/// The name of the padding token in the files beside the weights; `None` if they do not name it.
+///
+/// # Errors
+/// [`PretrainedError`] if a file cannot be read.
+pub(super) fn padding(checkpoint: &Checkpoint) -> Result<Option<String>, PretrainedError> {
+    for file in [CONFIG, SPECIALS] {
+        let Some(settings) = checkpoint.settings_of(file)? else { continue };
+        let token = settings.values().get("pad_token");
+        let name = token.and_then(|token| token.as_str().or_else(|| token.get("content")?.as_str()));
+        if let Some(name) = name {
+            return Ok(Some(name.into()));
+        }
+    }
+    Ok(None)
 }
 
 impl Checkpoint {

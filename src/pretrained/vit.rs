@@ -130,11 +130,8 @@ fn names(family: &Family, model: &ModelConfig, task: &ImportedTask, positions: G
     let output = task.task.outputs().first().map_or("", |output| &output.name);
     let learned = |name: &str| format!("embed.{output}.{name}");
     let theirs = |name: &str| format!("{prefix}{name}");
-    let image = image::preparation(&task.task);
-    let (channels, patch) = image.map_or((0, 0), |image| (image.num_channels, image.patch_size));
-    let convolution = Layout::Conv2d { channels, patch: [patch; 2] };
     let projection = theirs("embeddings.patch_embeddings.projection");
-    names.maps(&["embed.image.patch.map"], &[&projection], true, convolution);
+    names.maps(&["embed.image.patch.map"], &[&projection], true, image::convolution(task));
     let boxed = Layout::Boxed { dims: 3 };
     names.rows(&[&learned("class.table")], &[&theirs("embeddings.cls_token")], boxed);
     let mut grids = vec![learned("class.grid")];

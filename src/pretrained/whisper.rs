@@ -4,7 +4,9 @@ use super::classifier::Classifier;
 use super::names::{Layout, NameMap};
 use super::settings::Settings;
 use super::{Checkpoint, Description, PretrainedError, audio};
-use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Stem};
+use crate::model::{
+    AttentionConfig, EmbeddingConfig, EncoderConfig, HeadConfig, MlpConfig, ModelConfig, NormKind, Stem,
+};
 use serde_json::json;
 
 pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, PretrainedError> {
@@ -47,39 +49,33 @@ pub(super) fn describe(checkpoint: &Checkpoint) -> Result<Description, Pretraine
 }
 
 fn model(settings: &Settings, classifies: bool) -> Result<ModelConfig, PretrainedError> {
-    let shared = |encoder: &str, decoder: &str| {
+    // Without a decoder, the encoder is the main transformer.
+    let of = |encoder: &str, decoder: &str| -> Result<[usize; 2], PretrainedError> {
         let of_encoder = settings.size(encoder)?;
-        if classifies {
-            return Ok(of_encoder);
-        }
-        match settings.size(decoder)? {
-            same if same == of_encoder => Ok(same),
-            other => {
-                let problem = format!("expected the same size as {decoder} = {other}; found {of_encoder}");
-                Err(settings.refuse(encoder, problem))
-            }
-        }
+        Ok([of_encoder, if classifies { of_encoder } else { settings.size(decoder)? }])
     };
-    let (n_encoder_layers, n_layers) = match (settings.layers("encoder_layers")?, classifies) {
-        (layers, true) => (0, layers),
-        (layers, false) => (layers, settings.layers("decoder_layers")?),
-    };
+    let [encoder_heads, n_heads] = of("encoder_attention_heads", "decoder_attention_heads")?;
+    let [encoder_width, d_ff] = of("encoder_ffn_dim", "decoder_ffn_dim")?;
+    let encoder_layers = settings.layers("encoder_layers")?;
+    let n_layers = if classifies { encoder_layers } else { settings.layers("decoder_layers")? };
+    let own = |of_encoder, of_decoder| if of_encoder == of_decoder { 0 } else { of_encoder };
     let head = match classifies {
         true => HeadConfig::default(),
         false => HeadConfig { tie_embeddings: true, bias: Some(false), ..HeadConfig::default() },
     };
     Ok(ModelConfig {
         d_model: settings.size("d_model")?,
-        n_encoder_layers,
+        n_encoder_layers: if classifies { 0 } else { encoder_layers },
         n_layers,
         norm: NormKind::Layer,
         norm_eps: 1e-5,
-        attention: AttentionConfig::of_heads(shared("encoder_attention_heads", "decoder_attention_heads")?),
+        attention: AttentionConfig::of_heads(n_heads),
         mlp: MlpConfig {
-            d_ff: shared("encoder_ffn_dim", "decoder_ffn_dim")?,
+            d_ff,
             activation: settings.activation("activation_function", "gelu")?,
             ..MlpConfig::default()
         },
+        encoder: EncoderConfig { n_heads: own(encoder_heads, n_heads), d_ff: own(encoder_width, d_ff) },
         embedding: EmbeddingConfig {
             stem: Some(Stem { kind: "audio.slice".into() }),
             type_embedding: false,

@@ -130,6 +130,7 @@ impl Composition {
                 ReadSite::Codes { part: input, kind }
             }
             (_, Pool::Mean) => ReadSite::Mean,
+            (_, Pool::Attention) => ReadSite::Attention,
             (_, Pool::First) => ReadSite::FirstToken,
             (_, Pool::Last) => ReadSite::LastToken,
             (

@@ -80,6 +80,8 @@ pub enum ReadSite {
     },
     /// The mean of all inputs' tokens.
     Mean,
+    /// All inputs' tokens, by attention of a learned query.
+    Attention,
     /// The first token of the inputs.
     FirstToken,
     /// The first token of the inputs with an id of the output's `end`, else the last token.
@@ -118,7 +120,10 @@ impl ReadSite {
     /// Whether the site is one of the whole sample, with one output row.
     pub fn is_whole(self) -> bool {
         self.class_token().is_some()
-            || matches!(self, ReadSite::Mean | ReadSite::FirstToken | ReadSite::LastToken)
+            || matches!(
+                self,
+                ReadSite::Mean | ReadSite::Attention | ReadSite::FirstToken | ReadSite::LastToken
+            )
     }
 
     /// How a head reads the site's tokens.
@@ -128,6 +133,7 @@ impl ReadSite {
             ReadSite::ClassTokenAndMean { .. } | ReadSite::ClassTokenAndRegisters { .. } => {
                 Pooling::FirstAndMean
             }
+            ReadSite::Attention => Pooling::Attention,
             _ => Pooling::None,
         }
     }

@@ -236,6 +236,8 @@ pub enum Pool {
     Mean,
     /// The mean of a class token and the registers: AST's.
     LearnedMean,
+    /// All tokens of the inputs, by multi-head attention of a learned query, followed by an MLP (Lee et al. 2019): SigLIP's.
+    Attention,
     /// The first token of the inputs: BERT's `[CLS]`.
     First,
     /// The first token of the inputs whose id is one of the output's `end`, or the last token if there is none: CLIP's texts, and

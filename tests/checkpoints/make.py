@@ -3,7 +3,7 @@ usual checkpoints do not have, and what transformers says of random inputs.
 
     python make.py OUT [NAME ...]   wants torch and transformers (made with 2.11.0 and 5.24.0; bert-classes, bert-tags, GPT-2
                                     with classes, mT5, T5's encoder alone, RoBERTa, XLM-R, DistilBERT and those after
-                                    NEIGHBOURS, CLIP, classes and other grids of DINOv2 with 4.57.6)
+                                    NEIGHBOURS, CLIP, SigLIP, whisper-uneven, classes and other grids of DINOv2 with 4.57.6)
 """
 import sys
 from pathlib import Path
@@ -25,6 +25,7 @@ VIT = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attent
 DINO = dict(hidden_size=16, num_hidden_layers=2, num_attention_heads=2, mlp_ratio=2, image_size=8, patch_size=4)
 GRID = dict(hidden_size=16, num_hidden_layers=1, num_attention_heads=2, mlp_ratio=2, image_size=16, patch_size=4, num_labels=3)
 CLIP = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
+SIGLIP = dict(hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2)
 WHISPER = dict(vocab_size=23, d_model=16, encoder_layers=1, decoder_layers=2, encoder_attention_heads=2,
                decoder_attention_heads=2, encoder_ffn_dim=24, decoder_ffn_dim=24, num_mel_bins=8, max_source_positions=10,
                max_target_positions=12, pad_token_id=2, bos_token_id=0, eos_token_id=1, decoder_start_token_id=0,
@@ -96,6 +97,10 @@ CHECKPOINTS = {
     "clip-text": (tf.CLIPTextModelWithProjection, tf.CLIPTextConfig(**CLIP, vocab_size=23, max_position_embeddings=12,
                   projection_dim=6, eos_token_id=20, bos_token_id=21)),
     "clip-text-trunk": (tf.CLIPTextModel, tf.CLIPTextConfig(**CLIP, vocab_size=23, max_position_embeddings=12, eos_token_id=2)),
+    "siglip-image": (tf.SiglipVisionModel, tf.SiglipVisionConfig(**SIGLIP, image_size=8, patch_size=4)),
+    "siglip-text": (tf.SiglipTextModel, tf.SiglipTextConfig(**SIGLIP, vocab_size=23, max_position_embeddings=12, pad_token_id=1)),
+    "whisper-uneven": (tf.WhisperForConditionalGeneration, tf.WhisperConfig(**{**WHISPER, "encoder_layers": 2, "decoder_layers": 1,
+                       "encoder_attention_heads": 4, "encoder_ffn_dim": 20})),
     "whisper": (tf.WhisperForConditionalGeneration, tf.WhisperConfig(**WHISPER, activation_function="relu")),
     "whisper-classes": (tf.WhisperForAudioClassification, tf.WhisperConfig(**WHISPER, num_labels=3, classifier_proj_size=6)),
     "ast": (tf.ASTForAudioClassification, tf.ASTConfig(hidden_size=16, intermediate_size=24, num_hidden_layers=2,
@@ -145,6 +150,10 @@ def inputs(config):
         # The token that is read: of eos_token_id, or, if that is 2, of the highest id. One text has another after it.
         given[0, 5], given[1, 8], given[0, 7] = (20, 20, 20) if config.eos_token_id == 20 else (22, 22, 22)
         return dict(input_ids=given)
+    if kind == "siglip_text_model":
+        given = ids(2, 12)
+        given[0, 7:], given[1, 10:] = 1, 1  # padding, to which tokens attend
+        return dict(input_ids=given)
     if kind == "modernbert":
         return dict(input_ids=ids(2, 11), attention_mask=torch.tensor([[1] * 11, [1] * 7 + [0] * 4]))
     if kind in ("bert", "roberta", "xlm-roberta", "distilbert"):
@@ -188,7 +197,7 @@ def make(name, folder):
         (folder / "model.safetensors").unlink()
         torch.save(model.state_dict(), folder / "pytorch_model.bin")
     io = {f"in.{key}": value for key, value in given.items()}
-    vectors = ("image_embeds", "text_embeds", "pooler_output") if config.model_type.startswith("clip") else ()
+    vectors = ("image_embeds", "text_embeds", "pooler_output") if config.model_type.startswith(("clip", "siglip")) else ()
     for key in vectors + ("logits", "last_hidden_state", "encoder_last_hidden_state", "action_preds", "return_preds", "state_preds"):
         # The last state of CLIP's images is that before the norm.
         if config.model_type == "clip_vision_model" and key == "last_hidden_state":

@@ -68,6 +68,17 @@ fn spectrograms_of_whisper() {
 }
 
 #[test]
+fn padding_of_texts() {
+    let vocabulary = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [], "normalizer": null,
+        "pre_tokenizer": {"type": "Whitespace"}, "post_processor": null, "decoder": null,
+        "model": {"type": "WordLevel", "vocab": {"<pad>": 0, "a": 1, "<unk>": 2}, "unk_token": "<unk>"}}"#;
+    let valid = [
+        r#"{"pad_token": {"content": "<pad>"}, "model_max_length": 12, "model_input_names": ["input_ids"]}"#,
+    ];
+    beside("siglip-text", "tokenizer_config.json", &valid, &[("tokenizer.json", vocabulary)]);
+}
+
+#[test]
 fn settings_of_generation() {
     let valid =
         [r#"{"eos_token_id": [3, 4], "repetition_penalty": 1.0, "suppress_tokens": [], "top_p": 0.9}"#];

@@ -1,13 +1,13 @@
 //! Blocks with norms of queries and keys, rotary positions of a part of each head and by layer, soft caps, norms on both sides
-//! of a sublayer, and sublayers in parallel: gradients are finite differences.
+//! of a sublayer, sublayers in parallel, and an encoder of its own heads and MLP: gradients are finite differences.
 
 use crate::tasks;
 
 use candle_core::{Device, Tensor, Var};
 use smalti::data::{Batch, collate};
 use smalti::model::{
-    AttentionConfig, HeadConfig, Model, ModelConfig, NormKind, NormPlacement, Rotary, RotaryOfLayers,
-    Sublayers,
+    AttentionConfig, EncoderConfig, HeadConfig, Model, ModelConfig, NormKind, NormPlacement, Rotary,
+    RotaryOfLayers, Sublayers,
 };
 use smalti::ops::backward;
 use tasks::{batches, image, speech};
@@ -35,6 +35,7 @@ pub fn configs() -> Vec<(&'static str, ModelConfig)> {
             },
         ),
         ("both norms", ModelConfig { norm_placement: NormPlacement::Both, ..base.clone() }),
+        ("another encoder", ModelConfig { encoder: EncoderConfig { n_heads: 4, d_ff: 24 }, ..base.clone() }),
         ("parallel", ModelConfig { sublayers: Sublayers::Parallel, ..base.clone() }),
         (
             "rotary by layer",
@@ -52,13 +53,13 @@ pub fn configs() -> Vec<(&'static str, ModelConfig)> {
     ]
 }
 
-fn loss(model: &Model, batch: &Batch) -> f64 {
+pub fn loss(model: &Model, batch: &Batch) -> f64 {
     let heads = model.loss(batch, None, 0.0).unwrap();
     heads.iter().map(|head| f64::from(head.sum.tensor().to_scalar::<f32>().unwrap())).sum()
 }
 
 /// The slope of the loss along `direction`, by central differences.
-fn slope(model: &Model, batch: &Batch, parameter: &Var, direction: &Tensor) -> f64 {
+pub fn slope(model: &Model, batch: &Batch, parameter: &Var, direction: &Tensor) -> f64 {
     const STEP: f64 = 5e-3;
     let start = parameter.as_tensor().copy().unwrap();
     let at = |step: f64| {
@@ -113,4 +114,35 @@ fn norms_of_heads_take_away_the_scale_of_queries_and_keys() {
     set("query_norm.weight", 3.0);
     let other = loss(&model, &batch);
     assert!((before - other).abs() > 1e-6 * before.abs(), "{before} and {other}");
+}
+
+#[test]
+fn an_encoder_has_heads_and_an_mlp_of_its_own() {
+    let of = |name: &str| configs().into_iter().find(|(known, _)| *known == name).unwrap().1;
+    let config = of("another encoder");
+    let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
+    let dims = |name: &str| {
+        let found = model.params().iter().find(|(known, _)| *known == name);
+        found.unwrap_or_else(|| panic!("{name}")).1.dims().to_vec()
+    };
+    // One head of keys and one of values, each 4 wide in the encoder and 8 wide in the main transformer.
+    assert_eq!(dims("encoder.blocks.0.attention.key_value.weight"), [8, 16]);
+    assert_eq!(dims("stack.blocks.0.attention.key_value.weight"), [16, 16]);
+    assert_eq!(dims("stack.blocks.0.cross.key_value.weight"), [16, 16]);
+    assert_eq!(dims("encoder.blocks.0.mlp.inner.weight"), [24, 16]);
+    assert_eq!(dims("stack.blocks.0.mlp.inner.weight"), [64, 16]);
+    let refused = |encoder: EncoderConfig, base: &ModelConfig| {
+        ModelConfig { encoder, ..base.clone() }.validate().unwrap_err().to_string()
+    };
+    let heads = |n_heads| EncoderConfig { n_heads, d_ff: 0 };
+    assert_eq!(
+        refused(heads(3), &config),
+        "model.encoder.n_heads: expected a divisor of d_model 16; found 3"
+    );
+    let grouped = AttentionConfig { n_kv_heads: 2, ..AttentionConfig::of_heads(2) };
+    let grouped = ModelConfig { attention: grouped, ..config.clone() };
+    assert!(refused(heads(1), &grouped).contains("expected a multiple of attention.n_kv_heads 2; found 1"));
+    assert!(refused(heads(4), &of("rotary by layer")).contains("set attention.d_head"));
+    let alone = ModelConfig { n_encoder_layers: 0, ..config };
+    assert!(refused(heads(4), &alone).contains("expected n_encoder_layers of 1 or more"));
 }

@@ -105,6 +105,8 @@ fn image_classes_are_learned() {
     ] {
         assert_learned(&settings(digits, model, 150), "accuracy", |a| a == 1.0);
     }
+    let pooled = format!("{digits}pool = \"attention\"\n");
+    assert_learned(&settings(&pooled, "", 200), "accuracy", |a| a == 1.0);
 }
 
 #[test]

@@ -20,6 +20,7 @@ mod support;
 mod tasks;
 
 mod activation_checkpointing;
+mod attention_pool;
 mod bad_input;
 mod block_settings;
 mod bridge;

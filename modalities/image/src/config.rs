@@ -107,6 +107,10 @@ impl ImageConfig {
                 let kept = kept.unwrap_or(size);
                 [0, 1].map(|i| Side::middle(size[i], kept[i]))
             }
+            (Resize::StretchTrim { size }, kept) => {
+                let kept = kept.unwrap_or(size);
+                [0, 1].map(|i| Side { whole: size[i], kept: 0..kept[i].min(size[i]) })
+            }
             (Resize::Native { patches }, _) => {
                 let stride = self.tiling().stride;
                 shape::native(of, patches, self.max_patches).map(|patches| Side::all(patches * stride))

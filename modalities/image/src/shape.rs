@@ -23,6 +23,12 @@ pub enum Resize {
         /// `[height, width]` in pixels; at least `image_size`.
         size: [usize; 2],
     },
+    /// Resize to `size`, ignoring the aspect ratio, and cut off rows at the bottom and columns at the right that do not
+    /// fill a patch, down to `image_size`, as a convolution without padding does: SigLIP's 384 pixels in patches of 14.
+    StretchTrim {
+        /// `[height, width]` in pixels; at least `image_size`.
+        size: [usize; 2],
+    },
     /// Resize to the largest sides that are multiples of the patches' stride, nearly keep the aspect ratio, and give at
     /// most `patches` patches (NaFlex, Tschannen et al. 2025; NaViT, Dehghani et al. 2023). Excludes `image_size`; no
     /// image has more than [`max_patches`](crate::ImageConfig::max_patches) rows and columns.
@@ -48,12 +54,18 @@ impl Resize {
                     )),
                 }
             }
-            (Resize::StretchCrop { .. }, None) => Err("resize is a crop; it needs an image_size".into()),
-            (Resize::StretchCrop { size: [height, width] }, Some([rows, columns])) => {
+            (Resize::StretchCrop { .. } | Resize::StretchTrim { .. }, None) => {
+                Err("resize is a crop; it needs an image_size".into())
+            }
+            (
+                Resize::StretchCrop { size: [height, width] } | Resize::StretchTrim { size: [height, width] },
+                Some([rows, columns]),
+            ) => {
+                let name = if matches!(self, Resize::StretchCrop { .. }) { "crop" } else { "trim" };
                 match (rows..=MAX_PIXELS).contains(&height) && (columns..=MAX_PIXELS).contains(&width) {
                     true => Ok(()),
                     false => Err(format!(
-                        "resize.stretch_crop.size is {height}×{width} pixels; each side must be within that of \
+                        "resize.stretch_{name}.size is {height}×{width} pixels; each side must be within that of \
                          image_size, {rows}×{columns}, and {MAX_PIXELS}"
                     )),
                 }

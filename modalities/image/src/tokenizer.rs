@@ -75,12 +75,12 @@ impl ImageTokenizer {
         Ok(Tokens::new(vec![patches::cut(prepared, self.config.tiling(), &self.normaliser)]))
     }
 
-    /// The inverse of [`prepare`](Self::prepare) for augmented images. For a centre crop, the image is put in the
-    /// centre of the resized image, the rest of which is the mean.
+    /// The inverse of [`prepare`](Self::prepare) for augmented images. For a crop, the image is put in its
+    /// place in the resized image, the rest of which is the mean.
     fn unprepare(&self, prepared: Image) -> Result<Image, TokenizeError> {
         let [height, width] = match self.config.resize {
             Resize::Crop { shortest_edge } => [shortest_edge; 2],
-            Resize::StretchCrop { size } => size,
+            Resize::StretchCrop { size } | Resize::StretchTrim { size } => size,
             Resize::Stretch | Resize::Native { .. } => return Ok(prepared),
         };
         let [down, across] = self.config.sides([height, width]).map(|side| side.kept);

@@ -57,6 +57,29 @@ fn crops_conform() {
     check(&tokenizer(stretched), &samples()).unwrap();
 }
 
+/// A convolution without padding does not read the last rows and columns that do not fill a patch.
+#[test]
+fn a_stretched_image_is_trimmed() {
+    let wide = image(60, 20, 3);
+    let whole = ImageConfig { filter: Filter::Bicubic, ..ImageConfig::vit(3, 4, [36, 32]) };
+    let trimmed = ImageConfig {
+        patch_size: 14,
+        resize: Resize::StretchTrim { size: [36, 32] },
+        image_size: Some([28, 28]),
+        max_patches: [2, 2],
+        ..whole.clone()
+    };
+    check(&tokenizer(trimmed.clone()), &samples()).unwrap();
+    let (whole, trimmed) = (tokenizer(whole), tokenizer(trimmed));
+    let stretched = whole.prepare(&wide).unwrap().into_owned();
+    let corner: Vec<u8> =
+        (0..28).flat_map(|row| stretched.pixels[row * 32 * 3..][..28 * 3].to_vec()).collect();
+    assert_eq!(trimmed.prepare(&wide).unwrap().pixels, corner);
+    let small = ImageConfig { image_size: Some([42, 28]), max_patches: [3, 2], ..trimmed.config().clone() };
+    let error = ImageTokenizer::new(small).err().unwrap().to_string();
+    assert!(error.contains("resize.stretch_trim.size is 36×32 pixels"), "{error}");
+}
+
 /// DeiT stretches an image of any shape to a square, and cuts out the middle.
 #[test]
 fn a_stretched_image_is_cropped() {

@@ -35,6 +35,10 @@ pub struct TextConfig {
     /// Whether [`read`](smalti_contract::Tokenizer::read) converts texts to lower case.
     #[serde(default, skip_serializing_if = "is_default")]
     pub lowercase: bool,
+    /// The id that follows a shorter input up to the context, so that all inputs have the same number of tokens, and
+    /// which tokens attend to: SigLIP's padding.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pad_token_id: Option<u32>,
     /// The separator between the concatenated texts of several rows.
     #[serde(default = "space", skip_serializing_if = "is_space")]
     pub separator: String,
@@ -53,6 +57,7 @@ impl TextConfig {
             rows: None,
             segments: 0,
             lowercase: false,
+            pad_token_id: None,
             separator: space(),
             token_dropout: 0.0,
         }

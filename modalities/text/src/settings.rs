@@ -31,6 +31,10 @@ pub struct TextSettings {
     pub segments: usize,
     /// Whether to convert texts to lower case.
     pub lowercase: bool,
+    /// The id that follows a shorter input up to `context`, so that all inputs have the same number of tokens, and which
+    /// tokens attend to, as in SigLIP. Default: none; inputs have no padding.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pad_token_id: Option<u32>,
     /// Whether the special token `<unk>` stands for characters outside the vocabulary, which are otherwise an error.
     /// Default: true with more than one training text, because new texts may have new characters. Only for a vocabulary
     /// of characters: words always have `<unk>`, and bytes encode every text.
@@ -81,6 +85,7 @@ impl Default for TextSettings {
             context: 64,
             segments: 0,
             lowercase: false,
+            pad_token_id: None,
             unknown: None,
             min_frequency: 1,
             specials: vec![],
@@ -106,15 +111,16 @@ impl TextSettings {
                 context: self.context,
                 segments: self.segments.max(before.segments),
                 lowercase: self.lowercase || before.lowercase,
+                pad_token_id: self.pad_token_id.or(before.pad_token_id),
                 token_dropout: self.token_dropout,
                 separator: self.separator.unwrap_or(before.separator),
                 ..before
             },
             None => {
                 let fitted = self.vocabulary(values)?;
-                let Self { segments, lowercase, token_dropout, separator, .. } = self;
+                let Self { segments, lowercase, pad_token_id, token_dropout, separator, .. } = self;
                 let separator = separator.unwrap_or(fitted.separator);
-                TextConfig { segments, lowercase, token_dropout, separator, ..fitted }
+                TextConfig { segments, lowercase, pad_token_id, token_dropout, separator, ..fitted }
             }
         };
         let specials = self.specials.iter().map(String::as_str).chain(unknown.then_some(UNKNOWN));

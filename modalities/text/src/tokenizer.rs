@@ -12,6 +12,9 @@ use smalti_contract::{
     TokenizeError, Tokenizer, Tokens, Value, Values,
 };
 
+/// The longest context to which inputs are padded.
+const MOST_PADDED: usize = 1 << 16;
+
 /// The text tokenizer: tokens of kind `character`, `byte` or `subword`, with their position on the axis `index`.
 ///
 /// [`decode`](Tokenizer::decode) returns the exact text if every character is in the vocabulary. Special tokens,
@@ -132,6 +135,20 @@ impl TextTokenizer {
         Ok(tokens)
     }
 
+    /// Ids with the padding up to `length`, if the configuration has one.
+    fn padded(&self, mut ids: Vec<u32>, length: usize) -> Vec<u32> {
+        if let Some(id) = self.config.pad_token_id {
+            ids.resize(ids.len().max(length), id);
+        }
+        ids
+    }
+
+    /// Ids without the padding after them.
+    fn without_padding<'a>(&self, ids: &'a [u32]) -> &'a [u32] {
+        let is_text = |id: &u32| self.config.pad_token_id != Some(*id);
+        &ids[..ids.iter().rposition(is_text).map_or(0, |last| last + 1)]
+    }
+
     /// The id of a special token by its name: one of the configuration, or of a `tokenizer.json`, in which names such
     /// as `<…>` and `[…]` also count as special.
     pub fn special(&self, name: &str) -> Option<u32> {
@@ -246,13 +263,25 @@ impl Tokenizer for TextTokenizer {
         if config.context == 0 {
             return Err(config_error("context is 0; it must be at least 1".into()));
         }
+        let vocabulary = config.rows.unwrap_or(size) + config.specials.len();
+        if let Some(id) = config.pad_token_id.filter(|&id| id as usize >= vocabulary) {
+            return Err(config_error(format!(
+                "pad_token_id is {id}; it must be below {vocabulary}, the number of ids"
+            )));
+        }
+        if config.pad_token_id.is_some() && config.context > MOST_PADDED {
+            let context = config.context;
+            return Err(config_error(format!(
+                "context is {context}; with a pad_token_id it must be at most {MOST_PADDED}"
+            )));
+        }
         let mut axes = vec![Axis::new("index", config.context)];
         if config.segments > 0 {
             axes.push(Axis::new("segment", config.segments));
         }
         let spec = TokenSpec::single(KindSpec {
             name: alphabet.kind().into(),
-            content: ContentSpec::Ids { vocabulary: config.rows.unwrap_or(size) + config.specials.len() },
+            content: ContentSpec::Ids { vocabulary },
             axes,
             time_steps: None,
         });
@@ -319,14 +348,15 @@ impl Tokenizer for TextTokenizer {
         Box::new(std::iter::once_with(|| Ok(self.cased(whole(bytes)?))))
     }
 
-    /// Replace a share of the tokens by [`UNKNOWN`] (word dropout), but no special tokens.
+    /// Replace a share of the tokens by [`UNKNOWN`] (word dropout), but no special tokens and no padding.
     fn augment_tokens(&self, mut tokens: Tokens, seed: u64) -> Tokens {
         let (rate, ordinary) = (f64::from(self.config.token_dropout), self.ordinary_size() as u32);
         let Some(unknown) = self.unknown.filter(|_| rate > 0.0) else { return tokens };
+        let is_text = |id: u32| id < ordinary && self.config.pad_token_id != Some(id);
         let mut generator = Pcg64Mcg::seed_from_u64(seed);
         for group in &mut tokens.groups {
             if let Content::Ids(ids) = &mut group.content {
-                for id in ids.iter_mut().filter(|id| **id < ordinary) {
+                for id in ids.iter_mut().filter(|id| is_text(**id)) {
                     if generator.random::<f64>() < rate {
                         *id = unknown;
                     }
@@ -337,7 +367,7 @@ impl Tokenizer for TextTokenizer {
     }
 
     fn encode(&self, raw: &String) -> Result<Tokens, TokenizeError> {
-        self.tokens(&self.document(raw)?)
+        self.tokens(&self.padded(self.document(raw)?, self.config.context))
     }
 
     /// Keeps the beginning of the text and the special tokens around it, such as BERT's `[CLS]` and `[SEP]`. The
@@ -346,7 +376,7 @@ impl Tokenizer for TextTokenizer {
         let most = max_length.min(self.config.context);
         let ids = self.document(raw)?;
         if ids.len() <= most {
-            return Ok((self.tokens(&ids)?, false));
+            return Ok((self.tokens(&self.padded(ids, most))?, false));
         }
         let bare = self.ids(raw)?;
         let start = ids.windows(bare.len().max(1)).position(|window| window == bare).unwrap_or(0);
@@ -357,7 +387,8 @@ impl Tokenizer for TextTokenizer {
 
     fn decode(&self, tokens: &Tokens) -> Result<String, TokenizeError> {
         self.spec.check(tokens)?;
-        Ok(tokens.groups.iter().filter_map(|g| g.content.ids()).map(|ids| self.text(ids)).collect())
+        let ids = tokens.groups.iter().filter_map(|group| group.content.ids());
+        Ok(ids.map(|ids| self.text(self.without_padding(ids))).collect())
     }
 }
 

@@ -216,3 +216,26 @@ fn tokens_are_dropped_only_in_training() {
     let wrong = TextSettings { token_dropout: 1.0, ..TextSettings::default() };
     assert!(TextTokenizer::fit(wrong, None, &rows).unwrap_err().to_string().contains("token_dropout is 1"));
 }
+
+#[test]
+fn inputs_are_padded_to_the_context_if_an_id_is_set() {
+    let settings = TextSettings { pad_token_id: Some(9), context: 5, ..of(TextUnit::Bytes) };
+    let tokenizer = fitted(settings.clone(), &texts(&["abc"]));
+    let ids = |tokens: &smalti_contract::Tokens| tokens.groups[0].content.ids().unwrap().to_vec();
+    let tokens = tokenizer.encode(&"ab".into()).unwrap();
+    assert_eq!(ids(&tokens), [97, 98, 9, 9, 9]);
+    assert_eq!(tokens.groups[0].positions, [0, 1, 2, 3, 4]);
+    assert_eq!(tokenizer.decode(&tokens).unwrap(), "ab");
+    let (short, truncated) = tokenizer.encode_truncated(&"ab".into(), 3).unwrap();
+    assert_eq!((ids(&short), truncated), (vec![97, 98, 9], false));
+    let (cut, truncated) = tokenizer.encode_truncated(&"abcdef".into(), 9).unwrap();
+    assert_eq!((ids(&cut), truncated), (b"abcde".map(u32::from).to_vec(), true));
+    assert!(tokenizer.encode(&"abcdef".into()).is_err(), "longer than the context");
+    let before = tokenizer.config().clone();
+    let kept = TextTokenizer::fit(of(TextUnit::Bytes), Some(before), &Unreadable).unwrap();
+    assert_eq!((kept.pad_token_id, kept.context), (Some(9), 16));
+    let refused = |settings| error_of(settings, &texts(&["abc"]));
+    let beyond = TextSettings { pad_token_id: Some(256), ..settings.clone() };
+    assert!(refused(beyond).contains("pad_token_id is 256; it must be below 256"));
+    assert!(refused(TextSettings { context: 1 << 20, ..settings }).contains("at most 65536"));
+}

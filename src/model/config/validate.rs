@@ -78,7 +78,8 @@ impl ModelConfig {
             let problem = format!("expected an even d_model for sinusoidal; found {}", self.d_model);
             return refuse("embedding.positions", problem);
         }
-        self.validate_attention()
+        self.validate_attention()?;
+        self.validate_encoder()
     }
 
     fn validate_attention(&self) -> Result<(), ConfigError> {
@@ -123,6 +124,34 @@ impl ModelConfig {
         }
         if let Some(layer) = layer_rotary.iter().flat_map(|own| &own.layers).find(|&&layer| layer >= most) {
             return refuse("attention.layer_rotary", format!("expected layers below {most}; found {layer}"));
+        }
+        Ok(())
+    }
+
+    fn validate_encoder(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        if !self.encoder.is_default() && self.n_encoder_layers == 0 {
+            let problem = "expected n_encoder_layers of 1 or more with these settings; found 0".into();
+            return refuse("encoder", problem);
+        }
+        let encoder = self.of_encoder();
+        let AttentionConfig { n_heads, n_kv_heads, d_head, .. } = encoder.attention;
+        if d_head == 0 && !self.d_model.is_multiple_of(n_heads) {
+            let problem = format!("expected a divisor of d_model {}; found {n_heads}", self.d_model);
+            return refuse("encoder.n_heads", problem);
+        }
+        if n_kv_heads > 0 && !n_heads.is_multiple_of(n_kv_heads) {
+            let problem =
+                format!("expected a multiple of attention.n_kv_heads {n_kv_heads}; found {n_heads}");
+            return refuse("encoder.n_heads", problem);
+        }
+        let rotates = self.attention.rotary.is_some() || !self.attention.layer_rotary.is_empty();
+        if rotates && encoder.d_head() != self.d_head() {
+            let (width, found) = (self.d_head(), encoder.d_head());
+            let problem = format!(
+                "expected heads of one width with rotary positions, {width}; found {found}: set attention.d_head"
+            );
+            return refuse("encoder.n_heads", problem);
         }
         Ok(())
     }

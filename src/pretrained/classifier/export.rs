@@ -20,6 +20,7 @@ fn pool_of(site: ReadSite) -> Option<Option<Pool>> {
         ReadSite::ClassTokenAndRegisters { .. } => Some(Pool::ClassTokenAndRegisters),
         ReadSite::LearnedMean { .. } => Some(Pool::LearnedMean),
         ReadSite::Mean => Some(Pool::Mean),
+        ReadSite::Attention => Some(Pool::Attention),
         ReadSite::FirstToken => Some(Pool::First),
         ReadSite::LastToken => Some(Pool::Last),
         ReadSite::InputTokens { .. } => None,

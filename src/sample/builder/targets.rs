@@ -25,7 +25,7 @@ impl SampleBuilder<'_> {
             ReadSite::ClassTokenAndRegisters { .. } | ReadSite::LearnedMean { .. } => self.class_tokens
                 [number]
                 .map_or(vec![], |class| (class..=class + output.registers as u32).collect()),
-            ReadSite::Mean => self.input_orders(),
+            ReadSite::Mean | ReadSite::Attention => self.input_orders(),
             ReadSite::FirstToken => self.input_orders().into_iter().min().into_iter().collect(),
             ReadSite::LastToken => output.last(self.input_groups()).into_iter().collect(),
             ReadSite::InputTokens { part } => self.orders[part].clone(),

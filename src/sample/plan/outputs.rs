@@ -192,8 +192,9 @@ fn check(
         Some(Pool::ClassTokenAndMean | Pool::ClassTokenAndRegisters | Pool::LearnedMean)
             if head_input == HeadInput::PooledState =>
         {
-            let problem =
-                format!("expected class_token, mean, first or last, one of which head {head} reads");
+            let problem = format!(
+                "expected class_token, mean, first, last or attention, one of which head {head} reads"
+            );
             return refuse(".pool", problem);
         }
         _ if output.register_tokens > MOST_REGISTERS => {

@@ -7,7 +7,7 @@ use crate::support;
 #[test]
 fn invalid_settings_are_named() {
     let place = text_place();
-    let cases: [(&str, &[&str]); 20] = [
+    let cases: [(&str, &[&str]); 21] = [
         ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce` in `data`: did you mean data.source?"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
@@ -33,6 +33,7 @@ fn invalid_settings_are_named() {
             "model.attention.rotary.width=3",
             &["model.attention.rotary.width", "expected an even number of at most", "found 3"],
         ),
+        ("model.encoder.d_ff=8", &["model.encoder", "expected n_encoder_layers of 1 or more", "found 0"]),
         ("model.sublayers=across", &["across", "sequential", "one_norm"]),
         ("model.d_model=0", &["model.d_model", "expected 1 to 1048576; found 0"]),
         ("data.holdout=2", &["data.holdout", "between 0 and 1; found 2"]),

@@ -10,19 +10,19 @@ use smalti_contract::{Array, Numbers, Value};
 use std::collections::HashMap;
 use std::path::Path;
 
-fn vector(model: &Pretrained, value: Value) -> Vec<f32> {
+pub fn vector(model: &Pretrained, value: Value) -> Vec<f32> {
     let of = embedded_part(&model.task, None).unwrap();
     let found = embed((&model.model, 0, &model.task), of, vec![value], &Embedding::default(), 8).unwrap();
     found.vectors.into_iter().next().unwrap()
 }
 
-fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
+pub fn assert_close(what: &str, found: &[f32], expected: &[f32]) {
     let worst = found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(found.len() == expected.len() && worst < 1e-4, "{what}: {found:?}, expected {expected:?}");
 }
 
 /// Of 12×10 pixels.
-fn pixels() -> Value {
+pub fn pixels() -> Value {
     let pixels = (0..12 * 10 * 3).map(|i| (i * 37 % 251) as u8).collect();
     Value::Array(Array { shape: vec![12, 10, 3], numbers: Numbers::U8(pixels) })
 }

@@ -103,7 +103,13 @@ fn unsupported_settings_are_errors() {
         ("opt", "word_embed_proj_dim", serde_json::json!(8), "not supported"),
         ("opt", "_remove_final_layer_norm", serde_json::json!(true), "not supported"),
         ("bert-relu", "is_decoder", serde_json::json!(true), "not supported"),
-        ("whisper", "encoder_ffn_dim", serde_json::json!(20), "decoder_ffn_dim"),
+        ("whisper", "encoder_ffn_dim", serde_json::json!(20), "encoder.layers.0.fc1.weight"),
+        ("whisper", "encoder_attention_heads", serde_json::json!(3), "encoder.n_heads"),
+        ("siglip-text", "pad_token_id", serde_json::json!(23), "it must be below 23"),
+        ("siglip-text", "max_position_embeddings", serde_json::json!(1 << 20), "pad_token_id"),
+        ("siglip-text", "alien", serde_json::json!(1), "alien"),
+        ("siglip-image", "vision_use_head", serde_json::json!(false), "vision_model.head.probe"),
+        ("siglip-image", "hidden_act", serde_json::json!("mish"), "mish"),
         ("dinov2", "patch_size", serde_json::json!([4, 2]), "square"),
     ] {
         let error = error_of(&folders[name], |_, config| config[setting] = value.clone());

@@ -11,6 +11,7 @@ mod images;
 mod outputs;
 mod preparation;
 mod sentences;
+mod siglip;
 
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};

@@ -99,6 +99,7 @@ impl Beside {
             return Ok(());
         }
         self.normalize(tokenizer)?;
+        self.canonicalize(tokenizer)?;
         if let Some(space) = self.flag("add_prefix_space")?
             && let Some(pre) = tokenizer.get_mut("pre_tokenizer")
             && pre.get("add_prefix_space").is_some()
@@ -126,6 +127,26 @@ impl Beside {
         if self.get("strip_accents").is_some() {
             normalizer["strip_accents"] = self.flag("strip_accents")?.map_or(Value::Null, Value::Bool);
         }
+        Ok(())
+    }
+
+    /// A text as transformers' class of SigLIP's tokenizers has it, whatever the `tokenizer.json` says: in lower case, unless the
+    /// files say otherwise, without ASCII punctuation, and with single spaces.
+    fn canonicalize(&self, tokenizer: &mut Map<String, Value>) -> Result<(), TokenizeError> {
+        if self.get("tokenizer_class").and_then(Value::as_str) != Some("SiglipTokenizer") {
+            return Ok(());
+        }
+        let replaced = |pattern: &str, content: &str| json!({ "type": "Replace", "pattern": { "Regex": pattern }, "content": content });
+        let lowercase = self.flag("do_lower_case")?.unwrap_or(true);
+        let mut steps: Vec<Value> = lowercase.then(|| json!({ "type": "Lowercase" })).into_iter().collect();
+        steps.extend([
+            replaced(r"[!-/:-@\[-`{-~]", ""),
+            replaced(r"\s+", " "),
+            json!({ "type": "Strip", "strip_left": true, "strip_right": true }),
+        ]);
+        steps.extend(tokenizer.get("normalizer").filter(|own| !own.is_null()).cloned());
+        let all = json!({ "type": "Sequence", "normalizers": steps });
+        tokenizer.insert("normalizer".into(), all);
         Ok(())
     }
 
