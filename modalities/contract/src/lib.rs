@@ -15,9 +15,11 @@
 //! ```
 //!
 //! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
-//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`testing`].
+//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`panics`] (of libraries, as
+//! errors), [`testing`].
 
 pub mod memory;
+pub mod panics;
 pub mod registry;
 pub mod spec;
 pub mod testing;
@@ -25,6 +27,7 @@ pub mod tokenizer;
 pub mod tokens;
 pub mod value;
 
+pub use panics::caught;
 pub use registry::{Registry, RegistryError};
 pub use spec::{Axis, ContentSpec, KindSpec, SpecError, TokenSpec};
 pub use tokenizer::{AnyTokenizer, OpenDocument, RawInputs, Sequence, TokenizeError, Tokenizer};

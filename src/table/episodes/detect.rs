@@ -6,6 +6,7 @@ use crate::data::{DataError, open_text};
 use crate::table::parquet::{self, is_parquet};
 use crate::table::place::extension;
 use crate::table::{Place, rows};
+use smalti_contract::caught;
 use smalti_trajectory::lerobot::INFO;
 use smalti_trajectory::parquet::has_episode_rows;
 use std::io::Read;
@@ -72,7 +73,10 @@ fn is_table(location: &str) -> bool {
 fn of_table(location: &str) -> Result<Result<String, String>, DataError> {
     if is_parquet(location) {
         let parquet::Columns { names: columns, footer, has_series } = parquet::columns(location)?;
-        let has_episodes = || columns.iter().any(|name| is_episode_column(name)) || has_episode_rows(&footer);
+        let has_episodes = || {
+            columns.iter().any(|name| is_episode_column(name))
+                || caught(|| has_episode_rows(&footer)) == Ok(true)
+        };
         return Ok(match of_steps(&columns) {
             true if has_series => Err("its metadata names the fields that are series".into()),
             true if !has_episodes() => {
