@@ -7,7 +7,6 @@ use candle_core::safetensors::Load;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::Value;
-use smalti_contract::caught;
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -163,11 +162,7 @@ pub(super) fn load(path: &Path) -> Result<Vec<(String, Tensor)>, PretrainedError
     }
     let tensors = match path.extension().is_some_and(|extension| extension == "safetensors") {
         true => safetensors(path).map_err(failed)?,
-        false => caught(|| candle_core::pickle::read_all(path))
-            .unwrap_or_else(|panic| {
-                Err(candle_core::Error::Msg(format!("it is corrupt: the reader failed: {panic}")))
-            })
-            .map_err(failed)?,
+        false => candle_core::pickle::read_all(path).map_err(failed)?,
     };
     let floats = tensors
         .into_iter()
