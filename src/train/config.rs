@@ -102,6 +102,10 @@ pub struct TrainConfig {
 
 /// The smallest shuffle window that can mix several ranges of the data.
 const MIN_SHUFFLE: usize = 16;
+/// The maximal number of samples in a micro-batch, and of micro-batches in a step.
+const MAX_BATCH: usize = 1 << 20;
+/// The maximal number of loader threads.
+const MAX_WORKERS: usize = 1 << 10;
 
 /// Settings that cannot work together.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -153,17 +157,20 @@ impl TrainConfig {
     pub fn validate(&self) -> Result<(), TrainConfigError> {
         let fail = |setting, problem| Err(TrainConfigError { setting, problem });
         let at_least_one = "expected at least 1; found 0";
-        if self.batch_size == 0 {
-            return fail("batch_size", at_least_one.into());
-        }
-        if self.gradient_accumulation_steps == 0 {
-            return fail("gradient_accumulation_steps", at_least_one.into());
-        }
         if self.log_every == 0 {
             return fail("log_every", at_least_one.into());
         }
-        if self.workers == 0 {
-            return fail("workers", at_least_one.into());
+        // Before the first step, memory is allocated for each draw of a batch, each batch of a step and each thread.
+        for (setting, value, most) in [
+            ("batch_size", self.batch_size, MAX_BATCH),
+            ("gradient_accumulation_steps", self.gradient_accumulation_steps, MAX_BATCH),
+            ("workers", self.workers, MAX_WORKERS),
+        ] {
+            match value {
+                0 => return fail(setting, at_least_one.into()),
+                _ if value > most => return fail(setting, format!("expected at most {most}; found {value}")),
+                _ => {}
+            }
         }
         if (1..MIN_SHUFFLE).contains(&self.shuffle) {
             let problem = format!("expected 0 or at least {MIN_SHUFFLE}; found {}", self.shuffle);
