@@ -5,6 +5,7 @@ use crate::contract::panics;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The start of the message with which `println!` panics if standard output cannot be written, as on a full disk.
 const NOT_PRINTED: &str = "failed printing to stdout: ";
@@ -19,10 +20,20 @@ pub fn reported(command: impl FnOnce() -> ExitCode) -> ExitCode {
             report(panic);
         }
     }));
-    catch_unwind(AssertUnwindSafe(command)).unwrap_or(ExitCode::FAILURE)
+    catch_unwind(AssertUnwindSafe(command)).unwrap_or_else(|payload| {
+        // A thread of the pool that waits within a reader may have run this work, and its panic counted as the reader's.
+        if !REPORTED.load(Ordering::Relaxed) {
+            print::note(&sentence(panics::message(&*payload), ""));
+        }
+        ExitCode::FAILURE
+    })
 }
 
+/// Whether a panic was printed.
+static REPORTED: AtomicBool = AtomicBool::new(false);
+
 fn report(panic: &PanicHookInfo) {
+    REPORTED.store(true, Ordering::Relaxed);
     let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
     print::note(&sentence(panics::message(panic.payload()), &place.unwrap_or_default()));
     let backtrace = Backtrace::capture();
