@@ -27,6 +27,7 @@ mod import;
 mod info;
 mod launch;
 mod notice;
+mod panics;
 mod predict;
 mod print;
 mod progress;
@@ -104,6 +105,7 @@ const USAGE: u8 = 2;
 ///
 /// Call it first in `main`, before another thread starts, because it changes the process:
 /// - It sets the environment variable `CANDLE_NUM_THREADS` to 1.
+/// - A panic is printed as one sentence; the status is then 1. `RUST_BACKTRACE=1` adds its backtrace.
 /// - On Unix, SIGPIPE ends the process, as it ends other commands.
 /// - With the feature `hdf5`, the program starts a second time for each HDF5 file; that process only reads the file.
 pub fn main(modalities: Modalities) -> ExitCode {
@@ -116,7 +118,7 @@ pub fn main(modalities: Modalities) -> ExitCode {
     // SAFETY: no other thread runs yet that could read the environment, as the documentation requires.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
     end_on_closed_output();
-    run(std::env::args_os().collect(), &modalities)
+    panics::reported(|| run(std::env::args_os().collect(), &modalities))
 }
 
 /// Restores the default of SIGPIPE, so that `smalti info RUN | head -1` ends quietly when `head` has ended; Rust's default is

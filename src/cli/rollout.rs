@@ -59,10 +59,13 @@ pub struct RolloutArgs {
     json: bool,
 }
 
+/// The maximal number of episodes, whose returns are kept.
+const MAX_EPISODES: usize = 1 << 20;
+
 /// Rolls out.
 pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
-    if args.episodes == 0 {
-        bail!("--episodes: expected 1 or more; found 0");
+    if !(1..=MAX_EPISODES).contains(&args.episodes) {
+        bail!("--episodes: expected 1 to {MAX_EPISODES}; found {}", args.episodes);
     }
     let (model, tasks) = checks::open(&args.run, modalities)?.load(Weights::Best, &args.device.open()?)?;
     let Some((number, task)) = policy(&tasks, args.task.as_deref()) else {

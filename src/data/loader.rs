@@ -5,6 +5,7 @@
 
 use super::{Batch, DataError, Dataset, Draw, Layout, OnCorruptSample, Sample, Sampler, collate};
 use crate::random::mix;
+use smalti_contract::caught;
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::{
@@ -140,7 +141,7 @@ impl Source {
         let mut corrupt = Vec::new();
         loop {
             let draw = self.sampler.draw(number, corrupt.len() as u64);
-            match self.sample(&draw) {
+            match caught(|| self.sample(&draw)).unwrap_or_else(|panic| Err(self.panicked(&draw, &panic))) {
                 Ok(sample) => return Ok(Drawn { task: draw.task, sample, corrupt }),
                 Err(error) if self.datasets[draw.task].on_corrupt() == OnCorruptSample::Fail => {
                     return Err(error);
@@ -151,6 +152,15 @@ impl Source {
                 let (tried, last) = (corrupt.len(), corrupt.pop().unwrap_or_default());
                 return Err(DataError::AllCorrupt { tried, last });
             }
+        }
+    }
+
+    /// The error of a sample whose data set panics.
+    fn panicked(&self, draw: &Draw, panic: &str) -> DataError {
+        DataError::Sample {
+            task: self.layouts[draw.task].task.clone(),
+            id: draw.index as u64,
+            problem: format!("panicked while it was read: {panic}"),
         }
     }
 

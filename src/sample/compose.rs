@@ -6,7 +6,7 @@ use super::named;
 use super::part::{Part, Role, unravel};
 use crate::data::{Output, Sample, Target};
 use crate::random::mix;
-use smalti_contract::{Content, Group, TokenizeError, Tokens, Value};
+use smalti_contract::{Content, Group, TokenizeError, Tokens, Value, caught};
 use std::ops::Range;
 
 /// The purpose of a sample.
@@ -44,6 +44,19 @@ impl Composition {
     /// # Errors
     /// As for [`sample`](Self::sample).
     pub fn blended(
+        &self,
+        get: GetField,
+        partner: Option<GetField>,
+        steps: Range<usize>,
+        purpose: Purpose,
+        id: u64,
+    ) -> Result<Sample, TokenizeError> {
+        // A row that makes a reader or a tokenizer panic is a corrupt row: its error has its location, and a run may skip it.
+        let sample = caught(|| self.compose(get, partner, steps, purpose, id));
+        sample.unwrap_or_else(|panic| Err(TokenizeError::Input(format!("reading it panicked: {panic}"))))
+    }
+
+    fn compose(
         &self,
         get: GetField,
         partner: Option<GetField>,

@@ -26,7 +26,7 @@ pub(super) struct FieldValues {
 
 /// A problem, and the setting that leaves out rows whose files are missing or corrupt, if it is one of a file.
 pub(super) fn with_remedy(problem: &str) -> String {
-    let is_of_file = ["not readable as", "not found"].iter().any(|words| problem.contains(words));
+    let is_of_file = ["not readable as", "not found", "panicked"].iter().any(|words| problem.contains(words));
     match is_of_file {
         true => format!("{problem}; data.corrupt_samples = \"skip\" leaves such rows out"),
         false => problem.into(),

@@ -102,7 +102,6 @@ pub struct TrainConfig {
 
 /// The smallest shuffle window that can mix several ranges of the data.
 const MIN_SHUFFLE: usize = 16;
-
 /// Settings that cannot work together.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("train.{setting}: {problem}")]

@@ -18,4 +18,5 @@ mod pickles;
 mod runs;
 mod settings;
 #[path = "../support/mod.rs"]
+#[allow(dead_code, reason = "the output of an attacked command is not read")]
 mod support;

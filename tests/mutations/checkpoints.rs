@@ -1,4 +1,4 @@
-//! Damaged files beside the weights of published checkpoints.
+//! Damaged settings and other files beside the weights of published checkpoints.
 
 use smalti::pretrained::{self, PretrainedError};
 use smalti_mutation::{Bound, survives};
@@ -129,4 +129,33 @@ fn pickled_weights() {
         std::fs::write(place.path().join("pytorch_model.bin"), file).unwrap();
         Ok(pretrained::open(place.path()).map_err(Box::new)?.report.loaded)
     });
+}
+
+#[test]
+fn settings_of_models() {
+    for checkpoint in ["bert-trunk", "vit-no-bias", "t5-plain", "whisper"] {
+        let file = format!("tests/checkpoints/{checkpoint}/config.json");
+        let valid = std::fs::read_to_string(file).unwrap();
+        beside(checkpoint, "config.json", &[&valid], &[]);
+    }
+}
+
+#[test]
+fn files_of_tokenizers() {
+    let letters = |before: &str| -> String { ('a'..='i').map(|c| format!("{before}{c}\n")).collect() };
+    let words = format!("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n{}{}", letters(""), letters("##"));
+    let settings = r#"{"tokenizer_class": "BertTokenizer", "do_lower_case": false, "strip_accents": true, "cls_token": "[CLS]",
+        "added_tokens_decoder": {"0": {"content": "[PAD]", "special": true, "lstrip": false}}}"#;
+    let specials = r#"{"cls_token": "[CLS]", "mask_token": {"content": "[MASK]", "lstrip": true},
+        "additional_special_tokens": ["[SEP]"]}"#;
+    let added = r#"{"b": 6}"#;
+    let all = [
+        ("vocab.txt", &words[..]),
+        ("tokenizer_config.json", settings),
+        ("special_tokens_map.json", specials),
+        ("added_tokens.json", added),
+    ];
+    for (name, valid) in all {
+        beside("bert-trunk", name, &[valid], &all);
+    }
 }

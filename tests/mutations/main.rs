@@ -12,6 +12,8 @@ mod place;
 #[cfg(feature = "trajectory")]
 #[path = "../support/rlds.rs"]
 mod rlds;
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+mod runs;
 mod speech;
 mod weights;
 

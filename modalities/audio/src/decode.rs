@@ -2,7 +2,7 @@
 
 use crate::waveform::wrong_rate;
 use crate::{SAMPLING_RATES, Waveform, container, wav};
-use smalti_contract::{TokenizeError, Value, memory};
+use smalti_contract::{TokenizeError, Value, caught, memory};
 use std::io::{Cursor, ErrorKind};
 use symphonia::core::codecs::audio::{AudioDecoder, AudioDecoderOptions};
 use symphonia::core::errors::Error;
@@ -105,10 +105,16 @@ pub fn read(bytes: &[u8]) -> Result<Waveform, TokenizeError> {
     };
     let decoded = match format {
         Format::Wav => wav::read_wav(sound),
-        _ => decode(format, sound),
+        // Damaged Ogg files made symphonia 0.6 panic: its decoder of Vorbis indexes by values of the file.
+        _ => caught(|| decode(format, sound)).unwrap_or_else(|panic| Err(failed(format, &panic))),
     };
     let checked = decoded.and_then(|clip| clip.check().map(|()| clip));
     checked.map_err(|problem| TokenizeError::Format { format: format.name(), problem })
+}
+
+/// The problem of a file whose decoder panicked.
+fn failed(format: Format, panic: &str) -> String {
+    format!("it is corrupt: the decoder of {} failed: {panic}", format.name())
 }
 
 fn decode(format: Format, bytes: &[u8]) -> Result<Waveform, String> {

@@ -2,7 +2,7 @@
 
 mod ogg;
 
-use ogg::{page, pages};
+use ogg::{page, pages, with_checksums};
 use smalti_audio::{Waveform, read};
 use std::f64::consts::TAU;
 use std::path::Path;
@@ -162,6 +162,19 @@ fn unknown_formats_are_errors() {
     );
     let opus = error_of(&file("opus.ogg"));
     assert_eq!(opus, "not readable as Ogg Vorbis: it is encoded as Opus; only Vorbis and FLAC are supported");
+}
+
+/// A flipped bit in the codebooks, under a right checksum, makes symphonia 0.6 panic.
+#[test]
+fn a_file_that_makes_the_decoder_panic_is_an_error() {
+    let mut damaged = file("mono.ogg");
+    assert_eq!(with_checksums(&damaged), damaged);
+    damaged[1177] ^= 0x80;
+    let problem = error_of(&with_checksums(&damaged));
+    assert!(
+        problem.starts_with("not readable as Ogg Vorbis: it is corrupt: the decoder of Ogg Vorbis failed: "),
+        "{problem}"
+    );
 }
 
 #[test]

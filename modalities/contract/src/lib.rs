@@ -16,10 +16,11 @@
 //!
 //! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
 //! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`listed`] (lists in messages),
-//! [`testing`].
+//! [`panics`] (of libraries, as errors), [`testing`].
 
 mod listing;
 pub mod memory;
+pub mod panics;
 pub mod registry;
 pub mod spec;
 pub mod testing;
@@ -28,6 +29,7 @@ pub mod tokens;
 pub mod value;
 
 pub use listing::listed;
+pub use panics::caught;
 pub use registry::{Registry, RegistryError};
 pub use spec::{Axis, ContentSpec, KindSpec, SpecError, TokenSpec};
 pub use tokenizer::{AnyTokenizer, OpenDocument, RawInputs, Sequence, TokenizeError, Tokenizer};

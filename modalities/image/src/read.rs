@@ -3,9 +3,8 @@
 use crate::{exif, image::Image, jpeg, preset::WHITE, tiff};
 use image::metadata::Orientation;
 use image::{ColorType, DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits};
-use smalti_contract::{Array, Numbers, TokenizeError, Value, memory};
+use smalti_contract::{Array, Numbers, TokenizeError, Value, caught, memory};
 use std::io::Cursor;
-use std::panic::catch_unwind;
 
 /// The maximal number of pixels of an image. A small file can decompress to any number.
 pub const MAX_PIXELS: usize = 64_000_000;
@@ -37,9 +36,7 @@ pub fn read_over(bytes: &[u8], background: [u8; 3]) -> Result<Image, TokenizeErr
     if bytes.is_empty() {
         return Err(unreadable("the file is empty"));
     }
-    // A corrupt file may make a decoder panic; that must be an error, not the end of a run.
-    let decoded = catch_unwind(|| decode(bytes)).unwrap_or_else(|_| Err(unreadable("the decoder panicked")));
-    let (mut image, orientation) = decoded?;
+    let (mut image, orientation) = caught(|| decode(bytes)).unwrap_or_else(|panic| Err(failed(&panic)))?;
     image.apply_orientation(orientation);
     flatten(image, background)
 }
@@ -104,7 +101,12 @@ pub(crate) fn header(bytes: &[u8]) -> Result<Header, TokenizeError> {
             _ => header_of(&mut reader.into_decoder().map_err(unreadable)?),
         }
     };
-    catch_unwind(read).unwrap_or_else(|_| Err(unreadable("the decoder panicked")))
+    caught(read).unwrap_or_else(|panic| Err(failed(&panic)))
+}
+
+/// The error of a file whose decoder panicked.
+fn failed(panic: &str) -> TokenizeError {
+    unreadable(format!("it is corrupt: the decoder failed: {panic}"))
 }
 
 /// A reader of the file's format, with a bound on memory.

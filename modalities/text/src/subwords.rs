@@ -4,9 +4,9 @@ use crate::border::{Borders, Cuts, flat};
 use crate::watch::Watch;
 use crate::{bounds, checks};
 use serde_json::Value;
+use smalti_contract::caught;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
 /// A prepared `tokenizer.json`.
@@ -199,8 +199,8 @@ impl Subwords {
 /// thousand damaged files showed; but the crate has fifty types of components that index and unwrap by values of the
 /// file, too many to check from outside.
 fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
-    match catch_unwind(AssertUnwindSafe(work)) {
+    match caught(work) {
         Ok(done) => done.map_err(|e| e.to_string()),
-        Err(_) => Err("the tokenizers crate panicked; its message is above".into()),
+        Err(panic) => Err(format!("the tokenizers crate panicked: {panic}")),
     }
 }

@@ -36,9 +36,8 @@ use images::{Field, ImageColumn};
 use leaf::Leaf;
 use nested::Episodes;
 use pages::Budget;
-use std::any::Any;
+use smalti_contract::caught;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Read the episodes of a Parquet file.
 ///
@@ -78,13 +77,7 @@ pub fn has_episode_rows(bytes: &[u8]) -> bool {
         let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).ok()?;
         Some(nested::has_episode_rows(file.metadata().file_metadata().schema_descr()))
     };
-    matches!(catch_unwind(AssertUnwindSafe(of_schema)), Ok(Some(true)))
-}
-
-fn message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("no reason given");
-    format!("corrupt: {text}")
+    matches!(caught(of_schema), Ok(Some(true)))
 }
 
 /// The columns of a file, before they become episodes.
@@ -99,8 +92,8 @@ struct Content {
 fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, TrajectoryError> {
     // One of 20,000 damaged files made the decoder slice out of range (parquet 60.1, numbers whose bytes are split over
     // streams), deep inside a page; a check would have to decode the page. No state outlives the call.
-    let content = catch_unwind(AssertUnwindSafe(|| decoded(bytes, names)));
-    content.unwrap_or_else(|panic| Err(message(&*panic))).map_err(TrajectoryError::Parquet)
+    let content = caught(|| decoded(bytes, names));
+    content.unwrap_or_else(|panic| Err(format!("corrupt: {panic}"))).map_err(TrajectoryError::Parquet)
 }
 
 fn decoded(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {

@@ -164,10 +164,15 @@ fn the_loader_fails_if_all_samples_are_corrupt() {
 }
 
 #[test]
-fn a_panic_of_a_thread_is_an_error() {
-    let panics = || Texts { good: |index| if index == 7 { panic!("for the test") } else { true }, ..TEXTS };
-    let error = loader(panics, plan(0..100, 0)).find_map(Result::err).unwrap();
-    assert!(matches!(error, DataError::Worker));
+fn a_sample_that_panics_is_named_or_replaced() {
+    const PANICS: Texts =
+        Texts { good: |index| if index == 7 { panic!("for the test") } else { true }, ..TEXTS };
+    let error = loader(|| PANICS, plan(0..100, 0)).find_map(Result::err).unwrap().to_string();
+    assert!(error.contains(": sample 7 panicked while it was read: for the test"), "{error}");
+    let skips = || Texts { corrupt: OnCorruptSample::Skip, ..PANICS };
+    let steps: Vec<Prepared> = loader(skips, plan(0..100, 0)).collect::<Result<_, _>>().unwrap();
+    let corrupt: Vec<&String> = steps.iter().flat_map(|step| &step.corrupt).collect();
+    assert!(corrupt.len() > 1 && corrupt.iter().all(|problem| problem.contains("sample 7 ")), "{corrupt:?}");
 }
 
 #[test]

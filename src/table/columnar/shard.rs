@@ -5,7 +5,7 @@ use crate::data::{DataError, Files};
 use arrow_array::ArrayRef;
 use arrow_schema::Schema;
 use serde_json::Value as Json;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use smalti_contract::caught;
 use std::sync::{Arc, OnceLock};
 
 /// A file of rows.
@@ -113,5 +113,5 @@ impl ShardFile {
 /// # Errors
 /// The problem that it returns, or that it panicked.
 pub fn guarded<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| Err("it is corrupt; the reader failed".into()))
+    caught(read).unwrap_or_else(|panic| Err(format!("it is corrupt: the reader failed: {panic}")))
 }

@@ -3,6 +3,7 @@
 
 use crate::data::error::contained;
 use crate::data::{self, DataError, Files};
+use smalti_contract::caught;
 use smalti_trajectory::lerobot::{self, Info};
 use smalti_trajectory::{Episode, Format, Images, TrajectoryError, csv, episodes_in, minari, parquet};
 use std::collections::HashSet;
@@ -39,6 +40,12 @@ const ENDINGS: [&str; 7] = [".npz", ".jsonl", ".ndjson", ".csv", ".parquet", ".h
 /// [`DataError`] if the location has no episode or a file cannot be read. A corrupt episode is an error in its place of the
 /// [`Log`].
 pub fn read(location: &str) -> Result<Log, DataError> {
+    caught(|| read_all(location)).unwrap_or_else(|panic| {
+        Err(DataError::tokenize(location, format!("not readable as episodes: the reader failed: {panic}")))
+    })
+}
+
+fn read_all(location: &str) -> Result<Log, DataError> {
     let mut log = Log::default();
     match data::read(location) {
         Ok(bytes) if !location.ends_with(".tar") => {

@@ -36,7 +36,7 @@ fn unusable_manifests_are_named() {
 }
 
 /// Corrupt audio clips, and fragments of their errors.
-fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
+fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 8] {
     [
         (vec![], &["empty"]),
         (wav(8000, 0, 1, 16), &["not readable as WAV", "the clip has no samples"]),
@@ -51,7 +51,24 @@ fn corrupt_clips() -> [(Vec<u8>, &'static [&'static str]); 7] {
             &["not readable as WAV", "truncated: expected 1600 bytes in its chunk \"data\"; found 456"],
         ),
         (png(8, 8), &["not readable as audio", "expected WAV, FLAC, MP3"]),
+        (ogg_that_panics(), &["not readable as Ogg Vorbis", "the decoder of Ogg Vorbis failed: "]),
     ]
+}
+
+/// A clip with a flipped bit in its codebooks, and the checksum of its second page with it.
+fn ogg_that_panics() -> Vec<u8> {
+    let mut clip = std::fs::read("modalities/audio/tests/files/mono.ogg").unwrap();
+    clip[1177] ^= 0x80;
+    clip[80..84].copy_from_slice(&[0x65, 0x21, 0xed, 0x42]);
+    clip
+}
+
+#[test]
+fn a_clip_that_makes_the_decoder_panic_can_be_skipped() {
+    let place = audio_place();
+    place.write("clips/b.wav", &ogg_that_panics());
+    let ran = place.works(&format!("{} --set data.corrupt_samples=skip --out run", audio_train()));
+    assert!(!ran.err.contains("panicked"), "{}", ran.err);
 }
 
 /// A clip is read when its sample is needed, after the run folder is created; before the first step the folder is removed.

@@ -7,7 +7,7 @@ use crate::support;
 #[test]
 fn invalid_settings_are_named() {
     let place = text_place();
-    let cases: [(&str, &[&str]); 21] = [
+    let cases: [(&str, &[&str]); 23] = [
         ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce` in `data`: did you mean data.source?"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
@@ -17,6 +17,11 @@ fn invalid_settings_are_named() {
         ("train.max_steps", &["train.max_steps", "expected key=value"]),
         ("train.max_steps.x=1", &["steps is a setting, not a table"]),
         ("train.batch_size=0", &["train.batch_size", "at least 1; found 0"]),
+        (
+            "train.batch_size=9223372036854775807",
+            &["train.batch_size", "expected at most 1048576; found 9223372036854775807"],
+        ),
+        ("train.workers=1000000", &["train.workers", "expected at most 1024; found 1000000"]),
         ("train.learning_rate=nan", &["train.learning_rate", "found NaN"]),
         ("train.learning_rate=-1", &["train.learning_rate", "at least 0; found -1"]),
         ("train.ema_decay=1", &["train.ema_decay", "below 1; found 1"]),

@@ -1,0 +1,16 @@
+//! Special tokens beside published weights: `special_tokens_map.json`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use smalti_fuzz::{Checkpoint, tested};
+use std::sync::LazyLock;
+
+static BESIDE: LazyLock<Checkpoint> = LazyLock::new(|| {
+    Checkpoint::new(
+        "bert-trunk",
+        "special_tokens_map.json",
+        &[("vocab.txt", "[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\nb\n##a\n##b\n")],
+    )
+});
+
+fuzz_target!(|bytes: &[u8]| tested(|| BESIDE.open_with(bytes)));
