@@ -112,6 +112,7 @@ pub mod inspect;
 pub mod metrics;
 pub mod modalities;
 pub mod model;
+mod notice;
 pub mod ops;
 mod pattern;
 pub mod prelude;

@@ -2,7 +2,7 @@
 
 use super::data::Bar;
 use super::print;
-use crate::data::Notice;
+use crate::notice::Notice;
 use crate::train::ranks::Launched;
 use indicatif::HumanBytes;
 use std::sync::{Mutex, PoisonError};

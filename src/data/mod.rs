@@ -9,7 +9,6 @@ pub mod error;
 pub mod files;
 mod head_batch;
 mod loader;
-mod notice;
 mod on_device;
 pub mod recipes;
 mod sample;
@@ -18,6 +17,7 @@ pub mod shipped;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use crate::notice::{Notice, on_notice};
 pub use cache::Cached;
 pub use collate::{Batch, HeadLayout, KindBatch, Layout, ReadRows, TokenBatch, collate};
 pub use corrupt::{CorruptSamples, OnCorruptSample, first};
@@ -25,8 +25,6 @@ pub use error::DataError;
 pub use files::{Files, glob, open_text, read, read_if_found, read_text};
 pub use head_batch::{HeadBatch, Pooling, Targets};
 pub use loader::{Loader, Plan, Prepared};
-pub(crate) use notice::notify;
-pub use notice::{Notice, on_notice};
 pub use on_device::OnDevice;
 pub use sample::{Dataset, Output, Sample, Stream, Target};
 pub use sampler::{Draw, Lane, Sampler, shares};

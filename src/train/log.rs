@@ -1,11 +1,11 @@
 //! `metrics.jsonl`: one JSON object per line, each with its `step`.
 
 use super::SaveError;
-use super::checkpoint::write_atomically;
+use super::checkpoint::{finish, unfinished};
 use serde_json::Value;
 use std::{
     fs::{File, OpenOptions},
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
 };
 
@@ -26,16 +26,17 @@ impl MetricsLog {
     /// [`SaveError`], which names the file.
     pub fn open(folder: &Path, step: u64) -> Result<Self, SaveError> {
         let path = folder.join(METRICS_FILE);
-        let mut kept = String::new();
+        let failed = |source| SaveError::Write { path: path.clone(), source };
+        let mut kept = BufWriter::new(unfinished(&path).map_err(failed)?);
         for line in lines(folder)? {
             let line = line?;
             if line["step"].as_u64().is_some_and(|at| at <= step) {
-                kept += &format!("{line}\n");
+                writeln!(kept, "{line}").map_err(failed)?;
             }
         }
-        write_atomically(&path, kept.as_bytes())?;
-        let file = OpenOptions::new().append(true).open(&path);
-        let file = file.map_err(|source| SaveError::Write { path: path.clone(), source })?;
+        let kept = kept.into_inner().map_err(|e| failed(e.into_error()))?;
+        finish(kept, &path).map_err(failed)?;
+        let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
         Ok(Self { path, file })
     }
 

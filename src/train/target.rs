@@ -106,7 +106,8 @@ mod tests {
         std::fs::write(&file, "text").unwrap();
         check_target(&file).unwrap();
         assert!(refused(check_target(place.path())).contains("found a folder"));
-        assert!(refused(check_folder(&file)).contains("expected a folder; found a file"));
+        let message = refused(check_folder(&file));
+        assert!(message.contains("expected a folder") && message.contains("found a file"), "{message}");
         check_folder(place.path()).unwrap();
     }
 

@@ -2,8 +2,8 @@
 
 use super::family::{self, Family};
 use super::message;
-use crate::data::{Notice, notify};
 use crate::env::EnvError;
+use crate::notice::{Notice, notify};
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};

@@ -10,7 +10,7 @@ use crate::data::files::{self, Extent};
 use crate::table::place::extension;
 use csv::StringRecord;
 use indexmap::IndexMap;
-use smalti_contract::Value;
+use smalti_contract::{Value, memory};
 use std::io::{self, BufRead, BufReader, Read as _};
 use std::path::Path;
 
@@ -163,6 +163,20 @@ impl Records {
         decoded.map_err(|problem| self.refused(start, &problem))
     }
 
+    /// Notes where a record starts. The offsets of a table may take as much memory as a file may unpack to.
+    fn note(&mut self, start: u64) -> Result<(), DataError> {
+        if self.starts.len() == self.starts.capacity() {
+            let grown = 2 * size_of_val(&self.starts[..]) as u64;
+            let too_many = |e| {
+                let problem = format!("it has more than {} rows: {e}", self.starts.len());
+                DataError::format(&self.location, "a table", problem)
+            };
+            memory::check(grown).map_err(too_many)?;
+        }
+        self.starts.push(start);
+        Ok(())
+    }
+
     /// Scans JSON lines.
     fn scan_lines(&mut self, bytes: Bounded) -> Result<Contents, DataError> {
         let start = bytes.start;
@@ -180,7 +194,7 @@ impl Records {
             if line.trim_ascii().is_empty() {
                 continue;
             }
-            self.starts.push(at);
+            self.note(at)?;
             if std::str::from_utf8(&line).is_err() {
                 return Err(self.not_utf8(offset));
             }
@@ -239,7 +253,7 @@ impl Records {
                 return Err(self.refused(at, &problem));
             }
             let row = self.starts.len();
-            self.starts.push(at);
+            self.note(at)?;
             cells.iter_mut().zip(form.cells(&record)).for_each(|(cells, cell)| cells.add(cell, row));
             has_index &= form.cell(&record, 0).parse::<u64>().is_ok();
             if row < HEAD.0 && end - start < HEAD.1 {

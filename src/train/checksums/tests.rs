@@ -96,7 +96,7 @@ fn a_damaged_file_of_checksums_is_named() {
     for (bytes, part) in [
         (&b""[..], "EOF"),
         (b"[]", "expected a map"),
-        (br#"{"a": [{"crc32": "00000000", "bytes": -1}]}"#, "bytes"),
+        (br#"{"a": [{"crc32": "00000000", "bytes": -1}]}"#, "`-1`"),
         (br#"{"a": [{"crc32": "00000000", "bytes": 1, "alien": 1}]}"#, "alien"),
         (&huge, "at most"),
     ] {

@@ -306,7 +306,8 @@ fn a_step_that_diverges_is_named_and_never_saved() {
             let (_, parameter) = params.iter().next().unwrap();
             parameter.set(&parameter.as_detached_tensor().affine(f64::NAN, 0.0).unwrap()).unwrap();
         };
-        trainer.step = 1; // the audit of the first step has another message
+        trainer.step = 1;
+        trainer.audited = true; // the audit of the first step has another message
         set_to_nan(trainer.model().params());
         let error = trainer.run(Some(folder.path()), &AtomicBool::new(false), &mut Silent).unwrap_err();
         assert!(matches!(error, TrainError::Diverged { step: 2, .. }), "{error}");

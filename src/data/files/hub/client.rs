@@ -3,7 +3,7 @@
 use super::cache::{self, Cache, is_commit};
 use super::{Address, Kind, Listing, is_name, is_set, variable};
 use crate::data::files::remote;
-use crate::data::notice::{Notice, notify};
+use crate::notice::{Notice, notify};
 use reqwest::header::{ETAG, HeaderMap, LINK};
 use reqwest::{Response, StatusCode, Url};
 use serde_json::Value;
