@@ -17,7 +17,7 @@ pub const SCHEDULE: [&str; 5] = [
 pub const COST: [&str; 2] = ["train.checkpoint_activations", "train.workers"];
 
 /// The last names of settings that say where data lie, which may be moved between two parts of a training.
-const PLACES: [&str; 3] = ["source", "path", "file"];
+const PLACES: [&str; 4] = ["source", "path", "file", "cache"];
 
 /// A setting with two values.
 #[derive(Clone, Debug, PartialEq, Eq)]

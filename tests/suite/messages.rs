@@ -143,7 +143,7 @@ fn a_value_of_the_wrong_type_is_named_with_its_setting_and_origin() {
         ("inputs.image.augment.shift=x", "inputs.image.augment.shift: expected a number, such as 0"),
         (
             "inputs.image.resize=native",
-            "inputs.image.resize: expected one of stretch, { crop = … }, { stretch_crop = … }, { native = … }",
+            "inputs.image.resize: expected one of stretch, { crop = … }, { stretch_crop = … }, { stretch_trim = … }, { native = … }",
         ),
         (
             "inputs.image.resize.native.patches=x",

@@ -125,7 +125,7 @@ fn fewer_steps_and_other_settings_are_refused() {
         ),
         (
             "model.d_model=32",
-            "model.d_model: expected 16, the run's value; found 32. A resumed run may change",
+            "model.d_model: expected 16, the run's value; found 32 (by --set, or in run.toml). A resumed run may change",
         ),
         ("train.batch_size=8", "train.batch_size: expected 4, the run's value; found 8"),
         ("train.max_stesp=12", "unknown field `max_stesp`"),

@@ -191,7 +191,7 @@ fn settings_survive_json() {
     assert_eq!(
         message(json!({"contxt": 4})),
         "text: unknown field `contxt`, expected one of `vocabulary`, `context`, `segments`, `lowercase`, \
-         `unknown`, `min_frequency`, `specials`, `separator`, `token_dropout`"
+         `pad_token_id`, `unknown`, `min_frequency`, `specials`, `separator`, `token_dropout`"
     );
     assert!(
         message(json!({"vocabulary": "letters"})).contains("expected one of `characters`, `bytes`, `words`")

@@ -109,8 +109,5 @@ fn rollouts_that_do_not_fit_are_named() {
         "rollout run",
         &["--env cartpole: has states of 4 numbers", "the model has learned states of 2"],
     );
-    for episodes in ["0", "18446744073709551615"] {
-        let message = format!("--episodes: expected 1 to 1048576; found {episodes}");
-        place.fails(&format!("rollout run --episodes {episodes}"), &[&message]);
-    }
+    place.fails("rollout run --episodes 0", &["--episodes: expected 1 to 1048576; found 0"]);
 }

@@ -28,9 +28,13 @@ fn sizes_of_a_run_are_held_against_its_weights() {
     for (before, after, message) in cases {
         assert!(settings.contains(before), "{before}: {settings}");
         place.write("run/run.toml", settings.replacen(before, after, 1).as_bytes());
-        for line in ["eval run", "generate run --prompt the", "info run", "train --resume --out run"] {
+        for line in ["eval run", "generate run --prompt the", "info run"] {
             failed(1, line, &run_with(64, &place, line), &[message]);
         }
+        // A resumed run must have the settings that its state keeps, also where the others could be used.
+        let resumed = run_with(64, &place, "train --resume --out run");
+        let is_named = resumed.err.contains(message) || resumed.err.contains("the run's value; found");
+        assert!(resumed.code == Some(1) && is_named, "{after}: {resumed:?}");
     }
     place.write("run/run.toml", settings.as_bytes());
     let longer = tokenizers.replacen("\"context\": 16", "\"context\": 4000000000", 1);

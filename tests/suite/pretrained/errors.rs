@@ -53,7 +53,7 @@ fn sizes_that_the_tensors_do_not_have_are_errors() {
     let folder = &shipped()["gpt2-untied"];
     for (setting, value, expected) in [
         ("n_layer", 1_000_000_000_u64, "config.json: n_layer: expected at most 10000; found 1000000000"),
-        ("n_layer", 9_999, " is missing; and "),
+        ("n_layer", 9_999, " is missing; … ("),
         ("vocab_size", 1_000_000_000, "config.json: vocab_size: expected at most 16777216"),
         ("vocab_size", 16_777_216, "expected [16777216"),
         ("n_positions", 16_777_216, "expected [16777216"),
@@ -108,7 +108,12 @@ fn unsupported_settings_are_errors() {
         ("siglip-text", "pad_token_id", serde_json::json!(23), "it must be below 23"),
         ("siglip-text", "max_position_embeddings", serde_json::json!(1 << 20), "pad_token_id"),
         ("siglip-text", "alien", serde_json::json!(1), "alien"),
-        ("siglip-image", "vision_use_head", serde_json::json!(false), "vision_model.head.probe"),
+        (
+            "siglip-image",
+            "vision_use_head",
+            serde_json::json!(false),
+            "vision_model.head.attention.in_proj_bias",
+        ),
         ("siglip-image", "hidden_act", serde_json::json!("mish"), "mish"),
         ("dinov2", "patch_size", serde_json::json!([4, 2]), "square"),
     ] {

@@ -297,7 +297,7 @@ fn a_run_that_computes_something_else_than_its_checkpoint_is_refused_by_name() {
         (
             OF_LAST,
             &[CAUSAL, "model.norm_eps=0.5"],
-            "model.norm_eps: expected 1e-5, as in its checkpoint; found 0.5",
+            "model.norm_eps: expected 0.00001, as in its checkpoint; found 0.5",
         ),
         (OF_LAST, &[CAUSAL, "model.mlp.activation=gelu"], "model.mlp.activation: expected \"relu\""),
         (OF_LAST, &[CAUSAL, "model.dropout=0.1"], ""),
