@@ -121,6 +121,7 @@ pub mod pretrained;
 pub mod random;
 pub mod registry;
 pub mod report;
+pub mod reproduce;
 pub mod rules;
 pub mod run;
 pub mod sample;
