@@ -136,9 +136,10 @@ fn show(report: &Report) {
         let texts = of.map(|(label, baseline)| format!("{label} {}", page::number(baseline.value)));
         texts.collect::<Vec<_>>().join(", ")
     };
-    let rows = report.measures.iter().map(|(name, stat)| {
-        vec![name.clone(), page::spread(stat), reference(name), baseline(name)]
-    });
+    let rows = report
+        .measures
+        .iter()
+        .map(|(name, stat)| vec![name.clone(), page::spread(stat), reference(name), baseline(name)]);
     print::table(&["measure", "value", "reference", "baseline"], &rows.collect::<Vec<_>>());
     let others = report.references.iter().filter(|(name, _)| !report.measures.contains_key(*name));
     others.for_each(|(name, value)| println!("reference, {name}: {}", page::number(*value)));
@@ -164,7 +165,8 @@ impl Host for Terminal {
     fn make(&mut self, arguments: &[String]) -> Result<(), String> {
         let program = std::env::current_exe().map_err(|error| error.to_string())?;
         // Standard output is for the result.
-        let status = Command::new(program).args(["data", "make"]).args(arguments).stdout(Stdio::null()).status();
+        let status =
+            Command::new(program).args(["data", "make"]).args(arguments).stdout(Stdio::null()).status();
         match status {
             Ok(status) if status.success() => Ok(()),
             Ok(status) => Err(format!("{status}; its message is above")),

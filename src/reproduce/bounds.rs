@@ -160,7 +160,8 @@ mod tests {
         let bound = |text: &str| toml::from_str::<Bound>(text).unwrap().check();
         assert!(bound("measure = \"a.b\"\nat_most = 1.0").is_ok());
         assert!(bound("order = [\"a.b\", \"c.d\"]").is_ok());
-        for text in ["at_most = 1.0", "measure = \"a.b\"", "order = [\"a.b\"]", "order = []\nslope = \"a.b\""] {
+        for text in ["at_most = 1.0", "measure = \"a.b\"", "order = [\"a.b\"]", "order = []\nslope = \"a.b\""]
+        {
             assert!(bound(text).is_err(), "{text}");
         }
     }

@@ -31,7 +31,9 @@ impl Places {
     fn value(&self, value: &Value) -> Result<Value, ReproduceError> {
         Ok(match value {
             Value::String(text) if text.starts_with('{') => Value::String(self.path(text)?),
-            Value::Array(items) => Value::Array(items.iter().map(|item| self.value(item)).collect::<Result<_, _>>()?),
+            Value::Array(items) => {
+                Value::Array(items.iter().map(|item| self.value(item)).collect::<Result<_, _>>()?)
+            }
             Value::Table(table) => {
                 let inner = table.iter().map(|(key, value)| Ok((key.clone(), self.value(value)?)));
                 Value::Table(inner.collect::<Result<_, ReproduceError>>()?)
@@ -44,7 +46,8 @@ impl Places {
     fn path(&self, text: &str) -> Result<String, ReproduceError> {
         let missing = |advice: String| Err(ReproduceError::NoData { place: text.into(), advice });
         for alternative in text.split('|').map(str::trim) {
-            let Some((name, rest)) = alternative.strip_prefix('{').and_then(|rest| rest.split_once('}')) else {
+            let Some((name, rest)) = alternative.strip_prefix('{').and_then(|rest| rest.split_once('}'))
+            else {
                 return missing("expected {data}/…, or {NAME}/… with a NAME of [data.make]".into());
             };
             let folder = match name {
@@ -85,7 +88,8 @@ pub(super) fn digest(config: &RunConfig, known: &mut BTreeMap<PathBuf, String>) 
     let mut all = Sha256::new();
     for task in config.tasks() {
         let data = &task.settings.data;
-        let sources = data.validation_source.iter().chain([&data.source]).flat_map(|sources| sources.as_slice());
+        let sources =
+            data.validation_source.iter().chain([&data.source]).flat_map(|sources| sources.as_slice());
         for source in sources {
             let path = folder_of_pattern(Path::new(&source.path)).to_path_buf();
             if !path.exists() {
@@ -125,7 +129,12 @@ fn list(path: &Path, files: &mut Vec<PathBuf>) -> io::Result<()> {
         match path.symlink_metadata()?.is_symlink() && path.is_dir() {
             true => {}
             false if path.is_dir() || path.is_file() => list(&path, files)?,
-            false => return Err(io::Error::new(ErrorKind::InvalidInput, format!("{} is no file", path.display()))),
+            false => {
+                return Err(io::Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("{} is no file", path.display()),
+                ));
+            }
         }
     }
     Ok(())

@@ -60,7 +60,9 @@ impl Trained<'_> {
     pub fn baseline(&self) -> Result<ByOutput, ReproduceError> {
         let mut all = ByOutput::new();
         for (entry, opened) in self.run.splits(self.run.config()).map_err(|error| self.failed(error))? {
-            for (head, metrics) in baseline(opened.train.as_ref(), opened.validation.as_ref(), BASELINE_SAMPLES)? {
+            for (head, metrics) in
+                baseline(opened.train.as_ref(), opened.validation.as_ref(), BASELINE_SAMPLES)?
+            {
                 let output = opened.task.outputs().get(head).map(|output| output.name.as_str());
                 all.insert(joined(&[&entry.name, output.unwrap_or_default()]), metrics);
             }
@@ -76,7 +78,11 @@ impl Trained<'_> {
         settings: &[String],
     ) -> Result<(Model, Vec<(TaskEntry, Opened)>), ReproduceError> {
         let failed = |error| self.failed(error);
-        let toml = self.run.config().to_toml().and_then(|text| RunConfig::parse("the run's settings", &text, settings));
+        let toml = self
+            .run
+            .config()
+            .to_toml()
+            .and_then(|text| RunConfig::parse("the run's settings", &text, settings));
         let config = toml.map_err(|error| failed(error.into()))?;
         if settings.iter().all(|setting| setting.starts_with("data.")) {
             let weights = match point.measure.weights {
@@ -87,7 +93,8 @@ impl Trained<'_> {
             return Ok((model, self.run.splits(&config).map_err(failed)?));
         }
         let folder = tempfile::tempdir_in(self.scratch);
-        let folder = folder.map_err(|source| crate::train::SaveError::Write { path: self.scratch.into(), source })?;
+        let folder =
+            folder.map_err(|source| crate::train::SaveError::Write { path: self.scratch.into(), source })?;
         let folder = folder.path().join("run");
         let created = Run::create_from(&folder, config, self.device, Arc::new(Alone), self.run);
         let (rebuilt, trainer, start) = created.map_err(failed)?;
@@ -105,18 +112,26 @@ impl Trained<'_> {
 }
 
 /// Acts in an environment with the first task that predicts a series.
-fn roll_out(model: &Model, opened: &[(TaskEntry, Opened)], spec: &RolloutSpec) -> Result<ByOutput, ReproduceError> {
+fn roll_out(
+    model: &Model,
+    opened: &[(TaskEntry, Opened)],
+    spec: &RolloutSpec,
+) -> Result<ByOutput, ReproduceError> {
     let acts = |(_, (_, opened)): &(usize, &(TaskEntry, Opened))| {
         opened.task.outputs().iter().any(|output| output.is_series(opened.task.parts()))
     };
-    let Some((number, (entry, policy))) = opened.iter().enumerate().find(acts) else { return Ok(ByOutput::new()) };
-    let unknown = |problem: EnvError| {
-        RolloutError::Environment { name: spec.env.clone(), problem: problem.to_string() }
+    let Some((number, (entry, policy))) = opened.iter().enumerate().find(acts) else {
+        return Ok(ByOutput::new());
+    };
+    let unknown = |problem: EnvError| RolloutError::Environment {
+        name: spec.env.clone(),
+        problem: problem.to_string(),
     };
     let mut environments = Copies::new(&spec.env).map_err(unknown)?;
     let RolloutSpec { target_return, episodes, .. } = *spec;
     let settings = RolloutSettings { target_return, episodes, ..RolloutSettings::default() };
     let played = rollout(&policy.task, model, number, &mut environments, &settings)?;
-    let metrics = [("return_mean".to_string(), played.return_mean()), ("return_std".into(), played.return_std())];
+    let metrics =
+        [("return_mean".to_string(), played.return_mean()), ("return_std".into(), played.return_std())];
     Ok(ByOutput::from([(entry.name.clone(), Metrics::from(metrics))]))
 }

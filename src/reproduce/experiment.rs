@@ -244,7 +244,8 @@ impl Experiment {
             }
             let measures = run.measures.values_mut().map(|measure| &mut measure.sweep);
             for sweep in measures.chain([&mut run.sweep]) {
-                let shorter = sweep.iter_mut().filter_map(|(key, values)| Some((values, self.quick.sweep.get(key)?)));
+                let shorter =
+                    sweep.iter_mut().filter_map(|(key, values)| Some((values, self.quick.sweep.get(key)?)));
                 shorter.for_each(|(values, few)| values.clone_from(few));
             }
         }

@@ -89,8 +89,7 @@ impl Lab<'_> {
         let places = Places { users: self.data.clone(), made };
         let malformed = |problem| ReproduceError::Malformed { origin: experiment.name.clone(), problem };
         let points = experiment.points().map_err(malformed)?;
-        let mut session =
-            Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
+        let mut session = Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
         let mut measured = Measurements::default();
         for point in session.points.clone() {
             // Data that are missing are noticed before the first run is trained.
@@ -105,7 +104,11 @@ impl Lab<'_> {
     }
 
     /// Generates the data that are not there yet; the folder of each.
-    fn make(&mut self, experiment: &Experiment, store: &Store) -> Result<BTreeMap<String, PathBuf>, ReproduceError> {
+    fn make(
+        &mut self,
+        experiment: &Experiment,
+        store: &Store,
+    ) -> Result<BTreeMap<String, PathBuf>, ReproduceError> {
         let mut made = BTreeMap::new();
         for (name, arguments) in &experiment.data.make {
             let key = store::key(&json!(arguments));
@@ -128,7 +131,12 @@ impl Lab<'_> {
 
 impl Session<'_, '_> {
     /// Trains a run and measures it.
-    fn point(&mut self, point: &RunPoint, seed: u64, measured: &mut Measurements) -> Result<(), ReproduceError> {
+    fn point(
+        &mut self,
+        point: &RunPoint,
+        seed: u64,
+        measured: &mut Measurements,
+    ) -> Result<(), ReproduceError> {
         let (folder, key, record) = self.train(point, seed)?;
         measured.seconds += record.seconds;
         let name = point.name.to_string();
@@ -185,14 +193,25 @@ impl Session<'_, '_> {
         point: &MeasurePoint,
     ) -> Result<ByOutput, ReproduceError> {
         let settings = overrides(&self.places.resolve(&point.settings)?);
-        let own = run.config().to_toml().and_then(|text| RunConfig::parse("the run's settings", &text, &settings));
+        let own =
+            run.config().to_toml().and_then(|text| RunConfig::parse("the run's settings", &text, &settings));
         let config = own.map_err(|problem| wrong(&format!("{name}.{}", point.name), problem))?;
         let data = digest(&config, &mut self.digests)?;
         let measure = &point.measure;
         let rollout = measure.rollout.as_ref().map(|spec| format!("{spec:?}"));
         let weights = format!("{:?}", measure.weights);
-        let of = json!([key, overrides(&point.settings), data, weights, measure.samples, measure.generate, rollout]);
-        self.kept("evaluations", &store::key(&of), |session| session.trained(run, name).measure(point, &settings))
+        let of = json!([
+            key,
+            overrides(&point.settings),
+            data,
+            weights,
+            measure.samples,
+            measure.generate,
+            rollout
+        ]);
+        self.kept("evaluations", &store::key(&of), |session| {
+            session.trained(run, name).measure(point, &settings)
+        })
     }
 
     /// The settings of a run with a seed.
@@ -229,7 +248,8 @@ impl Session<'_, '_> {
     fn train(&mut self, point: &RunPoint, seed: u64) -> Result<(PathBuf, String, Record), ReproduceError> {
         let Settings { key, config } = self.settings(point, seed)?;
         let folder = self.store.folder("runs", &key);
-        let known: Option<Record> = self.store.read("runs", &key).filter(|_| folder.join(CONFIG_FILE).exists());
+        let known: Option<Record> =
+            self.store.read("runs", &key).filter(|_| folder.join(CONFIG_FILE).exists());
         if let Some(known) = known.as_ref().filter(|known| known.finished) {
             return Ok((folder, key, known.clone()));
         }
@@ -242,7 +262,8 @@ impl Session<'_, '_> {
         self.lab.host.note(&at);
         let mut trainer =
             self.trainer(&folder, config, from.as_deref()).map_err(|error| failed(&name, error))?;
-        let mut clock = Clock { observer: self.lab.host.watch(&trainer), last: Instant::now(), steps: vec![] };
+        let mut clock =
+            Clock { observer: self.lab.host.watch(&trainer), last: Instant::now(), steps: vec![] };
         let started = Instant::now();
         let outcome = trainer.run(Some(&folder), self.lab.stop, &mut clock)?;
         let record = Record {
@@ -267,7 +288,8 @@ impl Session<'_, '_> {
     fn trainer(&self, folder: &Path, config: RunConfig, from: Option<&Path>) -> Result<Trainer, RunError> {
         let (device, modalities) = (&self.lab.device, self.lab.modalities);
         if folder.join(CONFIG_FILE).exists() {
-            let resumed = Run::open_with(folder, modalities).and_then(|run| run.resume(device, Arc::new(Alone)));
+            let resumed =
+                Run::open_with(folder, modalities).and_then(|run| run.resume(device, Arc::new(Alone)));
             // A run that was killed before its first checkpoint, or is damaged, begins anew.
             match resumed {
                 Err(error) if is_locked(&error) => return Err(error),
@@ -301,7 +323,8 @@ fn wrong(run: &str, problem: SettingsError) -> ReproduceError {
 /// The metric of a measure.
 fn choose(id: &MeasureId, point: &MeasurePoint, all: &ByOutput) -> Result<f64, ReproduceError> {
     let measure = &point.measure;
-    let mut outputs = all.iter().filter(|(name, _)| measure.output.as_ref().is_none_or(|output| output == *name));
+    let mut outputs =
+        all.iter().filter(|(name, _)| measure.output.as_ref().is_none_or(|output| output == *name));
     if let (Some((_, metrics)), None) = (outputs.next(), outputs.next())
         && let Some(value) = metrics.get(&measure.metric)
     {

@@ -118,7 +118,8 @@ fn section(report: &Report, page: &mut String) -> Result<(), ReproduceError> {
     });
     table(page, &["measure", "value", "reference"], measures);
     let baselines = report.baselines.iter();
-    let baselines = baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
+    let baselines =
+        baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
     table(page, &["baseline", "value", "of", "source"], baselines);
     let bounds = report.bounds.iter().map(|bound| {
         vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(bound.passed).to_string()]

@@ -107,7 +107,8 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         measures.extend(run.measures.clone());
     }
     check_start(experiment, name, from.as_deref())?;
-    let measures: Vec<MeasurePoint> = measures.iter().flat_map(|(name, measure)| of_measure(name, measure)).collect();
+    let measures: Vec<MeasurePoint> =
+        measures.iter().flat_map(|(name, measure)| of_measure(name, measure)).collect();
     let point = |(values, swept): (Vec<String>, Vec<(String, Value)>)| RunPoint {
         name: Swept { name: name.into(), values },
         preset: preset.clone(),
@@ -129,7 +130,9 @@ fn check_start(experiment: &Experiment, name: &str, from: Option<&str>) -> Resul
     while let Some(name) = next {
         let run = experiment.runs.get(name).ok_or_else(|| unknown(experiment, name))?;
         if seen.contains(&name) {
-            return Err(format!("runs.{name}.from: it starts from itself; leave out one `from` of the circle"));
+            return Err(format!(
+                "runs.{name}.from: it starts from itself; leave out one `from` of the circle"
+            ));
         }
         if !run.sweep.is_empty() {
             return Err(format!("runs.{}.from: expected a run without sweep; found {name:?}", seen[0]));

@@ -139,7 +139,10 @@ impl Report {
 
     /// The measures that a name stands for.
     pub(super) fn named(&self, name: &str) -> impl Iterator<Item = (&MeasureId, &Stat)> {
-        self.ids.iter().filter(move |id| id.is(name)).filter_map(|id| Some((id, self.measures.get(&id.to_string())?)))
+        self.ids
+            .iter()
+            .filter(move |id| id.is(name))
+            .filter_map(|id| Some((id, self.measures.get(&id.to_string())?)))
     }
 }
 

@@ -51,7 +51,9 @@ pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
 /// Removes a folder, if there is one.
 pub(super) fn remove(folder: &Path) -> Result<(), SaveError> {
     match std::fs::remove_dir_all(folder) {
-        Err(source) if source.kind() != ErrorKind::NotFound => Err(SaveError::Write { path: folder.into(), source }),
+        Err(source) if source.kind() != ErrorKind::NotFound => {
+            Err(SaveError::Write { path: folder.into(), source })
+        }
         _ => Ok(()),
     }
 }

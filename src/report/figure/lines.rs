@@ -92,7 +92,8 @@ pub fn lines(chart: &Chart, series: &[Series]) -> Scene {
                 scene.line(vec![[x, low], [x, high]], 1.0, colour);
             }
         }
-        let places: Vec<Place> = points.iter().filter_map(|point| Some([x(point.x)?, y(point.value)?])).collect();
+        let places: Vec<Place> =
+            points.iter().filter_map(|point| Some([x(point.x)?, y(point.value)?])).collect();
         if places.len() > 1 {
             scene.line(places, 2.0, colour);
         }
@@ -115,7 +116,8 @@ mod tests {
 
     #[test]
     fn curves_have_names_labels_and_axes() {
-        let chart = Chart { title: "Lengths".into(), x: "context".into(), y: "loss".into(), log: [true, false] };
+        let chart =
+            Chart { title: "Lengths".into(), x: "context".into(), y: "loss".into(), log: [true, false] };
         let scene = lines(&chart, &[series(&[(64.0, 1.5), (128.0, 1.7), (320.0, 2.5)])]);
         let texts = texts(&scene);
         for text in ["Lengths", "rotary", "context", "loss", "64", "128", "320"] {
