@@ -95,10 +95,12 @@ pub(super) fn digest(config: &RunConfig, known: &mut BTreeMap<PathBuf, String>) 
             if !path.exists() {
                 continue; // shipped, or on another machine: the path is part of the settings
             }
-            if !known.contains_key(&path) {
-                known.insert(path.clone(), digest_of(&path)?);
-            }
-            all.update(&known[&path]);
+            let digest = match known.get(&path) {
+                Some(digest) => digest.clone(),
+                None => digest_of(&path)?,
+            };
+            all.update(&digest);
+            known.insert(path, digest);
         }
     }
     Ok(hex(&all.finalize()))

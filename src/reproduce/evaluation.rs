@@ -84,7 +84,7 @@ impl Trained<'_> {
             .to_toml()
             .and_then(|text| RunConfig::parse("the run's settings", &text, settings));
         let config = toml.map_err(|error| failed(error.into()))?;
-        if settings.iter().all(|setting| setting.starts_with("data.")) {
+        if point.is_of_data() {
             let weights = match point.measure.weights {
                 WhichWeights::Best => Weights::Best,
                 WhichWeights::Last => Weights::Last,

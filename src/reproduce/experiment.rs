@@ -272,6 +272,15 @@ impl Experiment {
         if ids.is_empty() {
             return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
         }
+        let mut all = points.iter().flat_map(|point| &point.measures);
+        if let Some(point) =
+            all.find(|point| point.measure.weights == WhichWeights::Last && !point.is_of_data())
+        {
+            let name = &point.name;
+            return Err(format!(
+                "measure {name}: weights: expected best, as its settings build the model anew; found last"
+            ));
+        }
         let known = || ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let missing = |name: &String| !ids.iter().any(|id| id.is(name));
         for (place, bound) in self.bounds.iter().enumerate() {

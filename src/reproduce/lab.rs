@@ -167,7 +167,7 @@ impl Session<'_, '_> {
 
     /// The result of a key; computed and kept if there is none.
     fn kept(
-        &mut self,
+        &self,
         kind: &str,
         key: &str,
         compute: impl FnOnce(&Self) -> Result<ByOutput, ReproduceError>,
@@ -265,7 +265,7 @@ impl Session<'_, '_> {
         let mut clock =
             Clock { observer: self.lab.host.watch(&trainer), last: Instant::now(), steps: vec![] };
         let started = Instant::now();
-        let outcome = trainer.run(Some(&folder), self.lab.stop, &mut clock)?;
+        let outcome = trainer.run(Some(folder.as_path()), self.lab.stop, &mut clock)?;
         let record = Record {
             experiment: self.experiment.name.clone(),
             run: name,
@@ -352,7 +352,7 @@ impl Clock {
     fn median(&self) -> f64 {
         let mut steps = self.steps.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(&self.steps).to_vec();
         steps.sort_by(f64::total_cmp);
-        steps.get(steps.len() / 2).copied().unwrap_or(f64::NAN)
+        steps.get(steps.len() / 2).copied().unwrap_or(0.0)
     }
 }
 

@@ -55,7 +55,7 @@ pub fn markdown(reports: &[Report]) -> String {
     );
     for report in reports {
         for bound in &report.bounds {
-            let cells = [
+            let cells: [&str; 8] = [
                 &report.name,
                 &bound.what,
                 &bound.wanted,

@@ -5,6 +5,9 @@ use indexmap::IndexMap;
 use std::fmt;
 use toml::{Table, Value};
 
+/// A path and a value.
+pub(super) type Setting = (String, Value);
+
 /// One training.
 #[derive(Clone, Debug)]
 pub(super) struct RunPoint {
@@ -13,7 +16,7 @@ pub(super) struct RunPoint {
     /// Its preset.
     pub preset: Option<String>,
     /// Its settings: paths and values, later ones over earlier ones.
-    pub settings: Vec<(String, Value)>,
+    pub settings: Vec<Setting>,
     /// The run that it starts from.
     pub from: Option<String>,
     /// What is measured.
@@ -26,7 +29,7 @@ pub(super) struct MeasurePoint {
     /// The measure, with the swept values.
     pub name: Swept,
     /// The settings of its evaluation: paths and values.
-    pub settings: Vec<(String, Value)>,
+    pub settings: Vec<Setting>,
     /// The rest of it.
     pub measure: Measure,
 }
@@ -78,6 +81,13 @@ impl MeasureId {
     }
 }
 
+impl MeasurePoint {
+    /// Whether its settings are of the data alone.
+    pub fn is_of_data(&self) -> bool {
+        self.settings.iter().all(|(path, _)| path.starts_with("data."))
+    }
+}
+
 impl RunPoint {
     /// The names of its measures.
     pub fn ids(&self) -> impl Iterator<Item = MeasureId> {
@@ -109,7 +119,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
     check_start(experiment, name, from.as_deref())?;
     let measures: Vec<MeasurePoint> =
         measures.iter().flat_map(|(name, measure)| of_measure(name, measure)).collect();
-    let point = |(values, swept): (Vec<String>, Vec<(String, Value)>)| RunPoint {
+    let point = |(values, swept): Combination| RunPoint {
         name: Swept { name: name.into(), values },
         preset: preset.clone(),
         settings: settings.iter().cloned().chain(swept).collect(),
@@ -146,7 +156,7 @@ fn check_start(experiment: &Experiment, name: &str, from: Option<&str>) -> Resul
 fn of_measure(name: &str, measure: &Measure) -> Vec<MeasurePoint> {
     let mut settings = vec![];
     flatten(&measure.settings, "", &mut settings);
-    let point = |(values, swept): (Vec<String>, Vec<(String, Value)>)| MeasurePoint {
+    let point = |(values, swept): Combination| MeasurePoint {
         name: Swept { name: name.into(), values },
         settings: settings.iter().cloned().chain(swept).collect(),
         measure: measure.clone(),
@@ -154,8 +164,11 @@ fn of_measure(name: &str, measure: &Measure) -> Vec<MeasurePoint> {
     combinations(&measure.sweep).into_iter().map(point).collect()
 }
 
-/// Each combination of the values of swept settings: the values as text, and the settings.
-fn combinations(sweep: &IndexMap<String, Vec<Value>>) -> Vec<(Vec<String>, Vec<(String, Value)>)> {
+/// The values of swept settings as text, and the settings.
+type Combination = (Vec<String>, Vec<Setting>);
+
+/// Each combination of the values of swept settings.
+fn combinations(sweep: &IndexMap<String, Vec<Value>>) -> Vec<Combination> {
     let mut all = vec![(vec![], vec![])];
     for (key, values) in sweep {
         let extended = all.iter().flat_map(|(texts, settings)| {
@@ -172,7 +185,7 @@ fn combinations(sweep: &IndexMap<String, Vec<Value>>) -> Vec<(Vec<String>, Vec<(
 }
 
 /// The paths and values of a table, in its order. A later value of a path replaces an earlier one in its place.
-pub(super) fn flatten(table: &Table, prefix: &str, found: &mut Vec<(String, Value)>) {
+pub(super) fn flatten(table: &Table, prefix: &str, found: &mut Vec<Setting>) {
     for (key, value) in table {
         let path = format!("{prefix}{key}");
         match value {
@@ -186,6 +199,6 @@ pub(super) fn flatten(table: &Table, prefix: &str, found: &mut Vec<(String, Valu
 }
 
 /// A setting as `--set` takes it.
-pub(super) fn overrides(settings: &[(String, Value)]) -> Vec<String> {
+pub(super) fn overrides(settings: &[Setting]) -> Vec<String> {
     settings.iter().map(|(path, value)| format!("{path}={value}")).collect()
 }
