@@ -74,7 +74,7 @@ pub fn run(args: ReproduceArgs, modalities: &Modalities) -> Result<()> {
                 reports.push(report);
             }
             // The others do not need these data.
-            Err(error @ ReproduceError::NoData { .. }) if name == ALL => {
+            Err(error @ (ReproduceError::NoData { .. } | ReproduceError::Make { .. })) if name == ALL => {
                 print::note(&format!("{}: left out: {error}", experiment.name));
                 left_out.insert(experiment.name.clone(), error.to_string().into());
             }

@@ -326,9 +326,9 @@ fn choose(id: &MeasureId, point: &MeasurePoint, all: &ByOutput) -> Result<f64, R
     let mut outputs =
         all.iter().filter(|(name, _)| measure.output.as_ref().is_none_or(|output| output == *name));
     if let (Some((_, metrics)), None) = (outputs.next(), outputs.next())
-        && let Some(value) = metrics.get(&measure.metric)
+        && let Some(value) = metric(metrics, &measure.metric)
     {
-        return Ok(*value);
+        return Ok(value);
     }
     let of_output = |(output, metrics): (&String, &crate::train::Metrics)| {
         metrics.keys().map(|metric| format!("{metric} of {output:?}")).collect::<Vec<_>>()
@@ -338,6 +338,12 @@ fn choose(id: &MeasureId, point: &MeasurePoint, all: &ByOutput) -> Result<f64, R
         metric: measure.metric.clone(),
         known: all.iter().flat_map(of_output).collect::<Vec<_>>().join(", "),
     })
+}
+
+/// A metric by its name; the perplexity of any loss.
+fn metric(metrics: &crate::train::Metrics, name: &str) -> Option<f64> {
+    let perplexity = || Some(metrics.get("loss").filter(|_| name == "perplexity")?.exp());
+    metrics.get(name).copied().or_else(perplexity)
 }
 
 /// Measures the time between steps.

@@ -48,4 +48,15 @@ macro_rules! shipped {
     };
 }
 
-shipped!["shakespeare", "masked-positions", "vit", "spoken", "sensors", "norms", "sparse", "lengths"];
+shipped![
+    "shakespeare",
+    "masked-positions",
+    "vit",
+    "spoken",
+    "sensors",
+    "norms",
+    "sparse",
+    "lengths",
+    "addition",
+    "memory"
+];
