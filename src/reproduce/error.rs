@@ -68,7 +68,7 @@ pub enum ReproduceError {
         /// The run.
         run: String,
         /// The problem.
-        problem: SettingsError,
+        problem: Box<SettingsError>,
     },
     /// A run cannot be created, trained or read.
     #[error("run {run}: {problem}")]

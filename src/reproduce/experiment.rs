@@ -204,6 +204,9 @@ pub struct Quick {
     pub make: IndexMap<String, Vec<String>>,
 }
 
+/// Most generated texts, and most episodes, of a quick check.
+const QUICK: usize = 4;
+
 impl Experiment {
     /// The experiment of a name that ships, or of a TOML file.
     ///
@@ -235,12 +238,16 @@ impl Experiment {
         Ok(experiment)
     }
 
-    /// The experiment with what a quick check changes, for one seed.
+    /// The experiment with what a quick check changes, for one seed, few generated texts and few episodes.
     pub fn quick(mut self) -> Self {
         self.seeds = 1;
         for (name, run) in &mut self.runs {
             for settings in [Some(&self.quick.settings), self.quick.runs.get(name)].into_iter().flatten() {
                 merge(&mut run.settings, settings);
+            }
+            for measure in run.measures.values_mut() {
+                measure.generate = measure.generate.min(QUICK);
+                measure.rollout.iter_mut().for_each(|rollout| rollout.episodes = rollout.episodes.min(QUICK));
             }
             let measures = run.measures.values_mut().map(|measure| &mut measure.sweep);
             for sweep in measures.chain([&mut run.sweep]) {

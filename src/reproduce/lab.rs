@@ -117,6 +117,7 @@ impl Lab<'_> {
                 store::remove(&folder)?;
                 let out = ["--out".to_string(), folder.to_string_lossy().into_owned()];
                 let all: Vec<String> = arguments.iter().cloned().chain(out).collect();
+                store::create(&self.out.join("data"))?;
                 self.host.note(&format!("{}: making {name}", experiment.name));
                 let command = || format!("data make {}", all.join(" "));
                 let failed = |problem| ReproduceError::Make { command: command(), problem };
@@ -317,7 +318,7 @@ fn failed(run: &str, problem: RunError) -> ReproduceError {
 }
 
 fn wrong(run: &str, problem: SettingsError) -> ReproduceError {
-    ReproduceError::Settings { run: run.into(), problem }
+    ReproduceError::Settings { run: run.into(), problem: Box::new(problem) }
 }
 
 /// The metric of a measure.

@@ -42,10 +42,13 @@ impl Store {
 
 /// Writes a file whole, and its folder before.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
-    }
+    path.parent().map_or(Ok(()), create)?;
     write_atomically(path, bytes)
+}
+
+/// Creates a folder, if there is none.
+pub(super) fn create(folder: &Path) -> Result<(), SaveError> {
+    std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })
 }
 
 /// Removes a folder, if there is one.

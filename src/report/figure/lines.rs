@@ -27,10 +27,12 @@ impl Axis {
         let scaled = numbers.map(|x| if log { x.ln() } else { x }).filter(|x| x.is_finite());
         let none = (f64::INFINITY, f64::NEG_INFINITY);
         let (low, high) = scaled.fold(none, |(low, high), x| (low.min(x), high.max(x)));
-        match () {
-            () if low < high => Self { low, high, log },
-            () if low.is_finite() => Self { low: low - 0.5, high: low + 0.5, log },
-            () => Self { low: 0.0, high: 1.0, log },
+        if low < high {
+            Self { low, high, log }
+        } else if low.is_finite() {
+            Self { low: low - 0.5, high: low + 0.5, log }
+        } else {
+            Self { low: 0.0, high: 1.0, log }
         }
     }
 
