@@ -169,3 +169,58 @@ fn every_experiment_that_ships_has_valid_settings() {
 fn experiment_text_is_short(text: &str) -> bool {
     Experiment::parse("", text).unwrap().text.chars().count() < 200
 }
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn the_data_of_every_experiment_that_ships_are_found() {
+    let folder = std::env::var_os("SMALTI_DATA").expect("SMALTI_DATA names the folder with the data sets");
+    for (name, text) in EXPERIMENTS {
+        let experiment = Experiment::parse(name, text).unwrap();
+        let made = experiment.data.make.keys().map(|name| (name.clone(), std::env::temp_dir())).collect();
+        let places = super::data::Places { users: Some(folder.clone().into()), made };
+        for point in experiment.points().unwrap() {
+            let measures = point.measures.iter().map(|measure| &measure.settings);
+            for settings in measures.chain([&point.settings]) {
+                let resolved = places.resolve(settings).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(!format!("{resolved:?}").contains("{data}"), "{resolved:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_alternative_that_exists_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("b.en.txt"), "b").unwrap();
+    let places = super::data::Places { users: Some(folder.path().into()), made: Default::default() };
+    let resolve = |text: &str| {
+        let settings = [("data.source".to_string(), toml::Value::String(text.into()))];
+        places.resolve(&settings).map(|settings| settings[0].1.as_str().unwrap().to_string())
+    };
+    let found = resolve("{data}/a.txt | {data}/b.en.txt").unwrap();
+    assert!(found.ends_with("b.en.txt") && !found.contains('|'), "{found}");
+    assert_eq!(resolve("plain|name").unwrap(), "plain|name");
+    for (text, expected) in [
+        ("{data}/a.txt", "has none of these"),
+        ("{sums}", "[data.make] has no sums"),
+        ("{data", "expected {data}/…"),
+    ] {
+        let error = resolve(text).unwrap_err().to_string();
+        assert!(error.contains(text) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn data_are_known_by_their_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    let digest = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let settings = format!("data.source={path:?}");
+        let config = RunConfig::parse("text", preset("text").unwrap(), &[settings]).unwrap();
+        super::data::digest(&config, &mut Default::default()).unwrap()
+    };
+    let (one, other) = (digest("one"), digest("two"));
+    assert_ne!(one, other);
+    assert_eq!(one, digest("one"));
+}

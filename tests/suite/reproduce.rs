@@ -137,3 +137,20 @@ fn all_leaves_out_what_has_no_data_and_writes_a_table_and_a_page() {
     assert!(read("RESULTS.md").contains("| spoken | spoken.digits |"));
     assert!(read("index.html").matches("<svg").count() >= 6);
 }
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn experiments_read_their_data() {
+    let data = std::env::var("SMALTI_DATA").expect("SMALTI_DATA names the folder with the data sets");
+    let data = std::fs::canonicalize(data).unwrap();
+    let place = tempfile::tempdir().unwrap();
+    for name in ["sensors", "translation", "protein"] {
+        let line =
+            format!("reproduce {name} --quick --device cpu --json --out kept --data {}", data.display());
+        let result = json(&run(place.path(), 0, &line));
+        assert!(
+            result["experiments"][name]["measures"].as_object().is_some_and(|all| all.len() > 1),
+            "{result}"
+        );
+    }
+}
