@@ -62,6 +62,7 @@
 //! | [`inference`], [`mod@env`] | predictions, generation, transcripts, embeddings, rollouts |
 //! | [`mod@convert`] | any table as WebDataset or Parquet shards |
 //! | [`inspect`], [`report`], [`metrics`], [`mod@bench`] | what data, tokens, rules and results look like; speed |
+//! | [`reproduce`] | experiments: claims about transformers, trained, measured, and held against published numbers |
 //! | `pretrained` | published checkpoints in and out (with `text`, `image`, `audio` and `trajectory`) |
 //! | `cli` | the command line as a function over the modalities of a program |
 //!
@@ -122,6 +123,7 @@ pub mod pretrained;
 pub mod random;
 pub mod registry;
 pub mod report;
+pub mod reproduce;
 pub mod rules;
 pub mod run;
 pub mod sample;

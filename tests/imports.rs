@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
-const STOREYS: [&[&str]; 20] = [
+const STOREYS: [&[&str]; 21] = [
     &["random", "pattern", "notice", "metrics", "modalities", "cuda"],
     &["rules"],
     &["ops", "env"],
@@ -22,6 +22,7 @@ const STOREYS: [&[&str]; 20] = [
     &["codes"],
     &["builtin"],
     &["report"],
+    &["reproduce"],
     &["pretrained"],
     &["cli", "prelude", "guide"],
 ];

@@ -31,6 +31,7 @@ mod panics;
 mod predict;
 mod print;
 mod progress;
+mod reproduce;
 mod rollout;
 mod settings;
 mod show;
@@ -90,6 +91,8 @@ enum Command {
     Show(show::ShowArgs),
     /// Benchmark training, inference, tokenizers, the loader, and growth with sequence length.
     Bench(bench::BenchArgs),
+    /// Train what a claim about transformers needs, and compare with published numbers.
+    Reproduce(reproduce::ReproduceArgs),
     /// Train one shared model on the four modalities of the data that ships, in a few minutes.
     Demo(demo::DemoArgs),
 }
@@ -214,6 +217,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
         Command::Info(args) => info::run(args, modalities),
         Command::Show(args) => show::run(args, modalities),
         Command::Bench(args) => bench::run(args),
+        Command::Reproduce(args) => reproduce::run(args, modalities),
         Command::Demo(args) => demo::run(args, modalities),
     }
 }

@@ -1,4 +1,5 @@
-//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines.
+//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines,
+//! reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
 
@@ -46,3 +47,4 @@ page!(mixing, "mixing.md");
 page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");
+page!(reproduce, "reproduce.md");

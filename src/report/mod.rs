@@ -1,5 +1,6 @@
-//! Figures and summaries: the tokens of an input, attention rules, loss curves.
+//! Figures and summaries: the tokens of an input, attention rules, loss curves, measured numbers.
 
+pub mod chart;
 pub mod curves;
 pub mod figure;
 pub mod rules;

@@ -44,6 +44,7 @@ mod pretrained;
 mod progress;
 mod real_data;
 mod remote;
+mod reproduce;
 mod start;
 mod trained_on;
 mod unread_rows;

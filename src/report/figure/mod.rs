@@ -1,6 +1,6 @@
 //! The tokens of one input as a figure: the patch grid on the image, the slice grid on the spectrogram, characters in
-//! boxes, a trajectory in lanes; for a modality of your own, a box for each token. Attention rules and curves of a run are
-//! figures too.
+//! boxes, a trajectory in lanes; for a modality of your own, a box for each token. Attention rules, curves of a run
+//! and measured numbers are figures too.
 //!
 //! ```
 //! use smalti::report::figure::{self, Format};
@@ -19,11 +19,13 @@
 //! ```
 
 mod axis;
+mod bars;
 mod boxes;
 mod colour;
 mod curves;
 mod font;
 mod lanes;
+mod lines;
 #[cfg(feature = "image")]
 mod patches;
 mod png;
@@ -35,9 +37,11 @@ mod svg;
 #[cfg(test)]
 mod testing;
 
+pub use bars::bars;
 pub use boxes::boxes;
 pub use curves::curves;
 pub use lanes::lanes;
+pub use lines::lines;
 pub use rules::rules;
 pub use scene::Scene;
 

@@ -1,0 +1,41 @@
+//! The figure of a report.
+
+use super::experiment::FigureKind;
+use super::report::Report;
+use crate::report::chart::{Bar, Chart, Point, Series};
+use crate::report::figure::{self, Scene};
+
+impl Report {
+    /// The figure of the experiment; `None` if it has none.
+    pub fn figure(&self) -> Option<Scene> {
+        let spec = self.spec.as_ref()?;
+        let chart = Chart { title: self.title.clone(), x: spec.x.clone(), y: spec.y.clone(), log: spec.log };
+        Some(match spec.kind {
+            FigureKind::Bars => figure::bars(&chart, &self.bars(&spec.measures)),
+            FigureKind::Lines => figure::lines(&chart, &self.lines(&spec.measures)),
+        })
+    }
+
+    fn bars(&self, measures: &[String]) -> Vec<Bar> {
+        let bar = |name: String, value, deviation| {
+            let reference = self.references.get(&name).copied();
+            Bar { name, value, deviation, reference }
+        };
+        let ours = measures.iter().flat_map(|name| self.named(name));
+        let ours = ours.map(|(id, stat)| bar(id.to_string(), stat.mean, stat.deviation));
+        let others = self.baselines.iter().map(|(name, baseline)| bar(name.clone(), baseline.value, 0.0));
+        ours.chain(others).collect()
+    }
+
+    fn lines(&self, measures: &[String]) -> Vec<Series> {
+        let series = |name: &String| {
+            let points = self.named(name).enumerate().map(|(place, (id, stat))| {
+                let label = id.swept().unwrap_or_default().to_string();
+                let x = label.parse().unwrap_or(place as f64);
+                Point { label, x, value: stat.mean, deviation: stat.deviation }
+            });
+            Series { name: name.clone(), points: points.collect() }
+        };
+        measures.iter().map(series).collect()
+    }
+}

@@ -1,0 +1,137 @@
+//! The metrics of a trained run, as `smalti eval` and `smalti rollout` compute them, also with other settings.
+
+use super::ReproduceError;
+use super::experiment::{RolloutSpec, WhichWeights};
+use super::points::MeasurePoint;
+use crate::config::{RunConfig, TaskEntry};
+use crate::env::{Copies, EnvError};
+use crate::inference::{Generation, RolloutError, RolloutSettings, measure_generated, rollout};
+use crate::model::Model;
+use crate::run::{Run, RunError, Weights};
+use crate::sample::Opened;
+use crate::task::joined;
+use crate::train::{Alone, Metrics, baseline, evaluate};
+use candle_core::Device;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Metrics by output.
+pub(super) type ByOutput = BTreeMap<String, Metrics>;
+
+/// A run to measure.
+pub(super) struct Trained<'a> {
+    pub run: &'a Run,
+    pub name: &'a str,
+    pub device: &'a Device,
+    /// A folder for what an evaluation writes.
+    pub scratch: &'a Path,
+}
+
+/// Samples of either split from which a baseline is computed.
+const BASELINE_SAMPLES: usize = 20_000;
+
+impl Trained<'_> {
+    /// All metrics of a measure's evaluation. `settings` are its settings with paths.
+    pub fn measure(&self, point: &MeasurePoint, settings: &[String]) -> Result<ByOutput, ReproduceError> {
+        let (model, opened) = self.open(point, settings)?;
+        if let Some(spec) = &point.measure.rollout {
+            return roll_out(&model, &opened, spec);
+        }
+        let measure = &point.measure;
+        let batch = self.run.config().train.batch_size.max(1);
+        let mut all = ByOutput::new();
+        for (number, (entry, opened)) in opened.iter().enumerate() {
+            let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
+            let scores = evaluate(&model, number, task, validation, measure.samples, batch, &mut vec![])?;
+            all.extend(scores.metrics());
+            if measure.generate > 0 {
+                let (rows, generation) = (&opened.validation_rows, Generation::default());
+                let generated = measure_generated(&model, number, task, rows, measure.generate, &generation)?;
+                for (output, more) in generated {
+                    all.entry(joined(&[&entry.name, &output])).or_default().extend(more);
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The metrics of predictions that ignore the input.
+    pub fn baseline(&self) -> Result<ByOutput, ReproduceError> {
+        let mut all = ByOutput::new();
+        for (entry, opened) in self.run.splits(self.run.config()).map_err(|error| self.failed(error))? {
+            for (head, metrics) in
+                baseline(opened.train.as_ref(), opened.validation.as_ref(), BASELINE_SAMPLES)?
+            {
+                let output = opened.task.outputs().get(head).map(|output| output.name.as_str());
+                all.insert(joined(&[&entry.name, output.unwrap_or_default()]), metrics);
+            }
+        }
+        Ok(all)
+    }
+
+    /// The model and its data. With settings of the data alone, they are those of the run; otherwise the model is built anew,
+    /// and gets the learned weights.
+    fn open(
+        &self,
+        point: &MeasurePoint,
+        settings: &[String],
+    ) -> Result<(Model, Vec<(TaskEntry, Opened)>), ReproduceError> {
+        let failed = |error| self.failed(error);
+        let toml = self
+            .run
+            .config()
+            .to_toml()
+            .and_then(|text| RunConfig::parse("the run's settings", &text, settings));
+        let config = toml.map_err(|error| failed(error.into()))?;
+        if point.is_of_data() {
+            let weights = match point.measure.weights {
+                WhichWeights::Best => Weights::Best,
+                WhichWeights::Last => Weights::Last,
+            };
+            let (model, _) = self.run.load(weights, self.device).map_err(failed)?;
+            return Ok((model, self.run.splits(&config).map_err(failed)?));
+        }
+        let folder = tempfile::tempdir_in(self.scratch);
+        let folder =
+            folder.map_err(|source| crate::train::SaveError::Write { path: self.scratch.into(), source })?;
+        let folder = folder.path().join("run");
+        let created = Run::create_from(&folder, config, self.device, Arc::new(Alone), self.run);
+        let (rebuilt, trainer, start) = created.map_err(failed)?;
+        if !start.new.is_empty() {
+            let names = start.new.join(", ");
+            return Err(ReproduceError::NewParameters { measure: point.name.to_string(), names });
+        }
+        let opened = rebuilt.splits(rebuilt.config()).map_err(failed)?;
+        Ok((trainer.into_model(), opened))
+    }
+
+    fn failed(&self, problem: RunError) -> ReproduceError {
+        ReproduceError::Run { run: self.name.into(), problem: Box::new(problem) }
+    }
+}
+
+/// Acts in an environment with the first task that predicts a series.
+fn roll_out(
+    model: &Model,
+    opened: &[(TaskEntry, Opened)],
+    spec: &RolloutSpec,
+) -> Result<ByOutput, ReproduceError> {
+    let acts = |(_, (_, opened)): &(usize, &(TaskEntry, Opened))| {
+        opened.task.outputs().iter().any(|output| output.is_series(opened.task.parts()))
+    };
+    let Some((number, (entry, policy))) = opened.iter().enumerate().find(acts) else {
+        return Ok(ByOutput::new());
+    };
+    let unknown = |problem: EnvError| RolloutError::Environment {
+        name: spec.env.clone(),
+        problem: problem.to_string(),
+    };
+    let mut environments = Copies::new(&spec.env).map_err(unknown)?;
+    let RolloutSpec { target_return, episodes, .. } = *spec;
+    let settings = RolloutSettings { target_return, episodes, ..RolloutSettings::default() };
+    let played = rollout(&policy.task, model, number, &mut environments, &settings)?;
+    let metrics =
+        [("return_mean".to_string(), played.return_mean()), ("return_std".into(), played.return_std())];
+    Ok(ByOutput::from([(entry.name.clone(), Metrics::from(metrics))]))
+}

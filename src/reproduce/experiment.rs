@@ -1,0 +1,316 @@
+//! The TOML file of an experiment.
+
+use super::bounds::Bound;
+use super::points::{self, RunPoint};
+use super::{EXPERIMENTS, ReproduceError};
+use indexmap::IndexMap;
+use serde::Deserialize;
+use toml::{Table, Value};
+
+/// An experiment.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Experiment {
+    /// Its name: that of its file.
+    #[serde(skip)]
+    pub name: String,
+    /// Its title.
+    pub title: String,
+    /// What it shows, in the words of a teacher.
+    pub text: String,
+    /// The papers.
+    #[serde(default)]
+    pub papers: Vec<String>,
+    /// The number of seeds.
+    #[serde(default = "three")]
+    pub seeds: usize,
+    /// The published numbers.
+    pub reference: Option<Reference>,
+    /// Generated data.
+    #[serde(default)]
+    pub data: Data,
+    /// The runs, by name.
+    pub runs: IndexMap<String, RunSpec>,
+    /// Numbers to compare with, by name.
+    #[serde(default)]
+    pub baselines: IndexMap<String, BaselineSpec>,
+    /// What must hold.
+    #[serde(default)]
+    pub bounds: Vec<Bound>,
+    /// The figure.
+    pub figure: Option<FigureSpec>,
+    /// What a quick check changes.
+    #[serde(default)]
+    pub quick: Quick,
+}
+
+fn three() -> usize {
+    3
+}
+
+/// `[reference]`: published numbers.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reference {
+    /// The number of each measure, by its name, or of something else, by a name of its own.
+    #[serde(default)]
+    pub values: IndexMap<String, f64>,
+    /// Where they are published.
+    pub source: String,
+    /// Whether they were looked up there.
+    #[serde(default)]
+    pub checked: bool,
+}
+
+/// `[data]`: data that are generated once.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// The arguments of `smalti data make`, by the name that sources use: `{NAME}/…`.
+    #[serde(default)]
+    pub make: IndexMap<String, Vec<String>>,
+}
+
+/// `[runs.NAME]`: a training, or several.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunSpec {
+    /// The run whose preset, settings, start and measures this one has too.
+    pub like: Option<String>,
+    /// A preset.
+    pub preset: Option<String>,
+    /// Settings, over those of the preset. An empty text removes a table.
+    #[serde(default)]
+    pub settings: Table,
+    /// The values of settings, by path: a run for each, and for each pair of two.
+    #[serde(default)]
+    pub sweep: IndexMap<String, Vec<Value>>,
+    /// The run whose best weights this one starts from.
+    pub from: Option<String>,
+    /// What is measured, by name.
+    #[serde(default)]
+    pub measures: IndexMap<String, Measure>,
+}
+
+/// `[runs.NAME.measures.NAME]`: a number of a trained run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measure {
+    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step` or
+    /// `parameters` of the training.
+    pub metric: String,
+    /// The output; not needed in a run with one.
+    pub output: Option<String>,
+    /// The weights.
+    #[serde(default)]
+    pub weights: WhichWeights,
+    /// Settings of the evaluation that differ from those of the run. If they are not of the data alone, the model is built anew
+    /// with the learned weights.
+    #[serde(default)]
+    pub settings: Table,
+    /// The values of such settings: a number for each.
+    #[serde(default)]
+    pub sweep: IndexMap<String, Vec<Value>>,
+    /// Maximum number of samples; 0 for all.
+    #[serde(default)]
+    pub samples: usize,
+    /// Number of rows to generate texts for; 0 for none.
+    #[serde(default)]
+    pub generate: usize,
+    /// The environment to act in.
+    pub rollout: Option<RolloutSpec>,
+}
+
+/// Which weights are measured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhichWeights {
+    /// The best by validation loss.
+    #[default]
+    Best,
+    /// Those of the last step.
+    Last,
+}
+
+/// The environment of a measure, and how the policy acts in it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RolloutSpec {
+    /// The name of a built-in environment.
+    pub env: String,
+    /// The target return.
+    #[serde(default)]
+    pub target_return: f32,
+    /// The number of episodes.
+    pub episodes: usize,
+}
+
+/// `[baselines.NAME]`: a number to compare a measure with: that of a source, or that of the most frequent target (the unigram).
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaselineSpec {
+    /// The measure.
+    pub of: String,
+    /// The number; computed if left out.
+    pub value: Option<f64>,
+    /// Where the number is from.
+    pub source: Option<String>,
+}
+
+/// `[figure]`: measures as bars or as curves over a swept setting.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FigureSpec {
+    /// Bars or curves.
+    pub kind: FigureKind,
+    /// The measures; a name without swept values stands for all of them.
+    pub measures: Vec<String>,
+    /// The label of the horizontal axis of curves.
+    #[serde(default)]
+    pub x: String,
+    /// The label of the values.
+    #[serde(default)]
+    pub y: String,
+    /// Whether the axes of curves are logarithmic: `[x, y]`.
+    #[serde(default)]
+    pub log: [bool; 2],
+}
+
+/// The kind of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FigureKind {
+    /// A bar for each measure.
+    Bars,
+    /// A curve for each swept measure.
+    Lines,
+}
+
+/// `[quick]`: what a check in seconds changes.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quick {
+    /// Settings of every run.
+    #[serde(default)]
+    pub settings: Table,
+    /// Settings of some runs, by name.
+    #[serde(default)]
+    pub runs: IndexMap<String, Table>,
+    /// Other values of swept settings, by path.
+    #[serde(default)]
+    pub sweep: IndexMap<String, Vec<Value>>,
+    /// Other arguments of `smalti data make`.
+    #[serde(default)]
+    pub make: IndexMap<String, Vec<String>>,
+}
+
+/// Most generated texts, and most episodes, of a quick check.
+const QUICK: usize = 4;
+
+impl Experiment {
+    /// The experiment of a name that ships, or of a TOML file.
+    ///
+    /// # Errors
+    /// [`ReproduceError`] for an unknown name and for a malformed file.
+    pub fn named(name: &str) -> Result<Self, ReproduceError> {
+        if let Some((name, text)) = EXPERIMENTS.iter().find(|(shipped, _)| *shipped == name) {
+            return Self::parse(name, text);
+        }
+        let text = std::fs::read_to_string(name).map_err(|problem| ReproduceError::Unknown {
+            name: name.into(),
+            known: EXPERIMENTS.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", "),
+            problem,
+        })?;
+        let stem = std::path::Path::new(name).file_stem().map(|stem| stem.to_string_lossy().into_owned());
+        Self::parse(&stem.unwrap_or_else(|| name.into()), &text)
+    }
+
+    /// The experiment of a TOML text.
+    ///
+    /// # Errors
+    /// [`ReproduceError::Malformed`], with the place.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ReproduceError> {
+        let malformed = |problem| ReproduceError::Malformed { origin: name.into(), problem };
+        let read: Result<Self, _> = toml::from_str(text);
+        let mut experiment = read.map_err(|error| malformed(error.to_string().trim_end().into()))?;
+        experiment.name = name.into();
+        experiment.check().map_err(malformed)?;
+        Ok(experiment)
+    }
+
+    /// The experiment with what a quick check changes, for one seed, few generated texts and few episodes.
+    pub fn quick(mut self) -> Self {
+        self.seeds = 1;
+        for (name, run) in &mut self.runs {
+            for settings in [Some(&self.quick.settings), self.quick.runs.get(name)].into_iter().flatten() {
+                merge(&mut run.settings, settings);
+            }
+            for measure in run.measures.values_mut() {
+                measure.generate = measure.generate.min(QUICK);
+                measure.rollout.iter_mut().for_each(|rollout| rollout.episodes = rollout.episodes.min(QUICK));
+            }
+            let measures = run.measures.values_mut().map(|measure| &mut measure.sweep);
+            for sweep in measures.chain([&mut run.sweep]) {
+                let shorter =
+                    sweep.iter_mut().filter_map(|(key, values)| Some((values, self.quick.sweep.get(key)?)));
+                shorter.for_each(|(values, few)| values.clone_from(few));
+            }
+        }
+        self.data.make.extend(std::mem::take(&mut self.quick.make));
+        self
+    }
+
+    /// All trainings, those of a run's `like` and `sweep` written out.
+    pub(super) fn points(&self) -> Result<Vec<RunPoint>, String> {
+        let of_run = self.runs.keys().map(|name| points::of_run(self, name));
+        Ok(of_run.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+    }
+
+    /// The problem of the file, if it has one.
+    fn check(&self) -> Result<(), String> {
+        if self.seeds == 0 {
+            return Err("seeds: expected 1 or more, found 0".into());
+        }
+        if let Some(name) = self.data.make.keys().find(|name| *name == super::data::USERS) {
+            return Err(format!("data.make.{name}: {{{name}}} is the folder of --data; choose another name"));
+        }
+        let points = self.points()?;
+        let ids: Vec<_> = points.iter().flat_map(RunPoint::ids).collect();
+        if ids.is_empty() {
+            return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
+        }
+        let mut all = points.iter().flat_map(|point| &point.measures);
+        if let Some(point) =
+            all.find(|point| point.measure.weights == WhichWeights::Last && !point.is_of_data())
+        {
+            let name = &point.name;
+            return Err(format!(
+                "measure {name}: weights: expected best, as its settings build the model anew; found last"
+            ));
+        }
+        let known = || ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let missing = |name: &String| !ids.iter().any(|id| id.is(name));
+        for (place, bound) in self.bounds.iter().enumerate() {
+            bound.check().map_err(|problem| format!("bounds[{place}]: {problem}"))?;
+            if let Some(name) = bound.measures().into_iter().find(|name| missing(name)) {
+                return Err(format!("bounds[{place}]: expected one of {}; found {name:?}", known()));
+            }
+        }
+        let figure = self.figure.iter().flat_map(|figure| &figure.measures).map(|name| ("figure", name));
+        let baselines = self.baselines.iter().map(|(name, baseline)| (name.as_str(), &baseline.of));
+        match figure.chain(baselines).find(|(_, name)| missing(name)) {
+            Some((place, name)) => Err(format!("{place}: expected one of {}; found {name:?}", known())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Sets the values of `over` in `table`, inner tables key by key.
+fn merge(table: &mut Table, over: &Table) {
+    for (key, value) in over {
+        match (table.get_mut(key), value) {
+            (Some(Value::Table(inner)), Value::Table(over)) => merge(inner, over),
+            _ => drop(table.insert(key.clone(), value.clone())),
+        }
+    }
+}

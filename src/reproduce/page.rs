@@ -1,0 +1,160 @@
+//! Reports as a Markdown table and as a page of HTML.
+
+use super::report::{Report, Stat};
+use super::{Judged, ReproduceError};
+use crate::report::figure::Format;
+use std::fmt::Write;
+
+/// A number in few digits.
+pub fn number(value: f64) -> String {
+    match value.abs() {
+        a if a >= 1000.0 => format!("{value:.0}"),
+        a if a >= 10.0 => format!("{value:.1}"),
+        a if a >= 0.01 || a == 0.0 => format!("{value:.3}"),
+        _ => format!("{value:.2e}"),
+    }
+}
+
+/// Mean ± standard deviation; the mean alone for one seed.
+pub fn spread(stat: &Stat) -> String {
+    match stat.values.len() {
+        0 | 1 => number(stat.mean),
+        _ => format!("{} ± {}", number(stat.mean), number(stat.deviation)),
+    }
+}
+
+/// `passed`, `missed`, or that a quick check claims nothing.
+pub fn verdict(passed: Option<bool>) -> &'static str {
+    match passed {
+        Some(true) => "passed",
+        Some(false) => "missed",
+        None => "not judged (quick)",
+    }
+}
+
+/// The bounded values.
+pub fn found(bound: &Judged) -> String {
+    let values = bound.found.iter().map(|value| match value.is_nan() {
+        true => "not measured".into(),
+        false => number(*value),
+    });
+    values.collect::<Vec<_>>().join(", ")
+}
+
+/// Seconds, or minutes from two of them on.
+pub fn time(seconds: f64) -> String {
+    if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.1} min", seconds / 60.0) }
+}
+
+/// A section of Markdown: a row for each bound of each report, in the order of the reports.
+pub fn markdown(reports: &[Report]) -> String {
+    let mut text = String::from(
+        "## The lecture, reproduced\n\nBy `smalti reproduce all`; means over the seeds, and time of training for each seed.\n\n\
+         | experiment | bound | wanted | found | result | reference | seeds | time |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+    );
+    for report in reports {
+        for bound in &report.bounds {
+            let cells: [&str; 8] = [
+                &report.name,
+                &bound.what,
+                &bound.wanted,
+                &found(bound),
+                verdict(bound.passed),
+                &references(report),
+                &report.seeds.to_string(),
+                &time(report.seconds),
+            ];
+            let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
+            let _ = writeln!(text, "| {} |", cells.join(" | "));
+        }
+    }
+    text
+}
+
+/// The published numbers with their source.
+fn references(report: &Report) -> String {
+    let numbers: Vec<String> =
+        report.references.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
+    match (numbers.is_empty(), report.source.is_empty()) {
+        (true, true) => "–".into(),
+        (true, false) => report.source.clone(),
+        (false, _) => format!("{}: {}", numbers.join(", "), report.source),
+    }
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#202024}\
+     table{border-collapse:collapse;margin:1rem 0;font-size:.9rem}td,th{border-bottom:1px solid #e8e8e8;padding:.25rem .6rem;\
+     text-align:left}svg{max-width:100%;height:auto}.missed{color:#d55e00}.passed{color:#009e73}small{color:#6e6e76}";
+
+/// A page with the text, the figure and the tables of each report, in one file.
+///
+/// # Errors
+/// [`ReproduceError::Draw`] if a figure cannot be drawn.
+pub fn html(reports: &[Report]) -> Result<String, ReproduceError> {
+    let mut page = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>The lecture, reproduced</title>\n\
+         <style>{STYLE}</style>\n<h1>The lecture, reproduced</h1>\n"
+    );
+    for report in reports {
+        section(report, &mut page)?;
+    }
+    page.push_str("</html>\n");
+    Ok(page)
+}
+
+fn section(report: &Report, page: &mut String) -> Result<(), ReproduceError> {
+    let _ = writeln!(page, "<h2 id=\"{}\">{}</h2>", escaped(&report.name), escaped(&report.title));
+    for paragraph in report.text.split("\n\n") {
+        let _ = writeln!(page, "<p>{}</p>", escaped(paragraph));
+    }
+    if let Some(figure) = report.figure() {
+        page.push_str(&String::from_utf8_lossy(&figure.encode(Format::Svg)?));
+        page.push('\n');
+    }
+    let measures = report.measures.iter().map(|(name, stat)| {
+        let reference = report.references.get(name).map_or_else(String::new, |value| number(*value));
+        vec![name.clone(), spread(stat), reference]
+    });
+    table(page, &["measure", "value", "reference"], measures);
+    let baselines = report.baselines.iter();
+    let baselines =
+        baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
+    table(page, &["baseline", "value", "of", "source"], baselines);
+    let bounds = report.bounds.iter().map(|bound| {
+        vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(bound.passed).to_string()]
+    });
+    table(page, &["bound", "wanted", "found", "result"], bounds);
+    let papers = report.papers.iter().map(|paper| escaped(paper)).collect::<Vec<_>>().join("; ");
+    let (seeds, time) = (report.seeds, time(report.seconds));
+    let _ = writeln!(
+        page,
+        "<p><small>{papers}. Reference: {}. Seeds: {seeds}; {time} of training for each.</small></p>",
+        escaped(&references(report))
+    );
+    Ok(())
+}
+
+/// A table, if it has rows; the word of a result has a colour.
+fn table(page: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
+    let mut rows = rows.peekable();
+    if rows.peek().is_none() {
+        return;
+    }
+    let cells = |name: &str, cells: &[String]| {
+        let cell = |cell: &String| match cell.as_str() {
+            "passed" | "missed" => format!("<{name} class=\"{cell}\">{cell}</{name}>"),
+            cell => format!("<{name}>{}</{name}>", escaped(cell)),
+        };
+        format!("<tr>{}</tr>\n", cells.iter().map(cell).collect::<String>())
+    };
+    let header: Vec<String> = header.iter().map(ToString::to_string).collect();
+    page.push_str("<table>\n");
+    page.push_str(&cells("th", &header));
+    rows.for_each(|row| page.push_str(&cells("td", &row)));
+    page.push_str("</table>\n");
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

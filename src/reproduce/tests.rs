@@ -1,0 +1,226 @@
+use super::bounds::Measured;
+use super::points::{MeasureId, Swept, overrides};
+use super::report::Measurements;
+use super::*;
+use crate::config::{RunConfig, preset};
+
+/// An experiment with two runs, one of them swept.
+const SMALL: &str = r#"
+title = "T"
+text = "Some text."
+seeds = 2
+[reference]
+values = { "a.loss" = 1.5 }
+source = "a paper"
+[runs.a]
+preset = "text"
+settings.train.max_steps = 3
+measures.loss = { metric = "loss" }
+measures.long = { metric = "loss", sweep = { "outputs.text.context" = [64, 128] } }
+[runs.b]
+like = "a"
+sweep = { "model.n_layers" = [1, 2] }
+settings.model.norm_placement = "post"
+[[bounds]]
+ratio = ["b(2).loss", "a.loss"]
+at_least = 2.0
+[[bounds]]
+order = ["a.long(64)", "a.long(128)"]
+each_seed = true
+[figure]
+kind = "lines"
+measures = ["b.loss", "a.long"]
+[quick]
+settings.train.max_steps = 1
+sweep = { "model.n_layers" = [1] }
+"#;
+
+fn id(run: &str, layers: Option<&str>, measure: &str, length: Option<&str>) -> MeasureId {
+    let swept = |name: &str, value: Option<&str>| Swept {
+        name: name.into(),
+        values: value.into_iter().map(String::from).collect(),
+    };
+    MeasureId { run: swept(run, layers), measure: swept(measure, length) }
+}
+
+fn measured() -> Measurements {
+    let mut measured = Measurements::default();
+    let values = [
+        (id("a", None, "loss", None), [1.0, 3.0]),
+        (id("a", None, "long", Some("64")), [1.0, 2.0]),
+        (id("a", None, "long", Some("128")), [2.0, 1.5]),
+        (id("b", Some("1"), "loss", None), [4.0, 4.0]),
+        (id("b", Some("2"), "loss", None), [4.0, 6.0]),
+    ];
+    for (id, values) in values {
+        (0..2).for_each(|seed| measured.add(&id, seed, values[seed]));
+    }
+    measured
+}
+
+#[test]
+fn a_run_has_the_settings_and_measures_of_the_run_that_it_is_like() {
+    let experiment = Experiment::parse("small", SMALL).unwrap();
+    let points = experiment.points().unwrap();
+    let names: Vec<String> = points.iter().map(|point| point.name.to_string()).collect();
+    assert_eq!(names, ["a", "b(1)", "b(2)"]);
+    assert_eq!(
+        overrides(&points[2].settings),
+        ["train.max_steps=3", "model.norm_placement=\"post\"", "model.n_layers=2"]
+    );
+    let ids: Vec<String> = points[2].ids().map(|id| id.to_string()).collect();
+    assert_eq!(ids, ["b(2).loss", "b(2).long(64)", "b(2).long(128)"]);
+    let quick = experiment.quick().points().unwrap();
+    assert_eq!(quick.len(), 2);
+    assert_eq!(quick[1].settings[0].1, toml::Value::Integer(1));
+}
+
+#[test]
+fn bounds_are_judged_by_the_mean_or_for_each_seed() {
+    let experiment = Experiment::parse("small", SMALL).unwrap();
+    let report = Report::of(&experiment, false, measured());
+    assert_eq!(report.measures["a.loss"].mean, 2.0);
+    assert!((report.measures["a.loss"].deviation - 2f64.sqrt()).abs() < 1e-12);
+    let [ratio, order] = &report.bounds[..] else { panic!("{:?}", report.bounds) };
+    assert_eq!((ratio.passed, &ratio.found[..]), (Some(true), &[2.5][..]));
+    assert_eq!((order.passed, order.found.len()), (Some(false), 4), "the second seed is in another order");
+    assert_eq!(report.passed, Some(false));
+    assert_eq!(report.series("b.loss", None), [(1.0, 4.0), (2.0, 5.0)]);
+    assert_eq!(report.value("b.loss", None), None, "a name for several measures is no value");
+    let quick = Report::of(&experiment, true, measured());
+    assert!(quick.passed.is_none() && quick.bounds.iter().all(|bound| bound.passed.is_none()));
+}
+
+#[test]
+fn a_report_is_a_figure_a_table_and_a_page() {
+    let experiment = Experiment::parse("small", &SMALL.replace("Some text.", "a < b")).unwrap();
+    let report = Report::of(&experiment, false, measured());
+    assert!(report.figure().is_some());
+    let reports = [report];
+    let table = page::markdown(&reports);
+    assert!(table.contains("| small | b(2).loss / a.loss | at least 2 | 2.500 | passed |"), "{table}");
+    assert!(table.contains("missed") && table.contains("a paper (not checked)"), "{table}");
+    let html = page::html(&reports).unwrap();
+    assert!(html.contains("<p>a &lt; b</p>") && html.contains("<svg"), "{html}");
+    assert!(!html.contains("src=") && !html.contains("href="), "the page is one file");
+}
+
+#[test]
+fn an_error_of_a_file_names_the_place() {
+    let problem =
+        |from: &str, to: &str| Experiment::parse("small", &SMALL.replace(from, to)).unwrap_err().to_string();
+    for (from, to, expected) in [
+        ("like = \"a\"", "like = \"c\"", "expected one of the runs a, b; found \"c\""),
+        ("like = \"a\"", "like = \"b\"", "runs.b.like: it is like itself"),
+        ("like = \"a\"", "like = \"a\"\nfrom = \"b\"", "starts from itself"),
+        ("b(2).loss", "b(3).loss", "bounds[0]: expected one of a.loss"),
+        ("at_least = 2.0", "", "bounds[0]: expected at_least or at_most"),
+        ("[\"b.loss\", \"a.long\"]", "[\"b.bleu\"]", "figure: expected one of a.loss"),
+        ("seeds = 2", "seeds = 0", "seeds: expected 1 or more, found 0"),
+        ("seeds = 2", "seed = 2", "unknown field `seed`"),
+        ("title = \"T\"", "title = ", "experiment small"),
+    ] {
+        let found = problem(from, to);
+        assert!(found.contains(expected), "{to}: {found}");
+    }
+    let unknown = Experiment::named("shakespear").unwrap_err().to_string();
+    assert!(unknown.contains("expected all, an experiment (shakespeare, "), "{unknown}");
+}
+
+#[test]
+fn damaged_experiments_do_not_panic() {
+    for (_, text) in EXPERIMENTS {
+        for seed in 0..250_usize {
+            let mut bytes = text.as_bytes().to_vec();
+            let place = seed.wrapping_mul(0x9e37_79b9) % bytes.len();
+            match seed % 3 {
+                0 => bytes.truncate(place),
+                1 => bytes[place] = (seed * 31 % 128) as u8,
+                _ => drop(bytes.remove(place)),
+            }
+            let text = String::from_utf8_lossy(&bytes);
+            let _ = Experiment::parse("damaged", &text).map(|experiment| experiment.quick().points());
+        }
+    }
+}
+
+#[test]
+fn every_experiment_that_ships_has_valid_settings() {
+    for (name, text) in EXPERIMENTS {
+        let experiment = Experiment::parse(name, text).unwrap_or_else(|error| panic!("{error}"));
+        for experiment in [experiment.clone(), experiment.quick()] {
+            for point in experiment.points().unwrap() {
+                let base = point.preset.as_deref().map_or("", |name| preset(name).unwrap());
+                let run = |more: &[String]| {
+                    let all: Vec<String> =
+                        overrides(&point.settings).into_iter().chain(more.to_vec()).collect();
+                    RunConfig::parse(name, base, &all)
+                        .unwrap_or_else(|error| panic!("{name}: {}: {error}", point.name))
+                };
+                let config = run(&[]);
+                assert!(config.data.is_some() || !config.mix.is_empty());
+                point.measures.iter().for_each(|measure| drop(run(&overrides(&measure.settings))));
+            }
+        }
+        assert!(!experiment_text_is_short(text), "{name}: the text explains the experiment");
+    }
+}
+
+fn experiment_text_is_short(text: &str) -> bool {
+    Experiment::parse("", text).unwrap().text.chars().count() < 200
+}
+
+#[test]
+#[ignore = "needs SMALTI_DATA"]
+fn the_data_of_every_experiment_that_ships_are_found() {
+    let folder = std::env::var_os("SMALTI_DATA").expect("SMALTI_DATA names the folder with the data sets");
+    for (name, text) in EXPERIMENTS {
+        let experiment = Experiment::parse(name, text).unwrap();
+        let made = experiment.data.make.keys().map(|name| (name.clone(), std::env::temp_dir())).collect();
+        let places = super::data::Places { users: Some(folder.clone().into()), made };
+        for point in experiment.points().unwrap() {
+            let measures = point.measures.iter().map(|measure| &measure.settings);
+            for settings in measures.chain([&point.settings]) {
+                let resolved = places.resolve(settings).unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert!(!format!("{resolved:?}").contains("{data}"), "{resolved:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_first_alternative_that_exists_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("b.en.txt"), "b").unwrap();
+    let places = super::data::Places { users: Some(folder.path().into()), made: Default::default() };
+    let resolve = |text: &str| {
+        let settings = [("data.source".to_string(), toml::Value::String(text.into()))];
+        places.resolve(&settings).map(|settings| settings[0].1.as_str().unwrap().to_string())
+    };
+    let found = resolve("{data}/a.txt | {data}/b.en.txt").unwrap();
+    assert!(found.ends_with("b.en.txt") && !found.contains('|'), "{found}");
+    assert_eq!(resolve("plain|name").unwrap(), "plain|name");
+    for (text, expected) in [
+        ("{data}/a.txt", "has none of these"),
+        ("{sums}", "[data.make] has no sums"),
+        ("{data", "expected {data}/…"),
+    ] {
+        let error = resolve(text).unwrap_err().to_string();
+        assert!(error.contains(text) && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn data_are_known_by_their_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.txt");
+    let digest = |text: &str| {
+        std::fs::write(&path, text).unwrap();
+        let settings = format!("data.source={path:?}");
+        let config = RunConfig::parse("text", preset("text").unwrap(), &[settings]).unwrap();
+        super::data::digest(&config, &mut Default::default()).unwrap()
+    };
+    let (one, other) = (digest("one"), digest("two"));
+    assert_ne!(one, other);
+    assert_eq!(one, digest("one"));
+}
