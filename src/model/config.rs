@@ -1,8 +1,10 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
+mod experts;
 mod positions;
 mod validate;
 
+pub use experts::ExpertLayers;
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::{ConfigError, MOST_LAYERS};
 
@@ -85,6 +87,10 @@ pub struct AttentionConfig {
     /// Learned biases of attention scores by the distance of query and key (Raffel et al. 2020).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<RelativePositions>,
+    /// ALiBi (Press et al. 2022): scores fall with the distance of query and key, each head's by a slope of its own, in both
+    /// directions and at any length.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub alibi: bool,
     /// Attention rules that replace a task's own, for all layers or for some.
     pub rules: Vec<LayerRule>,
 }
@@ -102,6 +108,23 @@ pub struct MlpConfig {
     /// Whether its linear maps have a bias; `model.bias` if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bias: Option<bool>,
+    /// Number of experts, MLPs of which each token takes a few (Switch Transformer, Fedus et al. 2021); 0 for one MLP.
+    #[serde(skip_serializing_if = "experts::is_zero")]
+    pub experts: usize,
+    /// Number of experts of each token, the k with the highest scores of the router. With 1, the output is multiplied by the
+    /// expert's probability; with more, by its share among the k.
+    #[serde(skip_serializing_if = "experts::is_one")]
+    pub experts_per_token: usize,
+    /// Weight of the loss that spreads the tokens over the experts, of each block with experts; that loss is 1 for an even load.
+    #[serde(skip_serializing_if = "experts::is_usual")]
+    pub load_balance: f64,
+    /// The most tokens of an expert in a training batch, as a multiple of an even load; later tokens pass it by. No bound if left
+    /// out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub capacity_factor: Option<f64>,
+    /// The blocks with experts.
+    #[serde(skip_serializing_if = "experts::is_all")]
+    pub expert_layers: ExpertLayers,
 }
 
 /// What differs in the blocks of the encoder: `[model.encoder]`.
@@ -264,6 +287,7 @@ impl Default for AttentionConfig {
             rotary: None,
             layer_rotary: Vec::new(),
             relative: None,
+            alibi: false,
             rules: Vec::new(),
         }
     }
@@ -278,7 +302,17 @@ impl AttentionConfig {
 
 impl Default for MlpConfig {
     fn default() -> Self {
-        Self { d_ff: 0, gated: false, activation: Activation::Gelu, bias: None }
+        Self {
+            d_ff: 0,
+            gated: false,
+            activation: Activation::Gelu,
+            bias: None,
+            experts: 0,
+            experts_per_token: 1,
+            load_balance: experts::LOAD_BALANCE,
+            capacity_factor: None,
+            expert_layers: ExpertLayers::All,
+        }
     }
 }
 
