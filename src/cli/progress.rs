@@ -91,7 +91,8 @@ impl Observer for Progress {
             true => "no target counts".to_string(),
             false => format!("{} {:.4}", metric_name("loss", unit), report.loss),
         };
-        let message = format!("{epoch}{loss}{load}  {:.0} tokens/s{skipped}{empty}{corrupt}", self.tokens_per_s);
+        let message =
+            format!("{epoch}{loss}{load}  {:.0} tokens/s{skipped}{empty}{corrupt}", self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);

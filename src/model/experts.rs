@@ -80,20 +80,22 @@ impl Experts {
     /// The sum of the outputs of each token's experts, times its gates: `[n, d_model]`.
     fn mix(&self, x: &Value, gates: &Value, choices: &Choices, capacity: Option<f64>) -> Result<Value> {
         let groups = choices.groups(capacity);
+        // Of no tokens each expert computes no rows, and gets a gradient of zeros as other parameters do.
+        let none = choices.experts.is_empty();
         let mut outputs = Vec::new();
-        for (expert, places) in self.experts.iter().zip(&groups).filter(|(_, places)| !places.is_empty()) {
+        for (expert, places) in
+            self.experts.iter().zip(&groups).filter(|(_, group)| none || !group.is_empty())
+        {
             let tokens: Vec<u32> = places.iter().map(|place| place / choices.k as u32).collect();
             outputs.push(expert.forward(&ops::gather_rows(x, &tokens)?, None)?); // [tokens, d_model]
-        }
-        if outputs.is_empty() {
-            outputs.push(ops::gather_rows(x, &[])?);
         }
         let places = groups.concat();
         let gates = ops::gather_rows(gates, &places)?; // [rows, 1]
         let mut rows = ops::scale_rows(&ops::concat_rows(&outputs)?, &gates)?; // [rows, d_model]
         if places.len() < choices.experts.len() {
             // The output of an expert for the tokens beyond its capacity.
-            let zeros = rows.tensor().narrow(0, 0, 0)?.pad_with_zeros(0, 0, 1)?;
+            let x = rows.tensor();
+            let zeros = Tensor::zeros((1, x.dim(1)?), x.dtype(), x.device())?;
             rows = ops::concat_rows(&[rows, Value::constant(zeros)])?;
         }
         let mut row_of = vec![places.len() as u32; choices.experts.len()];
@@ -139,7 +141,8 @@ impl Choices {
     fn groups(&self, capacity: Option<f64>) -> Vec<Vec<u32>> {
         let even = self.experts.len() as f64 / self.tokens.len() as f64;
         let most = capacity.map_or(usize::MAX, |factor| (factor * even).ceil() as usize);
-        let mut groups: Vec<Vec<u32>> = self.tokens.iter().map(|&n| Vec::with_capacity(n.min(most))).collect();
+        let mut groups: Vec<Vec<u32>> =
+            self.tokens.iter().map(|&n| Vec::with_capacity(n.min(most))).collect();
         for (place, &expert) in (0..).zip(&self.experts) {
             if groups[expert].len() < most {
                 groups[expert].push(place);

@@ -37,17 +37,17 @@ pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
-    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, ExpertLayers, HeadConfig, LayerRule, MOST_LAYERS,
-    MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers,
-    Stem, Sublayers,
+    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, ExpertLayers, HeadConfig, LayerRule,
+    MOST_LAYERS, MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary,
+    RotaryOfLayers, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
 pub use error::ModelError;
+pub use experts::Experts;
 pub use head::HeadLayer;
 pub use layer::{CustomLayers, Layer};
 pub use linear::{Linear, init_std};
-pub use experts::Experts;
 pub use mlp::{BlockMlp, Mlp};
 pub use norm::Norm;
 pub use outline::Outline;
@@ -277,7 +277,9 @@ impl Model {
     /// # Errors
     /// If an operation fails.
     pub fn encoded(&self, batch: &Batch) -> candle_core::Result<Option<Tensor>> {
-        without_gradients(|| Ok(self.encode(batch, &Pass::default())?.map(|encoder| encoder.hidden.into_tensor())))
+        without_gradients(|| {
+            Ok(self.encode(batch, &Pass::default())?.map(|encoder| encoder.hidden.into_tensor()))
+        })
     }
 
     fn encode(&self, batch: &Batch, pass: &Pass) -> candle_core::Result<Option<EncoderOutput>> {

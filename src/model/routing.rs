@@ -61,13 +61,16 @@ impl Model {
         stacks.flat_map(|stack| stack.expert_layers()).collect()
     }
 
-    /// The names of the parameters of the experts that no token of a micro-batch has chosen.
+    /// The names of the parameters of the experts that no token of a micro-batch has chosen, in blocks that have computed tokens.
     pub fn unreached_experts(&self, routing: &Routing) -> BTreeSet<&str> {
         let mut idle = BTreeSet::new();
-        for (name, load) in routing.layers() {
+        let layers = routing.layers().into_iter().filter(|(_, load)| load.tokens.iter().any(|n| *n > 0));
+        for (name, load) in layers {
             for (expert, _) in load.tokens.iter().enumerate().filter(|(_, tokens)| **tokens == 0) {
                 let prefix = format!("{name}.experts.{expert}.");
-                idle.extend(self.params.iter().map(|(name, _)| name).filter(|name| name.starts_with(&prefix)));
+                idle.extend(
+                    self.params.iter().map(|(name, _)| name).filter(|name| name.starts_with(&prefix)),
+                );
             }
         }
         idle

@@ -23,8 +23,8 @@ pub fn auxiliary_loss(x: &Value, loss: &Value, weight: f64) -> Result<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::{backward, reshape, squared_error};
     use crate::ops::testing::{assert_close, random};
+    use crate::ops::{backward, reshape, squared_error};
     use candle_core::Var;
 
     #[test]
@@ -38,7 +38,8 @@ mod tests {
         let loss = of(&with, 0.5)?;
         assert_eq!(loss.tensor().to_scalar::<f32>()?, of(&value, 0.5)?.tensor().to_scalar::<f32>()?);
         let found = backward(vec![(loss, 2.0)])?;
-        let gradient = |of: &crate::ops::Gradients| of.get(0).cloned().ok_or_else(|| candle_core::Error::msg("none"));
+        let gradient =
+            |of: &crate::ops::Gradients| of.get(0).cloned().ok_or_else(|| candle_core::Error::msg("none"));
         assert_close("gradient", &gradient(&found)?, &gradient(&expected)?, 1e-6)?;
         assert!(auxiliary_loss(&value, &reshape(&value, &[12])?, 1.0).is_err());
         Ok(())

@@ -1,7 +1,10 @@
 //! Checks of the settings of a model.
 
 use super::experts::{MOST_EXPERTS, MOST_OF_ALL};
-use super::{AttentionConfig, ExpertLayers, MlpConfig, ModelConfig, NormPlacement, Positions, RelativePositions, Rotary, Sublayers};
+use super::{
+    AttentionConfig, ExpertLayers, MlpConfig, ModelConfig, NormPlacement, Positions, RelativePositions,
+    Rotary, Sublayers,
+};
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -119,7 +122,8 @@ impl ModelConfig {
             return refuse("attention.relative", problem);
         }
         if alibi && relative.is_some() {
-            let problem = "expected false with attention.relative, whose biases depend on the distance too; found true";
+            let problem =
+                "expected false with attention.relative, whose biases depend on the distance too; found true";
             return refuse("attention.alibi", problem.into());
         }
         rotary
@@ -138,7 +142,8 @@ impl ModelConfig {
 
     fn validate_experts(&self) -> Result<(), ConfigError> {
         let refuse = |setting, problem| Err(ConfigError { setting, problem });
-        let MlpConfig { experts, experts_per_token, load_balance, capacity_factor, expert_layers, .. } = self.mlp;
+        let MlpConfig { experts, experts_per_token, load_balance, capacity_factor, expert_layers, .. } =
+            self.mlp;
         if experts == 0 {
             let unused = [
                 ("mlp.experts_per_token", experts_per_token != 1),
@@ -146,7 +151,9 @@ impl ModelConfig {
                 ("mlp.expert_layers", expert_layers != ExpertLayers::All),
             ];
             return match unused.into_iter().find(|(_, is_set)| *is_set) {
-                Some((setting, _)) => refuse(setting, "expected mlp.experts of 2 or more with it; found 0".into()),
+                Some((setting, _)) => {
+                    refuse(setting, "expected mlp.experts of 2 or more with it; found 0".into())
+                }
                 None => Ok(()),
             };
         }
@@ -154,7 +161,8 @@ impl ModelConfig {
             return refuse("mlp.experts", "expected 0 for one MLP, or 2 or more; found 1".into());
         }
         if experts * (self.n_layers + self.n_encoder_layers) > MOST_OF_ALL {
-            let problem = format!("expected at most {MOST_OF_ALL} experts in all blocks; found {experts} in each");
+            let problem =
+                format!("expected at most {MOST_OF_ALL} experts in all blocks; found {experts} in each");
             return refuse("mlp.experts", problem);
         }
         if !(1..=experts).contains(&experts_per_token) {

@@ -44,7 +44,9 @@ impl RelativeBias<'_> {
             }
         };
         (!fits).then(|| match (self.distances, found) {
-            (Distances::Slopes(slopes), None) => format!("expected {expected}; found {} slopes", slopes.len()),
+            (Distances::Slopes(slopes), None) => {
+                format!("expected {expected}; found {} slopes", slopes.len())
+            }
             (_, Some(found)) => format!("expected {expected}; found a table of {found:?}"),
             (_, None) => format!("expected {expected}; found none"),
         })

@@ -8,7 +8,16 @@ use candle_core::{Device, Result, Tensor};
 const EPS: f64 = 1e-5;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
-    let all = [linear_maps()?, mlps()?, residual_maps()?, activations()?, gates()?, products()?, norms()?, routed()?];
+    let all = [
+        linear_maps()?,
+        mlps()?,
+        residual_maps()?,
+        activations()?,
+        gates()?,
+        products()?,
+        norms()?,
+        routed()?,
+    ];
     Ok(all.into_iter().flatten().collect())
 }
 

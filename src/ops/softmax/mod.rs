@@ -37,7 +37,10 @@ mod tests {
 
     #[test]
     fn without_rows_the_result_is_empty() -> Result<()> {
-        assert_eq!(softmax(&input(&Tensor::zeros((0, 3), candle_core::DType::F32, &Device::Cpu)?))?.dims(), [0, 3]);
+        assert_eq!(
+            softmax(&input(&Tensor::zeros((0, 3), candle_core::DType::F32, &Device::Cpu)?))?.dims(),
+            [0, 3]
+        );
         Ok(())
     }
 }

@@ -155,7 +155,8 @@ impl Trainer {
 
     /// Waits for a step, and reads its losses and gradient norm back from the device.
     fn read_back(&mut self, launched: LaunchedStep) -> Result<StepReport, TrainError> {
-        let LaunchedStep { step, heads, load, numbers, epoch, learning_rate, tokens, skipped, corrupt } = launched;
+        let LaunchedStep { step, heads, load, numbers, epoch, learning_rate, tokens, skipped, corrupt } =
+            launched;
         let is_empty = numbers.is_none();
         let mut numbers = numbers.map_or_else(|| Ok(vec![]), Readback::values)?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);

@@ -26,7 +26,8 @@ pub(super) fn attention(
     heads: Heads,
     mask: &Arc<AttentionMask>,
 ) -> Result<Value> {
-    let call = Call { tensors: inputs.iter().map(|input| input.tensor().clone()).collect(), distances, heads };
+    let call =
+        Call { tensors: inputs.iter().map(|input| input.tensor().clone()).collect(), distances, heads };
     let (y, saved) = call.on(mask, |inputs| inputs.forward())?;
     let y = tensor(y, &call.tensors[0])?;
     let (output, mask) = (y.clone(), mask.clone());
@@ -130,8 +131,7 @@ impl Inputs<'_> {
         let d_key_value = self.by_rows(d_key_value, &parts, 2, |part| (&part.keys, part.kv_heads.len()));
         let mut gradients = vec![d_query, d_key_value];
         let learned = self.bias.and_then(Biases::learned);
-        gradients
-            .extend(learned.map(|bias| bias.table_gradient(&add_in_order(d_biases, bias.values.len()))));
+        gradients.extend(learned.map(|bias| bias.table_gradient(&add_in_order(d_biases, bias.values.len()))));
         gradients
     }
 

@@ -49,7 +49,8 @@ pub(super) fn attention(
     };
     let (y, log_sums) = call.forward()?;
     let output = y.clone();
-    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.and_then(|bias| bias.table)).collect();
+    let inputs: Vec<&Value> =
+        [query, key_value].into_iter().chain(bias.and_then(|bias| bias.table)).collect();
     Ok(with_rule(y, &inputs, move |dy| {
         let (d_query, d_key_value, d_table) = call.backward(&output, &log_sums, &whole(dy)?)?;
         let gradients = [d_query, d_key_value].into_iter().chain(d_table);

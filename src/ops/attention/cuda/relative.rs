@@ -32,7 +32,9 @@ impl Buckets {
 impl Bias {
     /// `None` for slopes, which have no kernel.
     pub(super) fn new(bias: RelativeBias) -> Result<Option<Self>> {
-        let (Some(table), Distances::Buckets(buckets)) = (bias.table, bias.distances) else { return Ok(None) };
+        let (Some(table), Distances::Buckets(buckets)) = (bias.table, bias.distances) else {
+            return Ok(None);
+        };
         let table = whole(&convert(table.tensor(), DType::F32)?)?;
         let bucket_of = buckets.uploaded(&table)?;
         Ok(Some(Self { table, bucket_of }))
