@@ -31,7 +31,7 @@ pub fn slopes(n_heads: usize) -> Arc<[f32]> {
 }
 
 impl RelativeBias<'_> {
-    /// The shape that the table must have; `None` if it has it.
+    /// The problem of a table or of slopes that do not fit `n_heads` heads; `None` if they fit.
     pub(super) fn misfit(&self, n_heads: usize) -> Option<String> {
         let found = self.table.map(|table| table.dims().to_vec());
         let (expected, fits) = match self.distances {

@@ -38,6 +38,7 @@ pub(super) fn scale_rows(x: &Value, by: &Value) -> Result<Value> {
 /// Each row of `x` times its number.
 fn times_rows(x: &Tensor, by: &Tensor, d: usize) -> Result<Tensor> {
     let (values, by) = (Elements::of(x)?, Elements::of(by)?);
+    let (values, by) = (&*values, &*by);
     let mut y = vec![0.0; values.len()];
     let rows = values.par_chunks(d.max(1)).zip(by.par_iter());
     y.par_chunks_mut(d.max(1)).zip(rows).for_each(|(y, (x, &by))| {
