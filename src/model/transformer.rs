@@ -138,6 +138,5 @@ impl Transformer {
 }
 
 fn bias(relative: &Option<Biases>) -> Option<RelativeBias<'_>> {
-    let of = |Biases { table, distances }| RelativeBias { table: table.as_ref(), distances };
-    relative.as_ref().map(of)
+    relative.as_ref().map(|Biases { table, distances }| RelativeBias { table: table.as_ref(), distances })
 }
