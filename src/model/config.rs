@@ -1,14 +1,14 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
-mod experts;
+mod mlp;
 mod positions;
 mod validate;
 
-pub use experts::ExpertLayers;
+pub use mlp::{ExpertLayers, MlpConfig};
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::{ConfigError, MOST_LAYERS};
 
-use crate::ops::{Activation, Heads};
+use crate::ops::Heads;
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
 
@@ -93,38 +93,6 @@ pub struct AttentionConfig {
     pub alibi: bool,
     /// Attention rules that replace a task's own, for all layers or for some.
     pub rules: Vec<LayerRule>,
-}
-
-/// The MLP: `[model.mlp]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MlpConfig {
-    /// Width of the hidden layer; 0 for 4·d_model.
-    pub d_ff: usize,
-    /// Whether the MLP is f(x·W)·(x·V)·U and not f(x·W)·U (Shazeer 2020).
-    pub gated: bool,
-    /// The activation f.
-    pub activation: Activation,
-    /// Whether its linear maps have a bias; `model.bias` if left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<bool>,
-    /// Number of experts, MLPs of which each token takes a few (Switch Transformer, Fedus et al. 2021); 0 for one MLP.
-    #[serde(skip_serializing_if = "experts::is_zero")]
-    pub experts: usize,
-    /// Number of experts of each token, the k with the highest scores of the router. With 1, the output is multiplied by the
-    /// expert's probability; with more, by its share among the k.
-    #[serde(skip_serializing_if = "experts::is_one")]
-    pub experts_per_token: usize,
-    /// Weight of the loss that spreads the tokens over the experts, of each block with experts; that loss is 1 for an even load.
-    #[serde(skip_serializing_if = "experts::is_usual")]
-    pub load_balance: f64,
-    /// The most tokens of an expert in a training batch, as a multiple of an even load; later tokens pass it by. No bound if left
-    /// out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub capacity_factor: Option<f64>,
-    /// The blocks with experts.
-    #[serde(skip_serializing_if = "experts::is_all")]
-    pub expert_layers: ExpertLayers,
 }
 
 /// What differs in the blocks of the encoder: `[model.encoder]`.
@@ -297,22 +265,6 @@ impl AttentionConfig {
     /// Attention of `n_heads` heads, with defaults for all other settings.
     pub fn of_heads(n_heads: usize) -> Self {
         Self { n_heads, ..Self::default() }
-    }
-}
-
-impl Default for MlpConfig {
-    fn default() -> Self {
-        Self {
-            d_ff: 0,
-            gated: false,
-            activation: Activation::Gelu,
-            bias: None,
-            experts: 0,
-            experts_per_token: 1,
-            load_balance: experts::LOAD_BALANCE,
-            capacity_factor: None,
-            expert_layers: ExpertLayers::All,
-        }
     }
 }
 

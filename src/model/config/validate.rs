@@ -1,6 +1,6 @@
 //! Checks of the settings of a model.
 
-use super::experts::{MOST_EXPERTS, MOST_OF_ALL};
+use super::mlp::{MOST_EXPERTS, MOST_OF_ALL};
 use super::{
     AttentionConfig, ExpertLayers, MlpConfig, ModelConfig, NormPlacement, Positions, RelativePositions,
     Rotary, Sublayers,
