@@ -40,7 +40,7 @@ impl StepLoad {
         for routing in routings {
             let mut layers = routing.layers();
             for (name, counts) in &mut tokens {
-                let Some(load) = layers.remove(name) else { continue };
+                let Some(load) = layers.remove(name.as_str()) else { continue };
                 loss = (loss + (load.loss * routing.share())?)?;
                 counts.iter_mut().zip(load.tokens).for_each(|(sum, n)| *sum += n as f64);
             }
