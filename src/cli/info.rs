@@ -2,7 +2,7 @@
 
 use super::{checks, print, progress};
 use crate::config::TaskEntry;
-use crate::model::{Model, SavedTensors};
+use crate::model::{MlpConfig, Model, SavedTensors};
 use crate::registry::Modalities;
 use crate::report::curves::{self, Evaluation};
 use crate::run::{CONFIG_FILE, Run};
@@ -47,7 +47,8 @@ struct Saved {
 struct Described {
     tasks: Vec<TaskSpec>,
     kinds: Vec<KindSpec>,
-    /// The number of parameters of each part, in the order of the forward pass.
+    /// The number of parameters of each part, in the order of the forward pass, of all, and with experts of those that a token
+    /// uses.
     parameters: Vec<(String, usize)>,
 }
 
@@ -139,7 +140,9 @@ fn describe(run: &Run, saved: &Saved) -> Result<Described> {
     let outline = Model::outline(&run.config().model, &tasks)?;
     outline.check(&TensorFile::open(&path)?).map_err(|error| checkpoint::misfit(&path, error))?;
     let kinds = Model::kinds_of(&run.config().model, &tasks)?;
-    Ok(Described { tasks, kinds, parameters: parameters(&saved.counts) })
+    let mut parameters = parameters(&saved.counts);
+    parameters.extend(active(&saved.counts, &run.config().model.mlp).map(|count| ("active".into(), count)));
+    Ok(Described { tasks, kinds, parameters })
 }
 
 /// The parts of a model, in the order of the forward pass.
@@ -155,6 +158,14 @@ fn parameters(counts: &BTreeMap<String, usize>) -> Vec<(String, usize)> {
     }
     let parts = parts.into_iter().map(|((_, part), count)| (part.to_string(), count));
     parts.chain([("total".to_string(), counts.values().sum())]).collect()
+}
+
+/// The number of parameters that a token uses: all but the experts that it does not choose; `None` without experts.
+fn active(counts: &BTreeMap<String, usize>, mlp: &MlpConfig) -> Option<usize> {
+    let of_experts = counts.iter().filter(|(name, _)| name.contains(".mlp.experts."));
+    let all: usize = of_experts.map(|(_, count)| count).sum();
+    let of_one = all.checked_div(mlp.experts)?;
+    Some(counts.values().sum::<usize>() - all + of_one * mlp.experts_per_token)
 }
 
 /// The inputs of a task, each with its modality.

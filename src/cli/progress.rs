@@ -83,6 +83,7 @@ impl Observer for Progress {
             0 => String::new(),
             n => format!("  {n} corrupt samples replaced"),
         };
+        let load = report.load_balance.map_or_else(String::new, |loss| format!("  load balance {loss:.3}"));
         let epoch = report.epoch.map_or_else(String::new, |epoch| format!("epoch {epoch:.2}  "));
         // The loss of several outputs is a weighted sum, without a unit.
         let unit = self.loss_units.values().next().filter(|_| self.loss_units.len() == 1);
@@ -90,7 +91,8 @@ impl Observer for Progress {
             true => "no target counts".to_string(),
             false => format!("{} {:.4}", metric_name("loss", unit), report.loss),
         };
-        let message = format!("{epoch}{loss}  {:.0} tokens/s{skipped}{empty}{corrupt}", self.tokens_per_s);
+        let message =
+            format!("{epoch}{loss}{load}  {:.0} tokens/s{skipped}{empty}{corrupt}", self.tokens_per_s);
         if let Some(bar) = &self.bar {
             bar.set_position(report.step);
             bar.set_message(message);

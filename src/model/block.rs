@@ -5,7 +5,7 @@ use super::cache::LayerCache;
 use super::config::{ModelConfig, Sublayers};
 use super::layer::{BuildLayer, Layer};
 use super::linear::init_std;
-use super::mlp::Mlp;
+use super::mlp::BlockMlp;
 use super::params::Scope;
 use super::plan::{CrossAttentionPlan, LayerPlan};
 use super::residual::Residual;
@@ -21,7 +21,7 @@ pub struct Block {
     attention: Attention,
     attention_residual: Residual,
     cross_attention: Option<CrossAttention>,
-    mlp: Mlp,
+    mlp: BlockMlp,
     mlp_residual: Residual,
     sublayers: Sublayers,
     custom: Option<(Box<dyn Layer>, Residual)>,
@@ -60,7 +60,7 @@ impl Block {
                 false => Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
             },
             cross_attention,
-            mlp: Mlp::new(scope.at("mlp"), config, residual_std)?,
+            mlp: BlockMlp::new(scope.at("mlp"), config, layer, residual_std)?,
             mlp_residual: match config.sublayers {
                 Sublayers::OneNorm => {
                     Residual::without_norm(&mut scope, "mlp", config, config.layer_scale, site(2))?
@@ -122,11 +122,20 @@ impl Block {
             Sublayers::Parallel => self.mlp_residual.pre_norm(&rows)?,
             Sublayers::OneNorm => queries,
         };
-        x = self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual))?;
+        let routing = plan.routing.as_deref();
+        x = self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual, routing))?;
 
         let Some((custom, residual)) = &self.custom else { return Ok(x) };
         let y = custom.forward(&residual.pre_norm(&x)?, plan.documents(self.layer))?;
         residual.add(&x, dropout, |residual| residual.map_or(Ok(y.clone()), |x| ops::add(x, &y)))
+    }
+
+    /// The prefix of the names of its experts' parameters, if it has experts.
+    pub fn expert_layer(&self) -> Option<&str> {
+        match &self.mlp {
+            BlockMlp::Dense(_) => None,
+            BlockMlp::Experts(experts) => Some(experts.name()),
+        }
     }
 
     /// The places of the parameters that a batch without an encoder's output does not use.

@@ -1,6 +1,6 @@
 //! The encoder's output as codes of a learned codebook.
 
-use super::{CodedKind, EncoderOutput, Model, Quantized};
+use super::{CodedKind, EncoderOutput, Model, Pass, Quantized};
 use crate::data::Batch;
 use crate::ops::{self, without_gradients};
 
@@ -10,7 +10,8 @@ impl Model {
     /// # Errors
     /// If the model has no codebook for the batch, or an operation fails.
     pub fn codes(&self, batch: &Batch) -> candle_core::Result<Vec<u32>> {
-        let quantized = without_gradients(|| self.quantized(batch, self.encode(batch, None)?.as_ref()))?;
+        let encode = || self.encode(batch, &Pass::default());
+        let quantized = without_gradients(|| self.quantized(batch, encode()?.as_ref()))?;
         match quantized.into_iter().next() {
             Some(quantized) => Ok(quantized.ids),
             None => candle_core::bail!("expected a batch whose encoder has a codebook"),

@@ -1,12 +1,14 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
+mod mlp;
 mod positions;
 mod validate;
 
+pub use mlp::{ExpertLayers, MlpConfig};
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::{ConfigError, MOST_LAYERS};
 
-use crate::ops::{Activation, Heads};
+use crate::ops::Heads;
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
 
@@ -85,23 +87,12 @@ pub struct AttentionConfig {
     /// Learned biases of attention scores by the distance of query and key (Raffel et al. 2020).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub relative: Option<RelativePositions>,
+    /// ALiBi (Press et al. 2022): scores fall with the distance of query and key, each head's by a slope of its own, in both
+    /// directions and at any length.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub alibi: bool,
     /// Attention rules that replace a task's own, for all layers or for some.
     pub rules: Vec<LayerRule>,
-}
-
-/// The MLP: `[model.mlp]`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MlpConfig {
-    /// Width of the hidden layer; 0 for 4·d_model.
-    pub d_ff: usize,
-    /// Whether the MLP is f(x·W)·(x·V)·U and not f(x·W)·U (Shazeer 2020).
-    pub gated: bool,
-    /// The activation f.
-    pub activation: Activation,
-    /// Whether its linear maps have a bias; `model.bias` if left out.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bias: Option<bool>,
 }
 
 /// What differs in the blocks of the encoder: `[model.encoder]`.
@@ -264,6 +255,7 @@ impl Default for AttentionConfig {
             rotary: None,
             layer_rotary: Vec::new(),
             relative: None,
+            alibi: false,
             rules: Vec::new(),
         }
     }
@@ -273,12 +265,6 @@ impl AttentionConfig {
     /// Attention of `n_heads` heads, with defaults for all other settings.
     pub fn of_heads(n_heads: usize) -> Self {
         Self { n_heads, ..Self::default() }
-    }
-}
-
-impl Default for MlpConfig {
-    fn default() -> Self {
-        Self { d_ff: 0, gated: false, activation: Activation::Gelu, bias: None }
     }
 }
 

@@ -1,10 +1,44 @@
-//! The MLP of a block.
+//! The MLP of a block: one for all tokens, or a mixture of experts.
 
 use super::config::ModelConfig;
+use super::experts::Experts;
 use super::linear::{Linear, init_std};
 use super::params::Scope;
+use super::routing::Routing;
 use crate::ops::{self, Activation, Value};
 use candle_core::Result;
+
+/// The MLP sublayer of a block.
+pub enum BlockMlp {
+    /// One MLP for all tokens.
+    Dense(Mlp),
+    /// A mixture of experts.
+    Experts(Experts),
+}
+
+impl BlockMlp {
+    /// The MLP of block number `layer`; `residual_std` is the deviation of the weights that write to the residual stream.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn new(scope: Scope, config: &ModelConfig, layer: usize, residual_std: f64) -> Result<Self> {
+        Ok(match config.has_experts(layer) {
+            false => Self::Dense(Mlp::new(scope, config, residual_std)?),
+            true => Self::Experts(Experts::new(scope, config, residual_std)?),
+        })
+    }
+
+    /// `[n, d_model]` → the same shape, added to `residual` if there is one; `routing` is that of a training batch.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    pub fn forward(&self, x: &Value, residual: Option<&Value>, routing: Option<&Routing>) -> Result<Value> {
+        match self {
+            Self::Dense(mlp) => mlp.forward(x, residual),
+            Self::Experts(experts) => experts.forward(x, residual, routing),
+        }
+    }
+}
 
 /// Two linear maps with an activation between them, optionally gated by a third map (Shazeer 2020).
 pub struct Mlp {

@@ -14,6 +14,7 @@ mod config;
 mod dropout;
 mod embedding;
 mod error;
+mod experts;
 mod head;
 mod layer;
 mod linear;
@@ -25,6 +26,7 @@ mod plan;
 mod pool;
 mod residual;
 mod rotary;
+mod routing;
 mod saved;
 mod step;
 mod transformer;
@@ -35,17 +37,18 @@ pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
-    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, HeadConfig, LayerRule, MOST_LAYERS,
-    MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers,
-    Stem, Sublayers,
+    AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, ExpertLayers, HeadConfig, LayerRule,
+    MOST_LAYERS, MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary,
+    RotaryOfLayers, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
 pub use error::ModelError;
+pub use experts::Experts;
 pub use head::HeadLayer;
 pub use layer::{CustomLayers, Layer};
 pub use linear::{Linear, init_std};
-pub use mlp::Mlp;
+pub use mlp::{BlockMlp, Mlp};
 pub use norm::Norm;
 pub use outline::Outline;
 pub use params::{Params, Scope};
@@ -53,6 +56,7 @@ pub use plan::{CrossAttentionPlan, EncoderOutput, ForwardPlan, LayerPlan};
 pub use pool::AttentionPool;
 pub use residual::Residual;
 pub use rotary::RotaryAngles;
+pub use routing::{LayerLoad, Routing};
 pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
 
@@ -88,6 +92,14 @@ pub struct Model {
     heads: Vec<Vec<HeadLayer>>,
     /// The type of activations.
     dtype: DType,
+}
+
+/// What a forward pass of training has beside its batch.
+#[derive(Clone, Default)]
+struct Pass {
+    dropout_seed: Option<u64>,
+    /// The routing to experts.
+    routing: Option<Arc<Routing>>,
 }
 
 /// One head's loss on a batch.
@@ -192,7 +204,8 @@ impl Model {
     /// # Errors
     /// If an operation fails.
     pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
-        Ok(self.hidden(batch, None, dropout_seed)?.0)
+        let pass = Pass { dropout_seed, routing: None };
+        Ok(self.hidden(batch, None, &pass)?.0)
     }
 
     /// The loss of each trained head of the batch, one of weight above 0; with a dropout seed, as in training.
@@ -205,12 +218,36 @@ impl Model {
         dropout_seed: Option<u64>,
         label_smoothing: f32,
     ) -> candle_core::Result<Vec<HeadLoss>> {
+        self.loss_of(batch, &Pass { dropout_seed, routing: None }, label_smoothing)
+    }
+
+    /// As [`loss`](Self::loss), with the [`routing`](Self::routing) to experts of a training batch, which takes their load. The
+    /// gradients of the losses then include those of the load-balance losses.
+    ///
+    /// # Errors
+    /// As for `loss`.
+    pub fn loss_with_routing(
+        &self,
+        batch: &Batch,
+        dropout_seed: Option<u64>,
+        label_smoothing: f32,
+        routing: Option<&Arc<Routing>>,
+    ) -> candle_core::Result<Vec<HeadLoss>> {
+        self.loss_of(batch, &Pass { dropout_seed, routing: routing.cloned() }, label_smoothing)
+    }
+
+    fn loss_of(
+        &self,
+        batch: &Batch,
+        pass: &Pass,
+        label_smoothing: f32,
+    ) -> candle_core::Result<Vec<HeadLoss>> {
         let trained: Vec<&HeadBatch> = self.trained(batch).collect();
         if trained.is_empty() {
             return Ok(vec![]);
         }
         let read_rows = batch.rows_of(&trained);
-        let (hidden, quantized) = self.hidden(batch, read_rows.some(), dropout_seed)?;
+        let (hidden, quantized) = self.hidden(batch, read_rows.some(), pass)?;
         let losses = trained.into_iter().map(|read| {
             let output = self.output(&hidden, read, &read_rows)?;
             let mut sum = self.head(read.task, read.head).head().loss(&output, read, label_smoothing)?;
@@ -230,7 +267,7 @@ impl Model {
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
         without_gradients(|| {
             let read_rows = batch.read_rows();
-            let (hidden, _) = self.hidden(batch, read_rows.some(), None)?;
+            let (hidden, _) = self.hidden(batch, read_rows.some(), &Pass::default())?;
             self.outputs_of(batch, &hidden, &read_rows)
         })
     }
@@ -240,13 +277,16 @@ impl Model {
     /// # Errors
     /// If an operation fails.
     pub fn encoded(&self, batch: &Batch) -> candle_core::Result<Option<Tensor>> {
-        without_gradients(|| Ok(self.encode(batch, None)?.map(|encoder| encoder.hidden.into_tensor())))
+        without_gradients(|| {
+            Ok(self.encode(batch, &Pass::default())?.map(|encoder| encoder.hidden.into_tensor()))
+        })
     }
 
-    fn encode(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Option<EncoderOutput>> {
+    fn encode(&self, batch: &Batch, pass: &Pass) -> candle_core::Result<Option<EncoderOutput>> {
         let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) else { return Ok(None) };
-        let seed = dropout_seed.map(|seed| random::mix(seed, 1));
-        let hidden = self.run(encoder, tokens, None, None, &[], seed)?;
+        let dropout_seed = pass.dropout_seed.map(|seed| random::mix(seed, 1));
+        let pass = Pass { dropout_seed, ..pass.clone() };
+        let hidden = self.run(encoder, tokens, None, None, &[], &pass)?;
         Ok(Some(EncoderOutput { hidden, tokens: tokens.meta.clone() }))
     }
 
@@ -255,13 +295,12 @@ impl Model {
         &self,
         batch: &Batch,
         rows: Option<&[u32]>,
-        dropout_seed: Option<u64>,
+        pass: &Pass,
     ) -> candle_core::Result<(Value, Vec<Quantized>)> {
-        let encoded = self.encode(batch, dropout_seed)?;
+        let encoded = self.encode(batch, pass)?;
         let quantized = self.quantized(batch, encoded.as_ref())?;
         let encoded = encoded.filter(|_| self.cross_attention);
-        let hidden =
-            self.run(&self.transformer, &batch.main, rows, encoded.as_ref(), &quantized, dropout_seed)?;
+        let hidden = self.run(&self.transformer, &batch.main, rows, encoded.as_ref(), &quantized, pass)?;
         Ok((hidden, quantized))
     }
 
@@ -273,14 +312,15 @@ impl Model {
         rows: Option<&[u32]>,
         encoder_output: Option<&EncoderOutput>,
         quantized: &[Quantized],
-        dropout_seed: Option<u64>,
+        pass: &Pass,
     ) -> candle_core::Result<Value> {
         let rate = self.config.dropout;
-        let dropout = dropout_seed.map(|seed| Dropout { rate, seed, keys: tokens.keys.clone() });
+        let dropout = pass.dropout_seed.map(|seed| Dropout { rate, seed, keys: tokens.keys.clone() });
         let plan = ForwardPlan::new(&PlanInputs {
             read_rows: rows,
             encoder_output,
             dropout: dropout.as_ref(),
+            routing: pass.routing.as_ref(),
             ..self.plan_inputs(tokens)
         });
         let mut x = ops::cast(&self.embedder.forward(tokens, quantized)?, self.dtype)?;
@@ -300,6 +340,7 @@ impl Model {
             encoder_output: None,
             rotary: &self.rotary,
             dropout: None,
+            routing: None,
         }
     }
 

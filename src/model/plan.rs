@@ -2,6 +2,7 @@
 
 use super::dropout::Dropout;
 use super::rotary::{LayerRotary, RotaryAngles};
+use super::routing::Routing;
 use crate::ops::{self, Value};
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
 use candle_core::Result;
@@ -28,6 +29,8 @@ pub struct LayerPlan {
     pub cross_attention: Option<CrossAttentionPlan>,
     /// The dropout of the rows that the layer computes, in training.
     pub dropout: Option<Dropout>,
+    /// The routing to experts, in training.
+    pub routing: Option<Arc<Routing>>,
 }
 
 /// The output of the encoder, and the metadata of its tokens.
@@ -67,6 +70,8 @@ pub(super) struct PlanInputs<'a> {
     pub rotary: &'a LayerRotary,
     /// The dropout of all tokens, in training.
     pub dropout: Option<&'a Dropout>,
+    /// The routing to experts, in training.
+    pub routing: Option<&'a Arc<Routing>>,
 }
 
 impl ForwardPlan {
@@ -123,6 +128,7 @@ impl PlanInputs<'_> {
                 .encoder_output
                 .map(|encoder| self.cross_attention(encoder, &queries, dropout.as_ref())),
             dropout,
+            routing: self.routing.cloned(),
         }
     }
 

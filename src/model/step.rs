@@ -1,7 +1,7 @@
 //! Generation token by token: the next tokens of a document whose earlier tokens are cached.
 
 use super::plan::{ForwardPlan, PlanInputs};
-use super::{Cache, Model};
+use super::{Cache, Model, Pass};
 use crate::data::Batch;
 use crate::ops::{self, without_gradients};
 use candle_core::Tensor;
@@ -23,7 +23,7 @@ impl Model {
     }
 
     fn step_with(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
-        if let Some(encoded) = self.encode(batch, None)? {
+        if let Some(encoded) = self.encode(batch, &Pass::default())? {
             cache.encoder_output = Some(encoded);
         }
         let read_rows = batch.read_rows();

@@ -9,7 +9,7 @@ use super::layer::CustomLayers;
 use super::norm::Norm;
 use super::params::Scope;
 use super::plan::ForwardPlan;
-use crate::ops::{self, Buckets, RelativeBias, Value};
+use crate::ops::{self, Buckets, Distances, RelativeBias, Value};
 use candle_core::Result;
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,11 +19,19 @@ use std::sync::Arc;
 pub struct Transformer {
     blocks: Vec<Arc<Block>>,
     norm: Option<Norm>,
-    /// `[buckets, n_heads]`: the biases of attention scores by distance, which all blocks share (Raffel et al. 2020).
-    relative: Option<(Value, Arc<Buckets>)>,
+    /// The biases of attention scores by distance, which all blocks share.
+    relative: Option<Biases>,
     checkpoint_activations: bool,
     /// The places of its parameters.
     parameters: Range<usize>,
+}
+
+/// Biases of attention scores by distance, which a transformer holds.
+#[derive(Clone)]
+struct Biases {
+    /// `[buckets, n_heads]`: learned (Raffel et al. 2020); `None` for ALiBi (Press et al. 2022).
+    table: Option<Value>,
+    distances: Distances,
 }
 
 /// The use of a transformer in a model.
@@ -59,11 +67,15 @@ impl Transformer {
         };
         let config = config.as_ref();
         let relative = match config.attention.relative {
-            None => None,
+            None => config.attention.alibi.then(|| Biases {
+                table: None,
+                distances: Distances::Slopes(ops::slopes(config.attention.n_heads)),
+            }),
             Some(RelativePositions { buckets, max_distance, causal }) => {
                 let bidirectional = role == StackRole::Encoder || !causal;
                 let table = scope.normal("relative", (buckets, config.attention.n_heads), RELATIVE_STD)?;
-                Some((table, Arc::new(Buckets::new(buckets, max_distance, bidirectional))))
+                let buckets = Buckets::new(buckets, max_distance, bidirectional);
+                Some(Biases { table: Some(table), distances: Distances::Buckets(Arc::new(buckets)) })
             }
         };
         let blocks = (0..n_layers)
@@ -109,6 +121,11 @@ impl Transformer {
         self.norm.as_ref().map_or(Ok(x.clone()), |norm| norm.forward(&x))
     }
 
+    /// Its blocks with experts, by the prefix of their parameters' names.
+    pub fn expert_layers(&self) -> impl Iterator<Item = &str> {
+        self.blocks.iter().filter_map(|block| block.expert_layer())
+    }
+
     /// The places of its parameters.
     pub fn parameters(&self) -> Range<usize> {
         self.parameters.clone()
@@ -120,6 +137,6 @@ impl Transformer {
     }
 }
 
-fn bias(relative: &Option<(Value, Arc<Buckets>)>) -> Option<RelativeBias<'_>> {
-    relative.as_ref().map(|(table, buckets)| RelativeBias { table, buckets })
+fn bias(relative: &Option<Biases>) -> Option<RelativeBias<'_>> {
+    relative.as_ref().map(|Biases { table, distances }| RelativeBias { table: table.as_ref(), distances })
 }

@@ -95,6 +95,7 @@ fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, PretrainedError> 
             gated: true,
             activation: settings.activation("hidden_activation", "gelu")?,
             bias: Some(settings.flag("mlp_bias", false)?),
+            ..MlpConfig::default()
         },
         embedding: EmbeddingConfig { norm: true, ..blocks::embedding_without_positions() },
         ..ModelConfig::default()

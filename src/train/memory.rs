@@ -150,8 +150,11 @@ impl Step<'_> {
         let (d_model, d_head) = (model.d_model as u128, model.d_head() as u128);
         let d_attention = (heads.n_heads + heads.n_kv_heads) as u128 * d_head;
         let maps = if model.mlp.gated { 3 } else { 1 };
+        let mlps = model.mlp.experts_per_token as u128;
+        // The rows of experts: gathered, their outputs, and these times their gates.
+        let of_experts = if model.mlp.experts > 0 { 3 * mlps * d_model } else { 0 };
         // Both norms and both sums; queries, keys, values and heads; the MLP's hidden layer.
-        let of_block = 4 * d_model + 2 * d_attention + maps * model.d_ff() as u128;
+        let of_block = 4 * d_model + 2 * d_attention + mlps * maps * model.d_ff() as u128 + of_experts;
         let of_cross = if batch.encoder.is_some() { 2 * d_model } else { 0 };
         let tokens = batch.main.meta.len() as u128;
         let encoder = batch.encoder.as_ref().map_or(0, |encoder| encoder.meta.len()) as u128;

@@ -1,5 +1,6 @@
 //! A model in training.
 
+mod load;
 mod run;
 mod state;
 mod step;
@@ -44,10 +45,14 @@ pub struct StepReport {
     pub steps: u64,
     /// Passes over the training data, this step included; `None` for several tasks, whose data sets differ in length.
     pub epoch: Option<f64>,
-    /// The weighted sum of the outputs' mean losses; not a number in a step in which no target counts.
+    /// The weighted sum of the outputs' mean losses and of the load-balance losses of experts; not a number in a step in which no target counts.
     pub loss: f64,
     /// The mean loss of each output with a target that counts, by [its name](crate::task::TaskSpec::output_name).
     pub losses: BTreeMap<String, f64>,
+    /// The mean load-balance loss of the blocks with experts, 1 for an even load; `None` without experts.
+    pub load_balance: Option<f64>,
+    /// The share of each expert in the choices of the tokens, by block (`stack.blocks.1.mlp`).
+    pub load: BTreeMap<String, Vec<f64>>,
     /// The learning rate of this step.
     pub learning_rate: f64,
     /// The gradient norm before clipping; not a number in a step in which no target counts.

@@ -1,13 +1,14 @@
 //! Blocks with norms of queries and keys, rotary positions of a part of each head and by layer, soft caps, norms on both sides
-//! of a sublayer, sublayers in parallel, and an encoder of its own heads and MLP: gradients are finite differences.
+//! of a sublayer, sublayers in parallel, an encoder of its own heads and MLP, ALiBi, and experts: gradients are finite
+//! differences.
 
 use crate::tasks;
 
 use candle_core::{Device, Tensor, Var};
 use smalti::data::{Batch, collate};
 use smalti::model::{
-    AttentionConfig, EncoderConfig, HeadConfig, Model, ModelConfig, NormKind, NormPlacement, Rotary,
-    RotaryOfLayers, Sublayers,
+    AttentionConfig, EncoderConfig, HeadConfig, MlpConfig, Model, ModelConfig, NormKind, NormPlacement,
+    Rotary, RotaryOfLayers, Sublayers,
 };
 use smalti::ops::backward;
 use tasks::{batches, image, speech};
@@ -23,6 +24,9 @@ pub fn configs() -> Vec<(&'static str, ModelConfig)> {
     };
     let rotary = Some(Rotary { base: 100.0, width: 4, scaling: None });
     let heads = AttentionConfig { qk_norm: true, rotary, ..base.attention.clone() };
+    let alibi = AttentionConfig { alibi: true, ..base.attention.clone() };
+    // Each token takes both experts: a token that changes its expert is a step in the loss.
+    let experts = MlpConfig { experts: 2, experts_per_token: 2, d_ff: 24, ..base.mlp.clone() };
     let capped = AttentionConfig { soft_cap: Some(0.5), ..base.attention.clone() };
     vec![
         ("norms of heads", ModelConfig { attention: heads, norm: NormKind::Rms, ..base.clone() }),
@@ -49,6 +53,8 @@ pub fn configs() -> Vec<(&'static str, ModelConfig)> {
                 ..base.clone()
             },
         ),
+        ("ALiBi", ModelConfig { attention: alibi, ..base.clone() }),
+        ("experts", ModelConfig { mlp: experts, ..base.clone() }),
         ("one norm", ModelConfig { sublayers: Sublayers::OneNorm, layer_scale: Some(0.5), ..base }),
     ]
 }

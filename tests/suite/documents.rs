@@ -3,7 +3,7 @@
 use candle_core::{Device, Tensor};
 use smalti::data::{Layout, Sample, Stream, Target, collate};
 use smalti::head::{Classify, Generate, HeadSpec};
-use smalti::model::{AttentionConfig, EncoderConfig, HeadConfig, Model};
+use smalti::model::{AttentionConfig, EncoderConfig, HeadConfig, MlpConfig, Model};
 use smalti::model::{ModelConfig, NormKind, NormPlacement};
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
@@ -82,6 +82,21 @@ fn another_document_of_another_length_changes_rounding_alone() {
     for n in [1, 5, 64] {
         let together = hidden(&model, &[sample(1, &ids(n, 3)), b.clone()], 1, None);
         assert!(apart(&alone, &together) <= 1e-6, "{n}: {}", apart(&alone, &together));
+    }
+}
+
+/// The experts of a token depend on the token alone; the place of its row among those of its expert changes rounding.
+#[test]
+fn another_document_changes_no_experts() {
+    for experts_per_token in [1, 2] {
+        let mlp = MlpConfig { experts: 4, experts_per_token, d_ff: 24, ..MlpConfig::default() };
+        let model = model(&ModelConfig { mlp, ..small() }, "all");
+        let b = sample(2, &ids(11, 7));
+        let alone = hidden(&model, std::slice::from_ref(&b), 0, None);
+        for n in [1, 5, 64] {
+            let together = hidden(&model, &[sample(1, &ids(n, 3)), b.clone()], 1, None);
+            assert!(apart(&alone, &together) <= 1e-5, "{n}: {}", apart(&alone, &together));
+        }
     }
 }
 

@@ -32,6 +32,7 @@ mod codebook;
 mod convert;
 mod documents;
 mod evaluation;
+mod experts;
 mod heads;
 mod hub_data;
 mod image_policy;

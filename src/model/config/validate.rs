@@ -1,6 +1,10 @@
 //! Checks of the settings of a model.
 
-use super::{AttentionConfig, ModelConfig, NormPlacement, Positions, RelativePositions, Rotary, Sublayers};
+use super::mlp::{MOST_EXPERTS, MOST_OF_ALL};
+use super::{
+    AttentionConfig, ExpertLayers, MlpConfig, ModelConfig, NormPlacement, Positions, RelativePositions,
+    Rotary, Sublayers,
+};
 
 /// An invalid setting.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -17,7 +21,7 @@ pub const MOST_LAYERS: usize = 10_000;
 
 impl ModelConfig {
     /// The fewest and the most of each setting that sizes the model, so that no product of two of them overflows.
-    fn sizes(&self) -> [(&'static str, usize, std::ops::RangeInclusive<usize>); 7] {
+    fn sizes(&self) -> [(&'static str, usize, std::ops::RangeInclusive<usize>); 8] {
         let Self { d_model, n_layers, n_encoder_layers, attention, mlp, .. } = self;
         [
             ("d_model", *d_model, 1..=1 << 20),
@@ -27,6 +31,7 @@ impl ModelConfig {
             ("attention.n_kv_heads", attention.n_kv_heads, 0..=1 << 20),
             ("attention.d_head", attention.d_head, 0..=1 << 20),
             ("mlp.d_ff", mlp.d_ff, 0..=1 << 24),
+            ("mlp.experts", mlp.experts, 0..=MOST_EXPERTS),
         ]
     }
 
@@ -79,6 +84,7 @@ impl ModelConfig {
             return refuse("embedding.positions", problem);
         }
         self.validate_attention()?;
+        self.validate_experts()?;
         self.validate_encoder()
     }
 
@@ -90,6 +96,7 @@ impl ModelConfig {
             d_head,
             rotary,
             relative,
+            alibi,
             ref rules,
             ref layer_rotary,
             ..
@@ -114,6 +121,11 @@ impl ModelConfig {
             );
             return refuse("attention.relative", problem);
         }
+        if alibi && relative.is_some() {
+            let problem =
+                "expected false with attention.relative, whose biases depend on the distance too; found true";
+            return refuse("attention.alibi", problem.into());
+        }
         rotary
             .iter()
             .chain(layer_rotary.iter().map(|own| &own.rotary))
@@ -124,6 +136,49 @@ impl ModelConfig {
         }
         if let Some(layer) = layer_rotary.iter().flat_map(|own| &own.layers).find(|&&layer| layer >= most) {
             return refuse("attention.layer_rotary", format!("expected layers below {most}; found {layer}"));
+        }
+        Ok(())
+    }
+
+    fn validate_experts(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem| Err(ConfigError { setting, problem });
+        let MlpConfig { experts, experts_per_token, load_balance, capacity_factor, expert_layers, .. } =
+            self.mlp;
+        if experts == 0 {
+            let unused = [
+                ("mlp.experts_per_token", experts_per_token != 1),
+                ("mlp.capacity_factor", capacity_factor.is_some()),
+                ("mlp.expert_layers", expert_layers != ExpertLayers::All),
+            ];
+            return match unused.into_iter().find(|(_, is_set)| *is_set) {
+                Some((setting, _)) => {
+                    refuse(setting, "expected mlp.experts of 2 or more with it; found 0".into())
+                }
+                None => Ok(()),
+            };
+        }
+        if experts == 1 {
+            return refuse("mlp.experts", "expected 0 for one MLP, or 2 or more; found 1".into());
+        }
+        if experts * (self.n_layers + self.n_encoder_layers) > MOST_OF_ALL {
+            let problem =
+                format!("expected at most {MOST_OF_ALL} experts in all blocks; found {experts} in each");
+            return refuse("mlp.experts", problem);
+        }
+        if !(1..=experts).contains(&experts_per_token) {
+            let problem = format!("expected 1 to mlp.experts {experts}; found {experts_per_token}");
+            return refuse("mlp.experts_per_token", problem);
+        }
+        if !(load_balance >= 0.0 && load_balance.is_finite()) {
+            return refuse("mlp.load_balance", format!("expected 0 or more; found {load_balance}"));
+        }
+        if let Some(found) = capacity_factor.filter(|factor| !(*factor > 0.0 && factor.is_finite())) {
+            return refuse("mlp.capacity_factor", format!("expected a positive number; found {found}"));
+        }
+        let most = self.n_layers.max(self.n_encoder_layers);
+        if !(0..most).any(|layer| self.has_experts(layer)) {
+            let problem = format!("expected all, or 2 or more blocks; found every_other of {most}");
+            return refuse("mlp.expert_layers", problem);
         }
         Ok(())
     }

@@ -11,7 +11,7 @@ pub(super) mod cuda;
 pub(super) mod reference;
 mod relative;
 
-pub use relative::{Buckets, RelativeBias};
+pub use relative::{Buckets, Distances, RelativeBias, slopes};
 
 use super::autograd::Value;
 use super::dispatch::dispatch;
@@ -49,8 +49,8 @@ impl Heads {
 /// softmax(scale·q·kᵀ + bias)·v over the keys that each query attends to; 0 for a query without keys.
 ///
 /// `query` is `[n, n_heads·d_head]`, `key_value` `[m, 2·n_kv_heads·d_head]` with keys left and values right; the
-/// result has the queries' shape. Self-attention and cross-attention differ only in `mask`. Only the reference has soft caps:
-/// they cost time and memory for the scores of a whole document.
+/// result has the queries' shape. Self-attention and cross-attention differ only in `mask`. Only the reference has soft caps,
+/// and on a GPU the slopes of ALiBi: they cost time and memory for the scores of a whole document.
 ///
 /// # Errors
 /// If the shapes do not fit each other, the heads, the mask or the bias.
@@ -71,20 +71,17 @@ pub fn attention(
             mask.shape()
         )
     }
-    if let Some(bias) = &bias
-        && bias.table.dims() != [bias.buckets.len(), n_heads]
-    {
-        let expected = [bias.buckets.len(), n_heads];
-        bail!("attention: expected a bias table of {expected:?}; found {:?}", bias.table.dims())
+    if let Some(problem) = bias.and_then(|bias| bias.misfit(n_heads)) {
+        bail!("attention: {problem}")
     }
-    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.map(|bias| bias.table)).collect();
-    let buckets = bias.map(|bias| bias.buckets);
+    let table = bias.and_then(|bias| bias.table);
+    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(table).collect();
+    let distances = bias.map(|bias| bias.distances);
     dispatch!(query.tensor();
-    cuda if heads.soft_cap.is_none() => cuda::attention(query, key_value, bias, heads, mask),
-    cpu if heads.soft_cap.is_none() => cpu::attention(&inputs, buckets.cloned(), heads, mask),
-    reference => from_candle(&inputs, |t| {
-        reference::attention(t, buckets.map(|buckets| &**buckets), heads, mask)
-    }))
+    cuda if heads.soft_cap.is_none() && table.is_some() == bias.is_some() =>
+        cuda::attention(query, key_value, bias, heads, mask),
+    cpu if heads.soft_cap.is_none() => cpu::attention(&inputs, distances.cloned(), heads, mask),
+    reference => from_candle(&inputs, |t| reference::attention(t, distances, heads, mask)))
 }
 
 #[cfg(test)]
@@ -92,6 +89,7 @@ mod tests {
     use super::*;
     use crate::ops::cases::attention::{documents, mask};
     use crate::ops::testing::{assert_close, check_kernel, input, random};
+    use crate::rules::TokenMeta;
     use candle_core::Tensor;
 
     fn mask_of(rule: &str, lengths: &[usize]) -> Arc<AttentionMask> {
@@ -176,6 +174,32 @@ mod tests {
             reference::attention(&inputs, None, Heads::even(1, 4), &mask)?,
         );
         assert_close("output", kernel.tensor(), &plain, 1e-4)
+    }
+
+    /// The bias of a key depends on its distance alone, at any length.
+    #[test]
+    fn slopes_have_no_greatest_distance() -> Result<()> {
+        let far = 3_000_000;
+        let mut keys = TokenMeta::document(&[0; 3]);
+        keys.order = vec![0, far - 10, far];
+        let queries = keys.take(&[2]);
+        let mask = mask("all", &Arc::new(queries), &Arc::new(keys));
+        let (query, mut key_value) = (vec![0.0_f32; 1], vec![0.0_f32; 6]);
+        (0..3).for_each(|key| key_value[2 * key + 1] = [1e6, 1.0, 2.0][key]);
+        let value = |x: Vec<f32>, d: usize| Tensor::from_vec(x, (d, 2), &candle_core::Device::Cpu);
+        let (query, key_value) =
+            (Tensor::from_vec(query, (1, 1), &candle_core::Device::Cpu)?, value(key_value, 3)?);
+        let distances = Distances::Slopes([0.1].into());
+        let bias = RelativeBias { table: None, distances: &distances };
+        let heads = Heads::even(1, 1);
+        let y = attention(&input(&query), &input(&key_value), Some(bias), heads, &mask)?.into_tensor();
+        let weight = (-1.0_f32).exp();
+        let expected = Tensor::new(&[[(weight + 2.0) / (weight + 1.0)]], &candle_core::Device::Cpu)?;
+        assert_close("output", &y, &expected, 1e-6)?;
+        let wrong = RelativeBias { distances: &Distances::Slopes([0.1, 0.2].into()), ..bias };
+        let error = attention(&input(&query), &input(&key_value), Some(wrong), heads, &mask).unwrap_err();
+        assert!(error.to_string().contains("expected 1 slopes and no table; found 2 slopes"), "{error}");
+        Ok(())
     }
 
     #[test]

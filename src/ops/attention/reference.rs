@@ -1,15 +1,15 @@
 //! In candle's own operations.
 
-use super::{Buckets, Heads};
+use super::{Distances, Heads};
 use crate::rules::AttentionMask;
 use candle_core::{Result, Tensor};
 use std::{ops::Range, sync::Arc};
 
 /// [`attention`](super::attention()), with a dense mask for each document. `t` holds queries; keys and values;
-/// and the table of biases if there are buckets.
+/// and the table of biases if there are buckets of distances.
 pub(crate) fn attention(
     t: &[Tensor],
-    buckets: Option<&Buckets>,
+    distances: Option<&Distances>,
     heads: Heads,
     mask: &Arc<AttentionMask>,
 ) -> Result<Tensor> {
@@ -42,10 +42,18 @@ pub(crate) fn attention(
         let k = shared(split(key_value, &k_rows, 0, d_keys)?)?;
         let v = shared(split(key_value, &k_rows, d_keys, d_keys)?)?;
         let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(heads.scale))?; // [heads, n, m]
-        if let Some(buckets) = buckets {
-            let places = Tensor::from_vec(buckets.dense(mask, &q_rows, &k_rows), n * m, device)?;
-            let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
-            scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
+        match distances {
+            None => {}
+            Some(Distances::Buckets(buckets)) => {
+                let places = Tensor::from_vec(buckets.dense(mask, &q_rows, &k_rows), n * m, device)?;
+                let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
+                scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
+            }
+            Some(Distances::Slopes(slopes)) => {
+                let apart = Tensor::from_vec(distances_of(mask, &q_rows, &k_rows), (1, n, m), device)?;
+                let slopes = Tensor::from_slice(slopes, (heads.n_heads, 1, 1), device)?;
+                scores = (scores - apart.broadcast_mul(&slopes)?.to_dtype(dtype)?)?;
+            }
         }
         if let Some(cap) = heads.soft_cap.map(f64::from) {
             scores = ((scores / cap)?.tanh()? * cap)?;
@@ -60,6 +68,13 @@ pub(crate) fn attention(
         documents.push(y.transpose(0, 1)?.reshape((n, d))?);
     }
     Tensor::cat(&documents, 0)
+}
+
+/// |key's place − query's place| of each pair, `[n, m]` row-major.
+fn distances_of(mask: &AttentionMask, queries: &Range<usize>, keys: &Range<usize>) -> Vec<f32> {
+    let (query_orders, key_orders) = mask.orders();
+    let pairs = queries.clone().flat_map(|q| keys.clone().map(move |k| (q, k)));
+    pairs.map(|(q, k)| query_orders[q].abs_diff(key_orders[k]) as f32).collect()
 }
 
 /// The mask within one document, `[n, m]` row-major: 1 if the query attends to the key, else 0.

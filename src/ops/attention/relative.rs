@@ -4,13 +4,53 @@ use crate::ops::Value;
 use crate::rules::AttentionMask;
 use std::{ops::Range, sync::Arc};
 
-/// A bias for each bucket of distances and each head.
+/// A bias for each distance and each head.
 #[derive(Clone, Copy)]
 pub struct RelativeBias<'a> {
-    /// `[buckets, n_heads]`.
-    pub table: &'a Value,
-    /// The bucket of each distance.
-    pub buckets: &'a Arc<Buckets>,
+    /// The learned biases, `[buckets, n_heads]`; `None` for slopes.
+    pub table: Option<&'a Value>,
+    /// How the bias depends on the distance.
+    pub distances: &'a Distances,
+}
+
+/// How a bias depends on the distance of query and key, whatever the length of a document.
+#[derive(Clone, Debug)]
+pub enum Distances {
+    /// A row of a table for each bucket of distances.
+    Buckets(Arc<Buckets>),
+    /// −slope·|distance|, with the slope of each head: ALiBi (Press et al. 2022), for both directions.
+    Slopes(Arc<[f32]>),
+}
+
+/// The slopes of ALiBi for `n_heads` heads: 2^(−8i/n_heads) for head i, counted from 1. If `n_heads` is no power of two, those
+/// of the next lower power, and then every other one of the next higher power, as published.
+pub fn slopes(n_heads: usize) -> Arc<[f32]> {
+    let of_power = |n: usize| (1..=n).map(move |i| libm::exp2(-8.0 * i as f64 / n as f64) as f32);
+    let lower = (n_heads + 1).next_power_of_two() / 2;
+    of_power(lower).chain(of_power(2 * lower).step_by(2).take(n_heads - lower)).collect()
+}
+
+impl RelativeBias<'_> {
+    /// The problem of a table or of slopes that do not fit `n_heads` heads; `None` if they fit.
+    pub(super) fn misfit(&self, n_heads: usize) -> Option<String> {
+        let found = self.table.map(|table| table.dims().to_vec());
+        let (expected, fits) = match self.distances {
+            Distances::Buckets(buckets) => {
+                let shape = vec![buckets.len(), n_heads];
+                (format!("a bias table of {shape:?}"), found.as_ref() == Some(&shape))
+            }
+            Distances::Slopes(slopes) => {
+                (format!("{n_heads} slopes and no table"), found.is_none() && slopes.len() == n_heads)
+            }
+        };
+        (!fits).then(|| match (self.distances, found) {
+            (Distances::Slopes(slopes), None) => {
+                format!("expected {expected}; found {} slopes", slopes.len())
+            }
+            (_, Some(found)) => format!("expected {expected}; found a table of {found:?}"),
+            (_, None) => format!("expected {expected}; found none"),
+        })
+    }
 }
 
 /// Buckets of distances, key's place minus query's. Each small distance has its own bucket, greater ones share
@@ -88,6 +128,21 @@ impl Buckets {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Values of `get_slopes` in the paper's code (github.com/ofirpress/attention_with_linear_biases).
+    #[test]
+    fn slopes_are_the_published_ones() {
+        let of = |n_heads| slopes(n_heads).to_vec();
+        assert_eq!(of(1), [0.003_906_25]);
+        assert_eq!(of(2), [0.062_5, 0.003_906_25]);
+        assert_eq!(of(8), [0.5, 0.25, 0.125, 0.0625, 0.031_25, 0.015_625, 0.007_812_5, 0.003_906_25]);
+        assert_eq!(of(3), [0.062_5, 0.003_906_25, 0.25]);
+        assert_eq!(of(6), [0.25, 0.0625, 0.015_625, 0.003_906_25, 0.5, 0.125]);
+        let twelve = of(12);
+        assert_eq!(twelve[..8], of(8)[..]);
+        let rest = [0.707_106_77, 0.353_553_39, 0.176_776_7, 0.088_388_346];
+        assert!(twelve[8..].iter().zip(rest).all(|(a, b)| (a - b).abs() < 1e-7), "{twelve:?}");
+    }
 
     /// Values of `T5Attention._relative_position_bucket` in transformers 5.23.
     #[test]

@@ -1,7 +1,7 @@
 //! Attention under several rules, over documents of several lengths, with heads of sizes for the matrix units and others.
 
 use super::{Case, matrix};
-use crate::ops::{Buckets, Heads, RelativeBias, attention};
+use crate::ops::{Buckets, Distances, Heads, RelativeBias, attention, slopes};
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
 use candle_core::Result;
 use std::sync::Arc;
@@ -78,8 +78,11 @@ fn with_biases() -> Result<Vec<Case>> {
         for lengths in [&[5, 3][..], &[70, 0, 40]] {
             let (meta, buckets) = (documents(lengths), Buckets::new(8, 20, both_ways));
             let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7, soft_cap: None };
-            let case = case(rule, &meta, &meta, heads, 3, Some(buckets))?;
-            cases.push(Case { small: meta.len() < 20, ..case });
+            let buckets = Distances::Buckets(Arc::new(buckets));
+            for distances in [buckets, Distances::Slopes(slopes(4))] {
+                let case = case(rule, &meta, &meta, heads, 3, Some(distances))?;
+                cases.push(Case { small: meta.len() < 20, ..case });
+            }
         }
     }
     let meta = documents(&[200, 0, 66, 2]);
@@ -87,7 +90,10 @@ fn with_biases() -> Result<Vec<Case>> {
         [("all", true, 4, 64, 32), ("causal", false, 2, 32, 32), ("mixed", true, 1, 24, 40)]
     {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 1.0 / (d_head as f32).sqrt(), soft_cap: None };
-        cases.push(case(rule, &meta, &meta, heads, d_head, Some(Buckets::new(buckets, 128, both_ways)))?);
+        let buckets = Distances::Buckets(Arc::new(Buckets::new(buckets, 128, both_ways)));
+        for distances in [buckets, Distances::Slopes(slopes(4))] {
+            cases.push(case(rule, &meta, &meta, heads, d_head, Some(distances))?);
+        }
     }
     Ok(cases)
 }
@@ -98,23 +104,30 @@ fn case(
     keys: &Arc<TokenMeta>,
     heads: Heads,
     d_head: usize,
-    buckets: Option<Buckets>,
+    distances: Option<Distances>,
 ) -> Result<Case> {
     let mask = mask(rule, queries, keys);
     let Heads { n_heads, n_kv_heads, .. } = heads;
     let (n, m) = mask.shape();
-    let biases = if buckets.is_some() { " with biases" } else { "" };
+    let biases = match distances {
+        None => "",
+        Some(Distances::Buckets(_)) => " with biases",
+        Some(Distances::Slopes(_)) => " with slopes",
+    };
     let capped = if heads.soft_cap.is_some() { " with a soft cap" } else { "" };
-    let table = buckets.as_ref().map(|buckets| matrix(buckets.len(), n_heads, 3)).transpose()?;
+    let table = match &distances {
+        Some(Distances::Buckets(buckets)) => Some(matrix(buckets.len(), n_heads, 3)?),
+        _ => None,
+    };
     let case = Case::new(
         format!("attention {rule}{biases}{capped}, {n} to {m}, {n_heads} and {n_kv_heads} heads of {d_head}"),
         [matrix(n, n_heads * d_head, 1)?, matrix(m, 2 * n_kv_heads * d_head, 2)?],
-        (mask, buckets.map(Arc::new)),
-        move |(mask, buckets), x| {
-            let bias = buckets.as_ref().map(|buckets| RelativeBias { table: &x[2], buckets });
+        (mask, distances),
+        move |(mask, distances), x| {
+            let bias = distances.as_ref().map(|distances| RelativeBias { table: x.get(2), distances });
             attention(&x[0], &x[1], bias, heads, mask)
         },
-        move |(mask, buckets), t| attention::reference::attention(t, buckets.as_deref(), heads, mask),
+        move |(mask, distances), t| attention::reference::attention(t, distances.as_ref(), heads, mask),
     );
     Ok(case.parameters(table.into_iter().collect::<Vec<_>>()))
 }

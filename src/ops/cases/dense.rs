@@ -2,13 +2,22 @@
 
 use super::{Case, each, matrix, numbers, vector, weight};
 use crate::ops::{Activation, activation, add_to_columns, gate, layer_norm, linear, linear_residual};
-use crate::ops::{mlp, mlp_residual, norm, rms_norm, scale, scale_columns};
+use crate::ops::{mlp, mlp_residual, norm, rms_norm, scale, scale_columns, scale_rows, softmax};
 use candle_core::{Device, Result, Tensor};
 
 const EPS: f64 = 1e-5;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
-    let all = [linear_maps()?, mlps()?, residual_maps()?, activations()?, gates()?, products()?, norms()?];
+    let all = [
+        linear_maps()?,
+        mlps()?,
+        residual_maps()?,
+        activations()?,
+        gates()?,
+        products()?,
+        norms()?,
+        routed()?,
+    ];
     Ok(all.into_iter().flatten().collect())
 }
 
@@ -152,6 +161,31 @@ fn products() -> Result<Vec<Case>> {
         );
         let all = Case::new(format!("scale {n}x{d}"), x, -2.5, |f, x| scale(&x[0], *f), |f, t| &t[0] * *f);
         Ok(vec![columns.parameters(by.clone()), sums.parameters(by), all])
+    })
+}
+
+/// The probabilities and the gates of a router.
+fn routed() -> Result<Vec<Case>> {
+    // A row of one number has the probability 1 whatever the number is: its gradient is rounding alone.
+    let small = [(0, 4), (1, 2), (3, 5), (7, 8)];
+    each(&small, &[(40, 65), (3000, 8), (300, 130)], |(n, d)| {
+        let (x, by) = (matrix(n, d, 1)?, matrix(n, 1, 2)?);
+        Ok(vec![
+            Case::new(
+                format!("softmax {n}x{d}"),
+                [x.clone()],
+                (),
+                |(), x| softmax(&x[0]),
+                |(), t| softmax::reference::softmax(&t[0]),
+            ),
+            Case::new(
+                format!("scale_rows {n}x{d}"),
+                [x, by],
+                (),
+                |(), x| scale_rows(&x[0], &x[1]),
+                |(), t| t[0].broadcast_mul(&t[1]),
+            ),
+        ])
     })
 }
 

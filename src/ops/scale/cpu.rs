@@ -1,6 +1,7 @@
 //! The CPU kernels: blocks of rows in parallel.
 
 use crate::ops::autograd::{Gradient, Value, with_rule};
+use crate::ops::cpu::math::dot;
 use crate::ops::cpu::rows::{add_in_order, column_sums, rows_in_block};
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use candle_core::{Result, Tensor};
@@ -17,6 +18,33 @@ pub(super) fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
         let d_by = column_products(&Elements::of(&dy)?, &Elements::of(&x_tensor)?, d);
         Ok(vec![Some(Gradient::own(dx)), gradient(d_by, &by_tensor)?])
     }))
+}
+
+pub(super) fn scale_rows(x: &Value, by: &Value) -> Result<Value> {
+    let (x_tensor, by_tensor) = (x.tensor().contiguous()?, by.tensor().contiguous()?);
+    let d = x_tensor.dim(1)?;
+    let y = times_rows(&x_tensor, &by_tensor, d)?;
+    Ok(with_rule(y, &[x, by], move |dy| {
+        let dy = dy.contiguous()?;
+        let dx = times_rows(&dy, &by_tensor, d)?;
+        let (dy, x) = (Elements::of(&dy)?, Elements::of(&x_tensor)?);
+        let mut d_by = vec![0.0; by_tensor.elem_count()];
+        let rows = dy.par_chunks(d.max(1)).zip(x.par_chunks(d.max(1)));
+        d_by.par_iter_mut().zip(rows).for_each(|(d_by, (dy, x))| *d_by = dot(dy, x));
+        Ok(vec![Some(Gradient::own(dx)), gradient(d_by, &by_tensor)?])
+    }))
+}
+
+/// Each row of `x` times its number.
+fn times_rows(x: &Tensor, by: &Tensor, d: usize) -> Result<Tensor> {
+    let (values, by) = (Elements::of(x)?, Elements::of(by)?);
+    let (values, by) = (&*values, &*by);
+    let mut y = vec![0.0; values.len()];
+    let rows = values.par_chunks(d.max(1)).zip(by.par_iter());
+    y.par_chunks_mut(d.max(1)).zip(rows).for_each(|(y, (x, &by))| {
+        y.iter_mut().zip(x).for_each(|(y, &x)| *y = by * x);
+    });
+    tensor(y, x)
 }
 
 pub(super) fn add_to_columns(x: &Value, added: &Value) -> Result<Value> {

@@ -1,4 +1,4 @@
-//! Products with a number, and products and sums of all rows with one vector.
+//! Products with a number, products and sums of all rows with one vector, and products of rows with a number each.
 //!
 //! Forward moves 8 bytes an element, backward 8, and 4 more for the gradient of the vector: bound by memory.
 
@@ -32,6 +32,20 @@ pub fn scale_columns(x: &Value, by: &Value) -> Result<Value> {
         reference => from_candle(&[x, by], |t| t[0].broadcast_mul(&t[1])))
 }
 
+/// Each row of `x` `[n, d]` times its number in `by` `[n, 1]`: the gates of experts.
+///
+/// # Errors
+/// If `by` does not have one number for each row.
+pub fn scale_rows(x: &Value, by: &Value) -> Result<Value> {
+    match (x.dims(), by.dims()) {
+        ([n, _], [same, 1]) if n == same => {}
+        (x, by) => bail!("scale_rows: expected x [n, d] and numbers [n, 1]; found {x:?} and {by:?}"),
+    }
+    dispatch!(x.tensor();
+        cpu => cpu::scale_rows(x, by),
+        reference => from_candle(&[x, by], |t| t[0].broadcast_mul(&t[1])))
+}
+
 /// Each row of `x` `[n, d]` plus `added` `[d]`.
 ///
 /// # Errors
@@ -62,6 +76,8 @@ mod tests {
         let value = |shape: &[usize]| random(shape, 1).map(Value::constant);
         assert!(scale_columns(&value(&[2, 3])?, &value(&[2])?).is_err());
         assert!(add_to_columns(&value(&[2, 3])?, &value(&[2])?).is_err());
+        assert!(scale_rows(&value(&[2, 3])?, &value(&[3, 1])?).is_err());
+        assert!(scale_rows(&value(&[2, 3])?, &value(&[2])?).is_err());
         Ok(())
     }
 }

@@ -294,7 +294,7 @@ impl<'a> TrainLog<'a> {
 }
 
 fn line(report: &StepReport) -> serde_json::Value {
-    json!({
+    let mut line = json!({
         "step": report.step,
         "epoch": report.epoch,
         "loss": report.loss,
@@ -305,5 +305,10 @@ fn line(report: &StepReport) -> serde_json::Value {
         "skipped": report.skipped,
         "empty_steps": report.empty_steps,
         "corrupt_samples": report.corrupt,
-    })
+    });
+    if let Some(load_balance) = report.load_balance {
+        line["load_balance"] = json!(load_balance);
+        line["load"] = json!(report.load);
+    }
+    line
 }

@@ -1,12 +1,15 @@
 //! One step: micro-batches, gradients, optimizer, report.
 
+use super::load::StepLoad;
 use super::{Observer, StepReport, Trainer};
 use crate::data::{Batch, HeadBatch, Targets};
+use crate::model::Routing;
 use crate::ops::{Gradients, Readback, backward};
 use crate::random::mix;
 use crate::train::{TrainConfig, TrainError, audit, ranks::all_reduce_gradients};
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A step that is launched on the device, whose results are not yet read back.
 pub(super) struct LaunchedStep {
@@ -14,7 +17,10 @@ pub(super) struct LaunchedStep {
     step: u64,
     /// For each head of each micro-batch, its number among all heads of all tasks and its weight.
     heads: Vec<(usize, f64)>,
-    /// The loss of each of these heads, and the gradient norm; `None` for a step in which no target counts.
+    /// The load of experts, of this rank.
+    load: StepLoad,
+    /// The loss of each of these heads, the load-balance loss if there are experts, and the gradient norm; `None` for a step in
+    /// which no target counts.
     numbers: Option<Readback>,
     epoch: Option<f64>,
     learning_rate: f64,
@@ -109,13 +115,15 @@ impl Trainer {
             .keys()
             .all(|&(task, head)| lacks_targets(task, head) || !tasks[task].heads[head].is_trained());
         let mut grads = Gradients::default();
-        let (mut heads, mut scalars) = (Vec::new(), Vec::new());
+        let (mut heads, mut scalars, mut routings) = (Vec::new(), Vec::new(), Vec::new());
         for (i, batch) in micro.iter().enumerate() {
             // The dropout seeds of one process that accumulates the micro-batches of all ranks in turn.
             let number = i * ranks.world_size() + ranks.rank();
             let seed = mix(mix(self.config.seed, self.step), number as u64);
             let mut roots = Vec::new();
-            for head in self.model.loss(batch, Some(seed), self.config.label_smoothing)? {
+            let routing = self.model.routing(batch.n_tokens() as f64 / tokens.max(1) as f64);
+            let smoothing = self.config.label_smoothing;
+            for head in self.model.loss_with_routing(batch, Some(seed), smoothing, routing.as_ref())? {
                 let number = numbers[&(head.task, head.head)];
                 let weight = weights[number];
                 heads.push((number, weight));
@@ -124,14 +132,17 @@ impl Trainer {
                 roots.push((head.sum, task.loss_weight * task.heads[head.head].weight / weight));
             }
             grads.add(backward(roots)?)?;
+            routings.push(routing);
         }
+        let load = StepLoad::new(&self.model, routings.iter().flatten())?;
+        scalars.extend(load.loss().cloned());
         let (epoch, learning_rate) = (self.epoch(), self.learning_rate());
         let numbers = match is_empty {
             true => None,
             false => {
                 all_reduce_gradients(ranks.as_ref(), self.model.params(), &mut grads)?;
                 if !std::mem::replace(&mut self.audited, true) {
-                    self.audit(micro, &grads, observer)?;
+                    self.audit(micro, &routings, &grads, observer)?;
                 }
                 scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
                 Some(Readback::of(&scalars)?)
@@ -139,15 +150,17 @@ impl Trainer {
         };
         self.step += 1;
         let (step, skipped, corrupt) = (self.step, self.skipped, self.corrupt.total());
-        Ok(LaunchedStep { step, heads, numbers, epoch, learning_rate, tokens, skipped, corrupt })
+        Ok(LaunchedStep { step, heads, load, numbers, epoch, learning_rate, tokens, skipped, corrupt })
     }
 
     /// Waits for a step, and reads its losses and gradient norm back from the device.
     fn read_back(&mut self, launched: LaunchedStep) -> Result<StepReport, TrainError> {
-        let LaunchedStep { step, heads, numbers, epoch, learning_rate, tokens, skipped, corrupt } = launched;
+        let LaunchedStep { step, heads, load, numbers, epoch, learning_rate, tokens, skipped, corrupt } =
+            launched;
         let is_empty = numbers.is_none();
         let mut numbers = numbers.map_or_else(|| Ok(vec![]), Readback::values)?;
         let grad_norm = numbers.pop().unwrap_or(f64::NAN);
+        let load = load.reduce(&mut numbers, self.ranks.as_ref())?;
         let outputs: Vec<(String, f64)> =
             self.model.tasks().iter().flat_map(|task| task.loss_weights()).collect();
         let mut sums = vec![0.0; 2 * outputs.len()];
@@ -160,7 +173,7 @@ impl Trainer {
         // Heads without an output in any micro-batch have no loss.
         let losses: Vec<(&(String, f64), f64)> =
             (0..outputs.len()).filter(|&i| present[i] > 0.0).map(|i| (&outputs[i], losses[i])).collect();
-        let loss: f64 = losses.iter().map(|((_, weight), loss)| weight * loss).sum();
+        let loss = losses.iter().map(|((_, weight), loss)| weight * loss).sum::<f64>() + load.weighted;
         if !is_empty && !(loss.is_finite() && grad_norm.is_finite()) {
             return Err(TrainError::Diverged { step, loss, grad_norm });
         }
@@ -172,6 +185,8 @@ impl Trainer {
             epoch,
             loss: if is_empty { f64::NAN } else { loss },
             losses: losses.into_iter().map(|((name, _), loss)| (name.clone(), loss)).collect(),
+            load_balance: load.load_balance,
+            load: load.shares,
             learning_rate,
             grad_norm,
             tokens,
@@ -192,10 +207,16 @@ impl Trainer {
     fn audit(
         &self,
         micro: &[Batch],
+        routings: &[Option<Arc<Routing>>],
         grads: &Gradients,
         observer: &mut dyn Observer,
     ) -> Result<(), TrainError> {
-        let unused: Vec<_> = micro.iter().map(|batch| self.model.unused_parameters(batch)).collect();
+        let unused = micro.iter().zip(routings).map(|(batch, routing)| {
+            let mut unused = self.model.unused_parameters(batch);
+            unused.extend(routing.iter().flat_map(|routing| self.model.unreached_experts(routing)));
+            unused
+        });
+        let unused: Vec<_> = unused.collect();
         let found = audit(self.model.params(), grads, |name| {
             !self.model.params().is_frozen(name) && unused.iter().any(|unused| !unused.contains(name))
         })?;

@@ -7,7 +7,7 @@ use crate::support;
 #[test]
 fn invalid_settings_are_named() {
     let place = text_place();
-    let cases: [(&str, &[&str]); 23] = [
+    let cases: [(&str, &[&str]); 28] = [
         ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce` in `data`: did you mean data.source?"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
@@ -32,6 +32,20 @@ fn invalid_settings_are_named() {
         (
             "model.attention.soft_cap=0.0",
             &["model.attention.soft_cap", "expected a positive number; found 0"],
+        ),
+        ("model.mlp.experts=5000", &["model.mlp.experts", "expected 0 to 4096; found 5000"]),
+        ("model.mlp.experts=1", &["model.mlp.experts", "or 2 or more; found 1"]),
+        (
+            "model.mlp.experts_per_token=2",
+            &["model.mlp.experts_per_token", "expected mlp.experts of 2 or more with it; found 0"],
+        ),
+        (
+            "model.mlp.experts=4 --set model.mlp.experts_per_token=5",
+            &["model.mlp.experts_per_token", "expected 1 to mlp.experts 4; found 5"],
+        ),
+        (
+            "model.mlp.experts=4 --set model.mlp.capacity_factor=-1.0",
+            &["model.mlp.capacity_factor", "expected a positive number; found -1"],
         ),
         ("model.head.soft_cap=-2.0", &["model.head.soft_cap", "expected a positive number; found -2"]),
         (

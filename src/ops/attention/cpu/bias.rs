@@ -1,6 +1,32 @@
 //! Biases of scores by distance.
 
-use crate::ops::attention::Buckets;
+use crate::ops::attention::{Buckets, Distances};
+
+/// The biases of one call.
+pub(super) enum Biases<'a> {
+    /// Learned.
+    ByDistance(BiasByDistance<'a>),
+    /// −slope·|distance|, with the slope of each head.
+    Slopes(&'a [f32]),
+}
+
+impl<'a> Biases<'a> {
+    /// `table` is `[buckets, n_heads]`, and empty for slopes.
+    pub(super) fn new(distances: &'a Distances, table: &[f32], n_heads: usize) -> Self {
+        match distances {
+            Distances::Buckets(buckets) => Self::ByDistance(BiasByDistance::new(buckets, table, n_heads)),
+            Distances::Slopes(slopes) => Self::Slopes(slopes),
+        }
+    }
+
+    /// The learned biases, if they are learned.
+    pub(super) fn learned(&self) -> Option<&BiasByDistance<'a>> {
+        match self {
+            Self::ByDistance(bias) => Some(bias),
+            Self::Slopes(_) => None,
+        }
+    }
+}
 
 /// The table of biases laid out by distance, so that a pair of tokens needs one lookup and one addition.
 pub(super) struct BiasByDistance<'a> {
@@ -19,6 +45,7 @@ impl<'a> BiasByDistance<'a> {
         Self { buckets, n_heads, values: (0..n_heads).flat_map(of_head).collect() }
     }
 
+    /// The bias of a head for each distance.
     pub(super) fn of_head(&self, head: usize) -> &[f32] {
         &self.values[head * self.buckets.by_distance().len()..][..self.buckets.by_distance().len()]
     }

@@ -1,7 +1,7 @@
 //! One task: blocks of queries against the keys that they attend to.
 
 use super::Inputs;
-use super::bias::BiasByDistance;
+use super::bias::Biases;
 use super::parts::Part;
 use super::softmax::{masked_softmax, softmax_backward};
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32};
@@ -45,20 +45,27 @@ impl Inputs<'_> {
         scores.resize(n * m, 0.0);
         let (q, k) = (self.queries(&block.queries, head), self.keys(&block.keys, head));
         multiply(self.heads.scale, q, k.t(), 0.0, MatrixMut::new(scores, n, m));
-        if let Some(bias) = self.bias {
-            let values = bias.of_head(head);
-            self.each_distance(block, bias, |place, distance| scores[place] += values[distance]);
+        match self.bias {
+            None => {}
+            Some(Biases::ByDistance(bias)) => {
+                let values = bias.of_head(head);
+                self.each_pair(block, |place, q, k| scores[place] += values[bias.buckets.distance(q, k)]);
+            }
+            Some(Biases::Slopes(slopes)) => {
+                let slope = slopes[head];
+                self.each_pair(block, |place, q, k| scores[place] -= slope * q.abs_diff(k) as f32);
+            }
         }
     }
 
-    /// Calls `f` for each pair that the mask allows, with its place in the block's scores and the place of its distance
-    /// in a head's biases.
-    fn each_distance(&self, block: &Block, bias: &BiasByDistance, mut f: impl FnMut(usize, usize)) {
+    /// Calls `f` for each pair that the mask allows, with its place in the block's scores and the places of query and key in
+    /// their document.
+    fn each_pair(&self, block: &Block, mut f: impl FnMut(usize, u32, u32)) {
         let (queries, keys) = self.mask.orders();
         let m = block.keys.len();
         for ((row, q), runs) in block.queries.clone().enumerate().zip(&block.runs) {
             for k in runs.iter().cloned().flatten() {
-                f(row * m + k - block.keys.start, bias.buckets.distance(queries[q], keys[k]));
+                f(row * m + k - block.keys.start, queries[q], keys[k]);
             }
         }
     }
@@ -86,7 +93,7 @@ impl Inputs<'_> {
     }
 
     /// The gradients are the part's: `[n, heads·d_head]`, and `[m, 2·kv_heads·d_head]` with keys left and values right.
-    /// Returns the gradient of the biases by distance; empty without biases.
+    /// Returns the gradient of the learned biases by distance; empty without such biases.
     pub(super) fn backward_part(
         &self,
         part: &Part,
@@ -98,7 +105,8 @@ impl Inputs<'_> {
         let (width, kv_width) = (heads * d_head, part.kv_heads.len() * d_head);
         let scale = self.heads.scale;
         let (mut weights, mut d_weights) = (Vec::new(), Vec::new());
-        let mut d_bias = vec![0.0; self.bias.map_or(0, |bias| bias.values.len())];
+        let learned = self.bias.and_then(Biases::learned);
+        let mut d_bias = vec![0.0; learned.map_or(0, |bias| bias.values.len())];
         for block in self.blocks(part.queries.clone()) {
             let (n, m) = (block.queries.len(), block.keys.len());
             let first = block.queries.start - part.queries.start;
@@ -121,10 +129,10 @@ impl Inputs<'_> {
                         (&upstream.y[of_head(row)..][..d_head], &upstream.dy[of_head(row)..][..d_head]),
                     );
                 }
-                if let Some(bias) = self.bias {
+                if let Some(bias) = learned {
                     let start = head * bias.buckets.by_distance().len();
-                    self.each_distance(&block, bias, |place, distance| {
-                        d_bias[start + distance] += d_weights[place]
+                    self.each_pair(&block, |place, q, k| {
+                        d_bias[start + bias.buckets.distance(q, k)] += d_weights[place]
                     });
                 }
                 let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));

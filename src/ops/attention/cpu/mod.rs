@@ -5,13 +5,13 @@ mod block;
 mod parts;
 mod softmax;
 
-use super::{Buckets, Heads};
+use super::{Distances, Heads};
 use crate::ops::autograd::{Value, with_rule};
 use crate::ops::cpu::product::Matrix;
 use crate::ops::cpu::rows::add_in_order;
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use crate::rules::AttentionMask;
-use bias::BiasByDistance;
+use bias::Biases;
 use block::Upstream;
 use candle_core::{Result, Tensor};
 use parts::cut;
@@ -19,14 +19,15 @@ use rayon::prelude::*;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// `inputs` are queries, keys and values, and the table of biases if there are buckets.
+/// `inputs` are queries, keys and values, and the table of biases if they are learned.
 pub(super) fn attention(
     inputs: &[&Value],
-    buckets: Option<Arc<Buckets>>,
+    distances: Option<Distances>,
     heads: Heads,
     mask: &Arc<AttentionMask>,
 ) -> Result<Value> {
-    let call = Call { tensors: inputs.iter().map(|input| input.tensor().clone()).collect(), buckets, heads };
+    let call =
+        Call { tensors: inputs.iter().map(|input| input.tensor().clone()).collect(), distances, heads };
     let (y, saved) = call.on(mask, |inputs| inputs.forward())?;
     let y = tensor(y, &call.tensors[0])?;
     let (output, mask) = (y.clone(), mask.clone());
@@ -42,7 +43,7 @@ pub(super) fn attention(
 struct Call {
     /// Queries; keys and values; the table of biases, if any.
     tensors: Vec<Tensor>,
-    buckets: Option<Arc<Buckets>>,
+    distances: Option<Distances>,
     heads: Heads,
 }
 
@@ -50,8 +51,8 @@ impl Call {
     fn on<T>(&self, mask: &AttentionMask, compute: impl FnOnce(Inputs) -> T) -> Result<T> {
         let (query, key_value) = (Elements::of(&self.tensors[0])?, Elements::of(&self.tensors[1])?);
         let table = self.tensors.get(2).map(Elements::of).transpose()?;
-        let bias = self.buckets.as_deref().zip(table.as_deref());
-        let bias = bias.map(|(buckets, table)| BiasByDistance::new(buckets, table, self.heads.n_heads));
+        let table = table.as_deref().unwrap_or_default();
+        let bias = self.distances.as_ref().map(|by| Biases::new(by, table, self.heads.n_heads));
         let d = self.tensors[0].dim(1)?;
         Ok(compute(Inputs {
             query: &query,
@@ -72,7 +73,7 @@ struct Inputs<'a> {
     /// `[m, 2·n_kv_heads·d_head]`.
     key_value: &'a [f32],
     /// The biases of scores.
-    bias: Option<&'a BiasByDistance<'a>>,
+    bias: Option<&'a Biases<'a>>,
     d: usize,
     heads: Heads,
     mask: &'a AttentionMask,
@@ -129,8 +130,8 @@ impl Inputs<'_> {
         let d_query = self.by_rows(d_query, &parts, 1, |part| (&part.queries, part.heads.len()));
         let d_key_value = self.by_rows(d_key_value, &parts, 2, |part| (&part.keys, part.kv_heads.len()));
         let mut gradients = vec![d_query, d_key_value];
-        gradients
-            .extend(self.bias.map(|bias| bias.table_gradient(&add_in_order(d_biases, bias.values.len()))));
+        let learned = self.bias.and_then(Biases::learned);
+        gradients.extend(learned.map(|bias| bias.table_gradient(&add_in_order(d_biases, bias.values.len()))));
         gradients
     }
 

@@ -43,13 +43,14 @@ pub(super) fn attention(
     let call = Call {
         query: whole(query.tensor())?,
         key_value: whole(key_value.tensor())?,
-        bias: bias.map(Bias::new).transpose()?,
+        bias: bias.map(Bias::new).transpose()?.flatten(),
         heads,
         mask: mask.prepared(|| GpuMask::new(mask, query.tensor()))?,
     };
     let (y, log_sums) = call.forward()?;
     let output = y.clone();
-    let inputs: Vec<&Value> = [query, key_value].into_iter().chain(bias.map(|bias| bias.table)).collect();
+    let inputs: Vec<&Value> =
+        [query, key_value].into_iter().chain(bias.and_then(|bias| bias.table)).collect();
     Ok(with_rule(y, &inputs, move |dy| {
         let (d_query, d_key_value, d_table) = call.backward(&output, &log_sums, &whole(dy)?)?;
         let gradients = [d_query, d_key_value].into_iter().chain(d_table);

@@ -1,7 +1,7 @@
 //! Biases of scores by distance, for the kernels of `attention_plain.cu`.
 
 use crate::cuda::{Launch, column_sums, convert, empty, upload, whole};
-use crate::ops::attention::{Buckets, RelativeBias};
+use crate::ops::attention::{Buckets, Distances, RelativeBias};
 use candle_core::{DType, Result, Tensor};
 
 /// The bias of one call on the GPU.
@@ -30,10 +30,14 @@ impl Buckets {
 }
 
 impl Bias {
-    pub(super) fn new(bias: RelativeBias) -> Result<Self> {
-        let table = whole(&convert(bias.table.tensor(), DType::F32)?)?;
-        let bucket_of = bias.buckets.uploaded(&table)?;
-        Ok(Self { table, bucket_of })
+    /// `None` for slopes, which have no kernel.
+    pub(super) fn new(bias: RelativeBias) -> Result<Option<Self>> {
+        let (Some(table), Distances::Buckets(buckets)) = (bias.table, bias.distances) else {
+            return Ok(None);
+        };
+        let table = whole(&convert(table.tensor(), DType::F32)?)?;
+        let bucket_of = buckets.uploaded(&table)?;
+        Ok(Some(Self { table, bucket_of }))
     }
 
     /// Appends the kernels' arguments: table, bucket of each distance, largest distance; null and 0 without a bias.
