@@ -119,7 +119,14 @@ impl TaskSettings {
                 Some(wanted) => self.inputs.get_key_value(wanted),
                 None => self.inputs.first(),
             };
-            let Some((input, of_input)) = input else { continue }; // the plan reports it
+            let Some((input, of_input)) = input else {
+                let inputs = self.inputs.keys().cloned().collect::<Vec<_>>().join(", ");
+                let problem = format!(
+                    "expected an input with a text in each row, the first or that of `reads`; the inputs are {}",
+                    if inputs.is_empty() { "none: add a table [inputs.NAME]" } else { &inputs }
+                );
+                return Err(OpenError::Setting { setting: format!("outputs.{name}.spans"), problem });
+            };
             if output.field.is_some() {
                 let problem =
                     format!("an output of spans has the field of inputs.{input}; remove this setting");
@@ -144,10 +151,11 @@ impl Plan {
             };
             let input = self.outputs[number].input;
             let of_input = &self.parts[input];
-            if settings.inputs.is_empty() || of_input.series {
-                return refuse(
-                    "expected an input whose field is a text in each row; add [inputs.NAME]".into(),
-                );
+            if of_input.series {
+                let name = &of_input.name;
+                return refuse(format!(
+                    "expected a text in each row; the field of inputs.{name} is a series"
+                ));
             }
             if corrupted.contains(&input) {
                 return refuse(format!(
