@@ -38,6 +38,7 @@ mod image_policy;
 mod interrupted;
 mod learns;
 mod logs;
+mod memory;
 mod messages;
 mod objectives;
 mod parts;
