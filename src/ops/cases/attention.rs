@@ -79,16 +79,8 @@ fn with_memory() -> Result<Vec<Case>> {
     {
         let meta = documents(lengths);
         let (n, d_head) = (meta.len(), 4);
-        let mask = |rule: &str| {
-            let rules =
-                AttentionRules::uniform(["a", "b", "c"], rule.parse().map_err(candle_core::Error::wrap)?);
-            Ok::<_, candle_core::Error>(Arc::new(AttentionMask::new(
-                Arc::new(rules),
-                meta.clone(),
-                meta.clone(),
-            )))
-        };
-        let (attended, allowed) = (mask("causal & near(2, order)")?, mask("causal")?);
+        let of_rule = |rule: &str| mask(rule, &meta, &meta);
+        let (attended, allowed) = (of_rule("causal & near(2, order)"), of_rule("causal"));
         let memory = Memory { attended, allowed, size: 100, top_k };
         let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7, soft_cap };
         let case = Case::new(
