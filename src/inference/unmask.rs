@@ -78,12 +78,14 @@ impl<'a> Unmask<'a> {
     /// # Errors
     /// If the text cannot be tokenized, or leaves no position.
     pub fn continued(&self, prompt: &str, n: usize) -> Result<Vec<Option<u32>>, PredictError> {
-        let mut ids = self.ids("prompt", prompt)?;
-        let most = self.part.capacity().unwrap_or(usize::MAX);
+        let [mut ids, end] = self.around("prompt", prompt)?;
+        ids.extend(self.ids("prompt", prompt)?);
+        let most = self.part.capacity().unwrap_or(usize::MAX).saturating_sub(end.len());
         if ids.len() >= most {
             return Err(too_long("prompt", &format!("fewer than {most} tokens"), ids.len()));
         }
         ids.resize(ids.len().saturating_add(n).min(most), None);
+        ids.extend(end);
         Ok(ids)
     }
 
@@ -92,13 +94,14 @@ impl<'a> Unmask<'a> {
     /// # Errors
     /// If the text has no gap, cannot be tokenized, or has more tokens than the model has positions for.
     pub fn with_gaps(&self, text: &str, gap: char) -> Result<Vec<Option<u32>>, PredictError> {
-        let mut ids = vec![];
+        let [mut ids, end] = self.around("infill", &text.replace(gap, ""))?;
         for (number, piece) in text.split(gap).enumerate() {
             if number > 0 {
                 ids.push(None);
             }
             ids.extend(self.ids("infill", piece)?);
         }
+        ids.extend(end);
         if ids.iter().all(Option::is_some) {
             let problem = format!("expected {gap} in the text for each token to fill; found {text:?}");
             return Err(PredictError::Option { option: "infill", problem });
@@ -109,6 +112,21 @@ impl<'a> Unmask<'a> {
             }
             _ => Ok(ids),
         }
+    }
+
+    /// The ids that the tokenizer puts before and after a text that is a sample of its own, such as BERT's `[CLS]` and `[SEP]`.
+    fn around(&self, option: &'static str, text: &str) -> Result<[Vec<Option<u32>>; 2], PredictError> {
+        if self.part.windows || text.is_empty() {
+            return Ok([vec![], vec![]]);
+        }
+        let alone = self.ids(option, text)?;
+        // The caller reports a text that is too long.
+        let whole = self.part.ids(Value::Text(text.into())).ok().flatten().unwrap_or_default();
+        let whole: Vec<Option<u32>> = whole.into_iter().map(Some).collect();
+        let n = alone.len();
+        let start = (0..=whole.len().saturating_sub(n)).find(|&start| whole[start..].starts_with(&alone));
+        Ok(start
+            .map_or_else(|| [vec![], vec![]], |start| [whole[..start].to_vec(), whole[start + n..].to_vec()]))
     }
 
     fn ids(&self, option: &'static str, text: &str) -> Result<Vec<Option<u32>>, PredictError> {
