@@ -2,7 +2,9 @@
 
 use super::{compositions::Loaded, device::DeviceChoice, print};
 use crate::cli::count::{MANY, up_to};
-use crate::inference::{Continuation, Generation, PredictError, Sampling, generate};
+use crate::inference::{
+    Continuation, Generation, PredictError, Sampling, Unmask, Unmasking, UnmaskingOrder, generate,
+};
 use crate::model::Model;
 use crate::registry::Modalities;
 use crate::sample::{Composition, Part, Purpose, Role};
@@ -14,7 +16,7 @@ use std::path::PathBuf;
 /// Generate text from a prompt.
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Folder of a run that continues texts, or generates texts from a single text input.
+    /// Folder of a run that continues texts, fills masked tokens, or generates texts from a single text input.
     run: PathBuf,
     /// Text to continue, or the text input.
     ///
@@ -22,6 +24,18 @@ pub struct GenerateArgs {
     /// such as "5 7 9", as they are: T5's end id is not added.
     #[arg(long, default_value = "\n")]
     prompt: String,
+    /// Text with gaps to fill, by a run with an output of masked tokens: each `_` stands for one token.
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "max_length"])]
+    infill: Option<String>,
+    /// Character that stands for a token to fill.
+    #[arg(long, default_value_t = '_', requires = "infill")]
+    gap: char,
+    /// Passes of the model that fill masked tokens, an equal number of tokens in each; 0 for one pass a token.
+    #[arg(long, value_parser = up_to::<MANY>)]
+    steps: Option<usize>,
+    /// Order in which masked tokens are filled: random, or confidence, the most probable first.
+    #[arg(long)]
+    order: Option<UnmaskingOrder>,
     /// Maximum number of tokens to generate.
     #[arg(long, default_value_t = 300, value_parser = up_to::<MANY>)]
     max_length: usize,
@@ -52,31 +66,11 @@ pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     sampling.check()?;
     let started = std::time::Instant::now();
-    let continues = |number, task| Some((number, task, output(task, |part| part.windows)?));
-    let (before, text, tokens) = match run.first(continues) {
-        Some((number, task, output)) => {
-            let prompt = Value::Text(args.prompt.clone());
-            let mut continuation = Continuation::new(&run.model, number, task, output, prompt, sampling)?;
-            let (given, context) = (continuation.prompt_len(), continuation.context());
-            if given > context {
-                eprintln!("note: the prompt has {given} tokens; the model reads the last {context}");
-            }
-            (args.prompt.as_str(), continuation.text(args.max_length)?, continuation.n_generated())
-        }
-        None => {
-            let expected =
-                "an output that continues texts (windows = true) or is generated from a single text input";
-            let (number, task, output, input) = run.find(expected, |number, task| {
-                Some((number, task, output(task, |part| !part.windows)?, text_input(task)?))
-            })?;
-            let (text, tokens) = answer(&run.model, (number, task), (output, input), &args, sampling)?;
-            ("", text, tokens)
-        }
-    };
+    let (before, text, tokens) = produce(&run, &args, sampling)?;
     let tokens_per_s = tokens as f64 / started.elapsed().as_secs_f64();
     if args.json {
         return print::json(&serde_json::json!({
-            "prompt": args.prompt,
+            "prompt": args.infill.unwrap_or(args.prompt),
             "text": text,
             "tokens": tokens,
             "tokens_per_s": tokens_per_s,
@@ -84,6 +78,63 @@ pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
     }
     println!("{before}{text}");
     Ok(())
+}
+
+/// The text before the new text, the new text, and its number of tokens.
+fn produce(run: &Loaded, args: &GenerateArgs, sampling: Sampling) -> Result<(String, String, usize)> {
+    let must_fill = args.infill.is_some() || args.steps.is_some() || args.order.is_some();
+    let continues = |number, task| Some((number, task, output(task, |part| part.windows)?));
+    if let Some((number, task, output)) = run.first(continues).filter(|_| !must_fill) {
+        let prompt = Value::Text(args.prompt.clone());
+        let mut continuation = Continuation::new(&run.model, number, task, output, prompt, sampling)?;
+        let (given, context) = (continuation.prompt_len(), continuation.context());
+        if given > context {
+            eprintln!("note: the prompt has {given} tokens; the model reads the last {context}");
+        }
+        let text = continuation.text(args.max_length)?;
+        return Ok((args.prompt.clone(), text, continuation.n_generated()));
+    }
+    let answers = |number, task| Some((number, task, output(task, |part| !part.windows)?, text_input(task)?));
+    if let Some((number, task, output, input)) = run.first(answers).filter(|_| !must_fill) {
+        let (text, tokens) = answer(&run.model, (number, task), (output, input), args, sampling)?;
+        return Ok((String::new(), text, tokens));
+    }
+    let expected = match must_fill {
+        true => "an output of masked tokens (head = \"masked\")",
+        false => "an output that continues texts (windows = true) or is generated from a single text input",
+    };
+    fill(&run.model, run.find(expected, masked)?, args, sampling)
+}
+
+/// The first output of masked tokens.
+fn masked(number: usize, task: &Composition) -> Option<(usize, &Composition, usize)> {
+    let masked = |part: &Part| if let Role::Masked(output) = part.role { Some(output) } else { None };
+    Some((number, task, task.parts().iter().find_map(masked)?))
+}
+
+/// Fills masked tokens after the prompt, or in gaps of a text, as [`produce`] returns them.
+fn fill(
+    model: &Model,
+    (number, task, output): (usize, &Composition, usize),
+    args: &GenerateArgs,
+    sampling: Sampling,
+) -> Result<(String, String, usize)> {
+    let unmask = Unmask::new(model, number, task, output)?;
+    let ids = match &args.infill {
+        Some(text) => unmask.with_gaps(text, args.gap)?,
+        None => unmask.continued(&args.prompt, args.max_length)?,
+    };
+    let n_filled = ids.iter().filter(|id| id.is_none()).count();
+    if args.infill.is_none() && n_filled < args.max_length {
+        eprintln!("note: the model has {} positions: {n_filled} tokens follow the prompt", ids.len());
+    }
+    let unmasking =
+        Unmasking { steps: args.steps.unwrap_or_default(), order: args.order.unwrap_or_default(), sampling };
+    let text = unmask.text(&unmask.fill(&|_| Ok(Value::Missing), &ids, &unmasking)?)?;
+    Ok(match text.strip_prefix(&args.prompt).filter(|_| args.infill.is_none()) {
+        Some(new) => (args.prompt.clone(), new.into(), n_filled),
+        None => (String::new(), text, n_filled),
+    })
 }
 
 /// The first generated output whose part passes `is_such`.

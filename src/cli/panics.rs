@@ -1,7 +1,7 @@
 //! Panics of the program: one sentence on standard error, with the place to report it, and exit status 1.
 
 use super::print;
-use crate::contract::panics;
+use smalti_contract::panics;
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;

@@ -65,6 +65,17 @@ impl Dataset for Cached {
         }
     }
 
+    fn versions(&self) -> usize {
+        self.dataset.versions()
+    }
+
+    fn version(&self, index: usize, version: usize) -> Result<Sample, DataError> {
+        match version {
+            0 => self.sample(index, None),
+            _ => self.dataset.version(index, version),
+        }
+    }
+
     fn on_corrupt(&self) -> OnCorruptSample {
         self.dataset.on_corrupt()
     }

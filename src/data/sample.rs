@@ -177,6 +177,19 @@ pub trait Dataset: Send + Sync {
     /// A [`DataError`] that names the file.
     fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError>;
 
+    /// The number of versions of each sample that an evaluation averages, such as masks of several shares of the tokens.
+    fn versions(&self) -> usize {
+        1
+    }
+
+    /// Version `version` of sample `index` in evaluation; version 0 is `sample(index, None)`.
+    ///
+    /// # Errors
+    /// As for [`sample`](Self::sample).
+    fn version(&self, index: usize, _version: usize) -> Result<Sample, DataError> {
+        self.sample(index, None)
+    }
+
     /// The reaction to a corrupt sample.
     fn on_corrupt(&self) -> OnCorruptSample {
         OnCorruptSample::Fail

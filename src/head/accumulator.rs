@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
 /// Metrics by name: `loss`, which the evaluation adds, and those of the head, such as `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `wer`, `cer`,
-/// `perplexity` and `bits_per_byte`.
+/// `perplexity` and `bits_per_byte`, or bounds on these (`bits_per_byte_bound`).
 pub type Metrics = BTreeMap<String, f64>;
 
 /// Accumulates the metrics of one head, batch by batch.
@@ -210,6 +210,60 @@ impl MetricAccumulator for TokenAccumulator {
         }
         if self.bytes > 0 {
             metrics.insert("bits_per_byte".into(), self.loss.sum / LN_2 / self.bytes as f64);
+        }
+        metrics
+    }
+}
+
+/// A bound on the negative log-likelihood of texts, from weights that sum to the number of tokens.
+pub(super) struct BoundAccumulator {
+    loss: MeanLoss,
+    accuracy: Accuracy,
+    bytes: usize,
+    characters: usize,
+    /// The number of masked versions of each sample.
+    eval_rates: usize,
+}
+
+impl BoundAccumulator {
+    pub(super) fn new(eval_rates: usize) -> Self {
+        let (loss, accuracy) = (MeanLoss::default(), Accuracy::default());
+        Self { loss, accuracy, bytes: 0, characters: 0, eval_rates }
+    }
+}
+
+impl MetricAccumulator for BoundAccumulator {
+    fn add(
+        &mut self,
+        output: &Tensor,
+        read: &HeadBatch,
+        loss: f64,
+        transcript: &dyn Transcript,
+    ) -> Result<()> {
+        let Targets::Ids { ids, weights } = &read.targets else { return Ok(()) };
+        self.loss.add(loss, read);
+        for ((best, &id), &weight) in argmax(output)?.into_iter().zip(ids).zip(weights) {
+            self.accuracy.add(best == id, weight);
+        }
+        if let Some(bytes) = transcript.bytes(ids) {
+            self.bytes += bytes;
+            self.characters += transcript.text(ids).map_or(0, |text| text.chars().count());
+        }
+        Ok(())
+    }
+
+    /// `perplexity_bound`, `bits_per_character_bound` and `bits_per_byte_bound`, and over how many shares of masked tokens they
+    /// are means: `eval_rates`.
+    fn metrics(&self) -> Metrics {
+        let mut metrics = Metrics::new();
+        self.accuracy.insert(&mut metrics);
+        metrics.insert("perplexity_bound".into(), self.loss.mean().exp());
+        metrics.insert("eval_rates".into(), self.eval_rates as f64);
+        for (name, n) in [("bits_per_character_bound", self.characters), ("bits_per_byte_bound", self.bytes)]
+        {
+            if n > 0 {
+                metrics.insert(name.into(), self.loss.sum / LN_2 / n as f64);
+            }
         }
         metrics
     }

@@ -1,6 +1,7 @@
-//! Masked-token prediction, by cross-entropy (BERT; Devlin et al. 2019).
+//! Prediction of masked tokens, by cross-entropy: of a fixed share (BERT; Devlin et al. 2019), or of a share drawn for each
+//! sample, whose weighted loss bounds the likelihood (masked diffusion; Austin et al. 2021, Sahoo et al. 2024).
 
-use super::accumulator::{MetricAccumulator, TokenAccumulator};
+use super::accumulator::{BoundAccumulator, MetricAccumulator, TokenAccumulator};
 use super::ctc::vocabulary;
 use super::generate::ids_target;
 use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext, loss, predicted_ids};
@@ -11,31 +12,78 @@ use serde::{Deserialize, Serialize};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
 
+/// The share of masked tokens that BERT has.
+const MASK: f64 = 0.15;
+/// The number of masked versions of a sample that an evaluation of a diffusion model averages.
+const EVAL_RATES: usize = 8;
+/// The most of them.
+const MOST_EVAL_RATES: usize = 1 << 10;
+
 /// Predicts the ids of masked tokens of the output's sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Masked {
     vocabulary: usize,
-    mask: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    mask: Option<f64>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    diffusion: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    eval_rates: Option<usize>,
 }
 
-/// Settings of [`Masked`].
-#[derive(Clone, Debug, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MaskedSettings {
-    /// Share of the tokens that are masked, above 0 and at most 1.
-    pub mask: f64,
+/// How the tokens of a sample are masked.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Masking {
+    /// Each token with this probability, at least one: 80% become the mask id, 10% a random id, 10% stay (BERT). Each masked
+    /// token has weight 1.
+    Share(f64),
+    /// Of `n` tokens, `k` random ones become the mask id, `k` drawn uniformly from `1..=n`, each with weight `n / k`. The mean
+    /// loss is then an unbiased estimate of a bound on the negative log-likelihood per token: that of a diffusion process that
+    /// masks tokens at a uniform time, and of a model that predicts tokens one by one in a random order (Hoogeboom et al. 2022).
+    Diffusion {
+        /// The number of versions of a sample that an evaluation averages, each with `k` from another of as many equal ranges.
+        eval_rates: usize,
+    },
 }
 
-impl Default for MaskedSettings {
+impl Default for Masking {
     fn default() -> Self {
-        Self { mask: 0.15 }
+        Self::Share(MASK)
     }
 }
 
+/// Settings of [`Masked`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct MaskedSettings {
+    /// Share of the tokens that are masked, above 0 and at most 1. Default: 0.15.
+    pub mask: Option<f64>,
+    /// Whether the share is drawn uniformly for each sample, and the loss of a sample divided by it (masked diffusion; Sahoo et
+    /// al. 2024): the mean loss bounds the negative log-likelihood, and the model generates tokens in any order.
+    pub diffusion: bool,
+    /// Number of masked versions of each sample that an evaluation of a diffusion model averages. Default: 8.
+    pub eval_rates: Option<usize>,
+}
+
 impl Masked {
-    /// A head of `vocabulary` ids; `mask` is the share of the tokens that are masked.
-    pub fn new(vocabulary: usize, mask: f64) -> Self {
-        Self { vocabulary, mask }
+    /// A head of `vocabulary` ids.
+    pub fn new(vocabulary: usize, masking: Masking) -> Self {
+        match masking {
+            Masking::Share(mask) => Self { vocabulary, mask: Some(mask), diffusion: false, eval_rates: None },
+            Masking::Diffusion { eval_rates } => {
+                Self { vocabulary, mask: None, diffusion: true, eval_rates: Some(eval_rates) }
+            }
+        }
+    }
+
+    fn how(&self) -> Masking {
+        match self.diffusion {
+            true => Masking::Diffusion {
+                eval_rates: self.eval_rates.unwrap_or(EVAL_RATES).clamp(1, MOST_EVAL_RATES),
+            },
+            false => Masking::Share(self.mask.unwrap_or(MASK)),
+        }
     }
 }
 
@@ -52,11 +100,11 @@ impl Head for Masked {
         true
     }
 
-    fn mask_rate(&self) -> Option<f64> {
-        Some(self.mask)
+    fn masking(&self) -> Option<Masking> {
+        Some(self.how())
     }
 
-    /// The ids before masking, each of weight 1; masking sets the weight of the visible tokens to 0.
+    /// The ids before masking, each of weight 1; masking sets the weights.
     fn target(&self, _: Value, context: &TargetContext) -> std::result::Result<Target, TokenizeError> {
         ids_target(context)
     }
@@ -66,12 +114,37 @@ impl Head for Masked {
     }
 
     fn accumulator(&self) -> Box<dyn MetricAccumulator> {
-        Box::new(TokenAccumulator::default())
+        match self.how() {
+            Masking::Share(_) => Box::new(TokenAccumulator::default()),
+            Masking::Diffusion { eval_rates } => Box::new(BoundAccumulator::new(eval_rates)),
+        }
     }
 
     /// The most probable id of each token.
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         predicted_ids(output, documents)
+    }
+}
+
+impl MaskedSettings {
+    /// The checked settings.
+    fn masking(&self) -> std::result::Result<Masking, String> {
+        match (self.diffusion, self.mask, self.eval_rates) {
+            (true, Some(_), _) => {
+                Err("mask: with diffusion = true a share is drawn for each sample; remove mask".into())
+            }
+            (true, None, rates) => match rates.unwrap_or(EVAL_RATES) {
+                eval_rates @ 1..=MOST_EVAL_RATES => Ok(Masking::Diffusion { eval_rates }),
+                found => Err(format!("eval_rates: expected 1 to {MOST_EVAL_RATES}; found {found}")),
+            },
+            (false, _, Some(_)) => {
+                Err("eval_rates: expected diffusion = true; other masks have one share".into())
+            }
+            (false, mask, None) => match mask.unwrap_or(MASK) {
+                mask if mask > 0.0 && mask <= 1.0 => Ok(Masking::Share(mask)),
+                mask => Err(format!("mask: expected a share above 0 and at most 1; found {mask}")),
+            },
+        }
     }
 }
 
@@ -85,11 +158,8 @@ impl HeadKind for Masked {
     }
 
     fn fit(settings: MaskedSettings, data: &FitData) -> std::result::Result<Self, TokenizeError> {
-        let mask = settings.mask;
-        if !(mask > 0.0 && mask <= 1.0) {
-            let problem = format!("mask: expected a share above 0 and at most 1; found {mask}");
-            return Err(TokenizeError::Config { tokenizer: Self::NAME, problem });
-        }
-        Ok(Self::new(vocabulary(Self::NAME, data)?, mask))
+        let refuse = |problem| TokenizeError::Config { tokenizer: Self::NAME, problem };
+        let masking = settings.masking().map_err(refuse)?;
+        Ok(Self::new(vocabulary(Self::NAME, data)?, masking))
     }
 }

@@ -29,7 +29,7 @@ pub use classify::{Classify, ClassifySettings, ranked};
 pub use ctc::{Ctc, CtcSettings};
 pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
-pub use masked::{Masked, MaskedSettings};
+pub use masked::{Masked, MaskedSettings, Masking};
 pub use multilabel::{Multilabel, MultilabelSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
@@ -72,8 +72,8 @@ pub trait Head: Send + Sync + Debug {
         ""
     }
 
-    /// Share of the tokens that are masked in a sample, in 0..=1; `None` for a head without masking.
-    fn mask_rate(&self) -> Option<f64> {
+    /// How the tokens of a sample are masked; `None` for a head without masking.
+    fn masking(&self) -> Option<Masking> {
         None
     }
 

@@ -222,9 +222,28 @@ fn heads_of_ids_need_a_vocabulary_and_an_id_for_each_token() {
     assert_eq!((found["accuracy"], found["perplexity"]), (0.5, found["loss"].exp()));
 
     let (saved, masked) = registry.fit("masked", json!({ "mask": 0.4 }), &of).unwrap();
-    assert_eq!((saved.state, masked.mask_rate()), (json!({ "vocabulary": 5, "mask": 0.4 }), Some(0.4)));
+    assert_eq!(
+        (saved.state, masked.masking()),
+        (json!({ "vocabulary": 5, "mask": 0.4 }), Some(Masking::Share(0.4)))
+    );
     let of_none = registry.fit("masked", json!({ "mask": 0.0 }), &of).unwrap_err().to_string();
     assert_eq!(of_none, "masked: mask: expected a share above 0 and at most 1; found 0");
+    let (saved, diffusion) = registry.fit("masked", json!({ "diffusion": true }), &of).unwrap();
+    assert_eq!(saved.state, json!({ "vocabulary": 5, "diffusion": true, "eval_rates": 8 }));
+    assert_eq!(diffusion.masking(), Some(Masking::Diffusion { eval_rates: 8 }));
+    for (settings, problem) in [
+        (
+            json!({ "diffusion": true, "mask": 0.3 }),
+            "mask: with diffusion = true a share is drawn for each sample; remove mask",
+        ),
+        (json!({ "eval_rates": 4 }), "eval_rates: expected diffusion = true; other masks have one share"),
+        (json!({ "diffusion": true, "eval_rates": 0 }), "eval_rates: expected 1 to 1024; found 0"),
+    ] {
+        assert_eq!(
+            registry.fit("masked", settings, &of).unwrap_err().to_string(),
+            format!("masked: {problem}")
+        );
+    }
 
     let ctc = registry.fit("ctc", json!({}), &of).unwrap().1;
     assert_eq!((ctc.width(), Ctc::INPUT), (6, HeadInput::InputTokens), "five ids and the blank");

@@ -54,7 +54,7 @@ impl<'a> Continuation<'a> {
             Value::Text(text) => format!("{text:?}"),
             other => other.describe(),
         };
-        let given = ids(next.part, prompt).map_err(|e| refuse(of_output(next.part, &e)))?;
+        let given = prompt_ids(next.part, prompt).map_err(|e| refuse(of_output(next.part, &e)))?;
         let begin = &next.part.special_ids.begin;
         // A prompt may contain the ids before it already.
         let given = given.strip_prefix(&begin[..]).unwrap_or(&given);
@@ -156,7 +156,7 @@ impl<'a> Continuation<'a> {
 }
 
 /// The ids of a prompt of any length, without special tokens.
-fn ids(part: &Part, prompt: Value) -> Result<Vec<u32>, TokenizeError> {
+pub(super) fn prompt_ids(part: &Part, prompt: Value) -> Result<Vec<u32>, TokenizeError> {
     let bytes = match &prompt {
         Value::Text(text) => text.as_bytes(),
         Value::File(file) => &file.bytes,

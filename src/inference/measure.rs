@@ -30,9 +30,9 @@ pub fn measure_generated(
     let n_rows = if limit == 0 { n } else { limit.min(n) };
     let mut all = BTreeMap::new();
     for part in task.parts() {
-        // A window of a longer text has no target of its own.
+        // A window of a longer text has no target of its own, and removed spans are drawn.
         let Role::Generated(output) = part.role else { continue };
-        if part.windows {
+        if part.windows || task.outputs()[output].spans.is_some() {
             continue;
         }
         let mut pairs: Vec<(String, String)> = vec![];

@@ -11,6 +11,7 @@ mod sampling;
 mod tests;
 #[cfg(feature = "audio")]
 pub mod transcribe;
+mod unmask;
 pub mod write;
 
 pub use continuation::Continuation;
@@ -21,3 +22,4 @@ pub(crate) use predict::predict_samples;
 pub use predict::{PredictError, Predicted, predict, predict_rows, predict_tokens};
 pub use rollout::{Rollout, RolloutError, RolloutSettings, random_policy, rollout};
 pub use sampling::{Sampling, SamplingError, draw};
+pub use unmask::{Unmask, Unmasking, UnmaskingOrder};

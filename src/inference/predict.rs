@@ -40,6 +40,12 @@ pub enum PredictError {
         /// The output's name.
         output: String,
     },
+    /// An output has no masked tokens.
+    #[error("outputs.{output}: expected head = \"masked\"; found a head that fills no masked tokens")]
+    Masked {
+        /// The output's name.
+        output: String,
+    },
     /// Only outputs trained on windows continue a prompt; only other outputs generate the value of a row.
     #[error(
         "outputs.{output}: expected windows = {} to {}", !is_windows, if *is_windows { "generate the value of a row" } else { "continue a prompt" }

@@ -1,6 +1,6 @@
 use super::*;
 use crate::data::{Output, Sample, Stream, Target, collate};
-use crate::head::{Classify, Generate, HeadKind, Represent, SavedHead};
+use crate::head::{Classify, Generate, HeadKind, Masked, Masking, Represent, SavedHead};
 use crate::modalities::text::{TextConfig, TextTokenizer, Vocabulary};
 use crate::model::ModelConfig;
 use crate::model::{AttentionConfig, Model};
@@ -208,4 +208,77 @@ fn inputs_of_an_encoder_are_embedded_by_pooling_its_output() {
     let (together, alone) = (embed(&["mosaic", "glass", "of"], 3), embed(&["glass"], 1));
     assert!(together[1].iter().zip(&alone[0]).all(|(a, b)| (a - b).abs() < 1e-6), "{together:?} {alone:?}");
     assert!(embedded_part(&task, Some("target")).is_err());
+}
+
+/// A diffusion task over bytes, whose mask has the id 256.
+fn diffusion_task() -> Composition {
+    let settings = "[outputs.text]\nhead = \"masked\"\ndiffusion = true\nmodality = \"text\"\ncontext = 8\n";
+    let head = Masked::new(257, Masking::Diffusion { eval_rates: 4 });
+    task(settings, &["text"], &[("text", "masked", state(&head))])
+}
+
+#[test]
+fn a_share_of_the_tokens_is_masked_and_the_weights_sum_to_their_number() {
+    let task = diffusion_task();
+    let get = |_: &str| Ok::<_, TokenizeError>(text("mosaic"));
+    let masked = |purpose: Purpose, id: u64| {
+        let sample = task.sample(&get, 0..0, purpose, id).unwrap();
+        let ids = sample.inputs[0].1.groups[0].content.ids().unwrap().to_vec();
+        let Target::Ids { ids: targets, weights } = &sample.outputs[0].target else { panic!("ids") };
+        assert_eq!(*targets, b"mosaic".map(u32::from));
+        let k = ids.iter().filter(|id| **id == 256).count();
+        for ((id, target), weight) in ids.iter().zip(targets).zip(weights) {
+            let expected = if *id == 256 { 6.0 / k as f32 } else { 0.0 };
+            assert!(*weight == expected && (*id == 256 || id == target), "{ids:?} {weights:?}");
+        }
+        k
+    };
+    let mut counts = [0; 7];
+    (0..600).for_each(|seed| counts[masked(Purpose::Train(seed), 0)] += 1);
+    assert!(counts[0] == 0 && counts[1..].iter().all(|n| (60..140).contains(n)), "uniform: {counts:?}");
+    for id in 0..20 {
+        let of_versions: Vec<usize> = (0..4).map(|version| masked(Purpose::Evaluate(version), id)).collect();
+        assert!(of_versions.is_sorted() && of_versions[0] <= 2 && of_versions[3] >= 5, "{of_versions:?}");
+    }
+    assert_eq!(masked(Purpose::Train(5), 1), masked(Purpose::Train(5), 1));
+}
+
+#[test]
+fn gaps_are_filled_in_every_order_and_the_rest_stays() {
+    let task = diffusion_task();
+    let model = model(&task, 0);
+    let unmask = Unmask::new(&model, 0, &task, 0).unwrap();
+    let none = |_: &str| Ok::<_, TokenizeError>(Value::Missing);
+    let gaps = unmask.with_gaps("m_s__c", '_').unwrap();
+    assert_eq!(gaps[..3], [Some(109), None, Some(115)]);
+    for (order, steps) in [
+        (UnmaskingOrder::Random, 0),
+        (UnmaskingOrder::Random, 2),
+        (UnmaskingOrder::Confidence, 0),
+        (UnmaskingOrder::Confidence, 2),
+        (UnmaskingOrder::Confidence, 99),
+    ] {
+        let unmasking = Unmasking { steps, order, sampling: Sampling::default() };
+        let filled = unmask.fill(&none, &gaps, &unmasking).unwrap();
+        assert_eq!(filled, unmask.fill(&none, &gaps, &unmasking).unwrap(), "a seed decides");
+        assert!(filled.iter().all(|&id| id < 256), "no mask stays: {filled:?}");
+        assert!(gaps.iter().zip(&filled).all(|(gap, id)| gap.is_none_or(|given| given == *id)));
+    }
+    let greedy = |order| Unmasking { steps: 0, order, sampling: Sampling::greedy() };
+    let one = [Some(1), None, Some(2)];
+    let [random, confident] = [UnmaskingOrder::Random, UnmaskingOrder::Confidence]
+        .map(|order| unmask.fill(&none, &one, &greedy(order)).unwrap());
+    assert_eq!(random, confident, "one gap has one order");
+    let given = [Some(1), Some(2)];
+    assert_eq!(unmask.fill(&none, &given, &greedy(UnmaskingOrder::Random)).unwrap(), [1, 2]);
+    assert_eq!(unmask.continued("mos", 99).unwrap().len(), 8, "as many tokens as positions");
+    let problem = |ids: Result<Vec<Option<u32>>, PredictError>| ids.unwrap_err().to_string();
+    assert_eq!(problem(unmask.continued("mosaicos", 1)), "--prompt: expected fewer than 8 tokens; found 8");
+    assert_eq!(
+        problem(unmask.with_gaps("mosaic_glass", '_')),
+        "--infill: expected at most 8 tokens; found 12"
+    );
+    let of_next = continuing_task();
+    let refused = Unmask::new(&model, 0, &of_next, 0).err().unwrap().to_string();
+    assert!(refused.contains("expected head = \"masked\""), "{refused}");
 }

@@ -1,11 +1,11 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
 use super::cache::GrowingRows;
-use super::config::ModelConfig;
+use super::config::{MemoryConfig, ModelConfig};
 use super::linear::{Linear, init_std};
 use super::norm::Norm;
 use super::params::Scope;
-use crate::ops::{self, Angles, Heads, RelativeBias, Value};
+use crate::ops::{self, Angles, Heads, Memory, RelativeBias, Value};
 use crate::rules::AttentionMask;
 use candle_core::Result;
 use std::sync::Arc;
@@ -20,6 +20,13 @@ pub struct Attention {
     norms: Option<(Norm, Norm)>,
     heads: Heads,
     d_head: usize,
+    memory: Option<LayerMemory>,
+}
+
+/// The memory of a layer, and the gate of each head, `[n_heads]`.
+struct LayerMemory {
+    config: MemoryConfig,
+    gate: Value,
 }
 
 impl Attention {
@@ -46,14 +53,26 @@ impl Attention {
             },
             heads,
             d_head,
+            memory: None,
         })
+    }
+
+    /// With the memory that block number `layer` has by the settings.
+    ///
+    /// # Errors
+    /// If a parameter's name is taken.
+    pub fn with_memory(mut self, mut scope: Scope, config: &ModelConfig, layer: usize) -> Result<Self> {
+        if let Some(config) = config.memory.filter(|memory| memory.layer == layer) {
+            self.memory = Some(LayerMemory { config, gate: scope.zeros("gate", self.heads.n_heads)? });
+        }
+        Ok(self)
     }
 
     /// The tokens of `queries` `[n, d_model]`, all or some of those of `keys` `[m, d_model]`, attend to `keys`. Returns all
     /// heads side by side, `[n, n_heads·d_head]`, for [`output_projection`](Self::output_projection).
     ///
     /// `angles` are the rotary angles of queries and of keys. With a cache, the new keys and values are appended to the cached
-    /// ones, and `mask` has a column for each of them.
+    /// ones, and `mask` has a column for each of them. The second mask is that of the keys that a memory may have.
     ///
     /// # Errors
     /// If shapes differ from the mask's.
@@ -61,7 +80,7 @@ impl Attention {
         &self,
         queries: &Value,
         keys: &Value,
-        mask: &Arc<AttentionMask>,
+        (mask, allowed): (&Arc<AttentionMask>, Option<&Arc<AttentionMask>>),
         angles: Option<[&Arc<Angles>; 2]>,
         bias: Option<RelativeBias>,
         cache: Option<&mut GrowingRows>,
@@ -75,7 +94,11 @@ impl Attention {
         if let Some(cache) = cache {
             key_value = cache.append(&key_value)?;
         }
-        ops::attention(&query, &key_value, bias, self.heads, mask)
+        let attended = ops::attention(&query, &key_value, bias, self.heads, mask)?;
+        let (Some(memory), Some(allowed)) = (&self.memory, allowed) else { return Ok(attended) };
+        let MemoryConfig { size, top_k, .. } = memory.config;
+        let keys = Memory { attended: mask.clone(), allowed: allowed.clone(), size, top_k };
+        ops::retrieve(&query, &key_value, &attended, &memory.gate, self.heads, &keys)
     }
 
     /// The tokens of `queries` `[n, d_model]` attend to the encoder output `[m, d_model]`, whose keys and values are computed

@@ -54,7 +54,11 @@ impl Block {
             }),
         };
         Ok(Self {
-            attention: Attention::new(scope.at("attention"), config, layer, residual_std)?,
+            attention: Attention::new(scope.at("attention"), config, layer, residual_std)?.with_memory(
+                scope.at("memory"),
+                config,
+                layer,
+            )?,
             attention_residual: match layer == 0 && !config.first_norm {
                 true => Residual::without_norm(&mut scope, "attention", config, config.layer_scale, site(0))?,
                 false => Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
@@ -107,7 +111,14 @@ impl Block {
 
         let keys = self.attention_residual.pre_norm(x)?; // [n_tokens, d_model]
         let queries = plan.query_rows(&keys)?; // [n_queries, d_model]
-        let heads = self.attention.self_attention(&queries, &keys, mask, angles, bias, self_cache)?;
+        let heads = self.attention.self_attention(
+            &queries,
+            &keys,
+            (mask, plan.memory.as_ref()),
+            angles,
+            bias,
+            self_cache,
+        )?;
         let rows = plan.query_rows(x)?; // [n_queries, d_model]
         let mut x = self
             .attention_residual

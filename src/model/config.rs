@@ -1,9 +1,11 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
+mod memory;
 mod mlp;
 mod positions;
 mod validate;
 
+pub use memory::MemoryConfig;
 pub use mlp::{ExpertLayers, MlpConfig};
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::{ConfigError, MOST_LAYERS};
@@ -41,6 +43,9 @@ pub struct ModelConfig {
     pub dropout: f32,
     /// Self-attention and cross-attention.
     pub attention: AttentionConfig,
+    /// Retrieval from a memory in one layer; none if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryConfig>,
     /// The MLP of each block.
     pub mlp: MlpConfig,
     /// What differs in the blocks of the encoder.
@@ -232,6 +237,7 @@ impl Default for ModelConfig {
             layer_scale: None,
             dropout: 0.0,
             attention: AttentionConfig::default(),
+            memory: None,
             mlp: MlpConfig::default(),
             encoder: EncoderConfig::default(),
             embedding: EmbeddingConfig::default(),
@@ -293,6 +299,7 @@ impl ModelConfig {
                 n_heads: or(n_heads, self.attention.n_heads),
                 ..self.attention.clone()
             },
+            memory: None,
             mlp: MlpConfig { d_ff: or(d_ff, self.mlp.d_ff), ..self.mlp.clone() },
             ..self.clone()
         }

@@ -38,8 +38,8 @@ pub use cache::{Cache, GrowingRows, LayerCache};
 pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, ExpertLayers, HeadConfig, LayerRule,
-    MOST_LAYERS, MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions, Rotary,
-    RotaryOfLayers, Stem, Sublayers,
+    MOST_LAYERS, MemoryConfig, MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions,
+    Rotary, RotaryOfLayers, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
@@ -79,6 +79,8 @@ pub struct Model {
     layouts: Vec<Layout>,
     /// One table for each layer, or one for all.
     rules: Vec<Arc<AttentionRules>>,
+    /// The rules of the memory, if a layer has one.
+    memory_rules: Option<Arc<AttentionRules>>,
     rotary: LayerRotary,
     params: Params,
     embedder: Embedder,
@@ -170,7 +172,9 @@ impl Model {
         if let Some(pattern) = params.unmatched() {
             return Err(ModelError::Frozen { pattern: pattern.into() });
         }
+        let of_layer = |layer: usize| rules[layer.min(rules.len() - 1)].without_near();
         Ok(Self {
+            memory_rules: config.memory.map(|memory| Arc::new(of_layer(memory.layer))),
             config: config.clone(),
             tasks: tasks.to_vec(),
             kinds,
@@ -334,6 +338,7 @@ impl Model {
     fn plan_inputs<'a>(&'a self, tokens: &'a TokenBatch) -> PlanInputs<'a> {
         PlanInputs {
             rules: &self.rules,
+            memory_rules: self.memory_rules.as_ref(),
             tokens: &tokens.meta,
             keys: &tokens.meta,
             read_rows: None,

@@ -23,6 +23,8 @@ pub struct LayerPlan {
     query_rows: Option<Vec<u32>>,
     /// Masks from those rows to all tokens: one for each layer, or one for all layers.
     masks: Vec<Arc<AttentionMask>>,
+    /// The keys that the memory of a layer may have, if one has a memory.
+    pub memory: Option<Arc<AttentionMask>>,
     /// The rotary angles.
     pub angles: RotaryAngles,
     /// Cross-attention, if there is an encoder.
@@ -58,6 +60,8 @@ pub struct CrossAttentionPlan {
 pub(super) struct PlanInputs<'a> {
     /// One table for each layer, or one for all.
     pub rules: &'a [Arc<AttentionRules>],
+    /// The rules of the memory, if a layer has one.
+    pub memory_rules: Option<&'a Arc<AttentionRules>>,
     /// The tokens of the pass.
     pub tokens: &'a Arc<TokenMeta>,
     /// The tokens that they attend to: the cached tokens, if any, and the tokens of the pass.
@@ -123,6 +127,9 @@ impl PlanInputs<'_> {
         LayerPlan {
             query_rows: rows.map(<[u32]>::to_vec),
             masks: self.masks(&queries, self.keys),
+            memory: self
+                .memory_rules
+                .map(|rules| Arc::new(AttentionMask::new(rules.clone(), queries.clone(), self.keys.clone()))),
             angles: rows.map_or_else(|| angles.clone(), |rows| angles.of_rows(rows)),
             cross_attention: self
                 .encoder_output

@@ -5,7 +5,7 @@ use super::names::NameMap;
 use super::sentence::SentenceEncoder;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError, generation, tokenizer};
-use crate::head::{Dense, Generate, Masked, MaskedSettings, Represent};
+use crate::head::{Dense, Generate, Masked, Masking, Represent};
 use crate::modalities::text::{MASK_TOKENS, TextConfig, TextTokenizer, TextUnit, Vocabulary};
 use crate::sample::Pool;
 use serde_json::{Value, json};
@@ -117,7 +117,7 @@ pub(super) fn masked(
         "segments": segments,
         "mask_id": mask_id,
     });
-    let head = Masked::new(vocabulary, MaskedSettings::default().mask);
+    let head = Masked::new(vocabulary, Masking::default());
     TaskBuilder::new(SOURCE).output("text", output, &head, Some(&text.tokenizer))?.finish()
 }
 

@@ -76,6 +76,11 @@ impl AttentionRules {
         &self.distinct[usize::from(self.place(query, key))]
     }
 
+    /// The rules without their conditions of nearness: what the windows of a layer exclude.
+    pub fn without_near(&self) -> Self {
+        Self { distinct: self.distinct.iter().map(Rule::without_near).collect(), ..self.clone() }
+    }
+
     /// The names of the kinds, in the order of their numbers.
     pub fn kinds(&self) -> &[String] {
         &self.kinds

@@ -92,6 +92,13 @@ impl Rule {
         }
     }
 
+    /// The rule without its conditions of nearness.
+    pub fn without_near(&self) -> Rule {
+        let Rule::When(conditions) = self else { return Rule::Never };
+        let is_near = |c: &&Condition| matches!(c, Condition::Near(_) | Condition::NearOrder(_));
+        Rule::When(conditions.iter().filter(|c| !is_near(c)).copied().collect())
+    }
+
     /// The radius, if the rule compares positions.
     pub fn compares_positions(&self) -> Option<u32> {
         let Rule::When(conditions) = self else { return None };

@@ -45,6 +45,7 @@ impl Composition {
             saved,
         };
         composition.lay_out(settings, plan, labels, heads);
+        composition.set_spans(settings, plan)?;
         composition.set_shares(plan);
         Ok(composition)
     }
@@ -81,7 +82,7 @@ impl Composition {
             self.outputs.push(OutputPart {
                 name: name.clone(),
                 fields: fields(name, &output.field),
-                mask: head.mask_rate().unwrap_or_default(),
+                spans: None,
                 head,
                 site,
                 labels,

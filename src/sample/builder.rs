@@ -30,6 +30,10 @@ pub(super) struct SampleBuilder<'a> {
     /// For each output, the place of its class token.
     class_tokens: Vec<Option<u32>>,
     pub(super) outputs: Vec<Output>,
+    /// For each output, the target that span corruption has drawn.
+    spans: Vec<Option<Vec<u32>>>,
+    /// A masked output, and its ids in place of its value.
+    pub(super) given: Option<(usize, Vec<u32>)>,
     /// The row that the sample is blended with.
     pub(super) partner: Option<GetField<'a>>,
     /// Share of the sample's own row in the blend.
@@ -47,6 +51,8 @@ impl<'a> SampleBuilder<'a> {
             orders: vec![vec![]; composition.parts.len()],
             class_tokens: vec![None; composition.outputs.len()],
             outputs: vec![],
+            spans: vec![None; composition.outputs.len()],
+            given: None,
             partner: None,
             share: 1.0,
         }
@@ -67,10 +73,12 @@ impl<'a> SampleBuilder<'a> {
 
     /// The seed of a part's augmentation, in training.
     fn seed(&self, number: usize) -> Option<u64> {
-        match self.purpose {
-            Purpose::Train(seed) => Some(mix(seed, number as u64)),
-            Purpose::Evaluate | Purpose::Predict => None,
-        }
+        self.purpose.seed().map(|seed| mix(seed, number as u64))
+    }
+
+    /// The seed of a part's masks, which in evaluation depends on the sample alone.
+    fn mask_seed(&self, number: usize) -> u64 {
+        self.seed(number).unwrap_or(mix(DROPOUT_KEY, self.id))
     }
 
     /// Whether modality dropout removes a part from this sample.
@@ -89,6 +97,9 @@ impl<'a> SampleBuilder<'a> {
         let value = Part::value(&part.fields, get)?;
         if let Role::Masked(output) = part.role {
             return self.append_masked(number, output, value);
+        }
+        if let Some(output) = self.composition.spans_of(number).filter(|_| self.purpose != Purpose::Predict) {
+            return self.append_with_sentinels(number, output, value);
         }
         if let (Some(partner), Some(seed)) = (self.partner, self.seed(number))
             && self.share == 1.0

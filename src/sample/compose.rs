@@ -5,6 +5,7 @@ use super::composition::{Composition, OutputPart, ReadSite};
 use super::named;
 use super::part::{Part, Role, unravel};
 use crate::data::{Output, Sample, Target};
+use crate::head::Masking;
 use crate::random::mix;
 use smalti_contract::{Content, Group, TokenizeError, Tokens, Value, caught};
 use std::ops::Range;
@@ -14,10 +15,20 @@ use std::ops::Range;
 pub enum Purpose {
     /// Training, with augmentation and masking from this seed.
     Train(u64),
-    /// Evaluation: targets, no augmentation.
-    Evaluate,
+    /// Evaluation: targets, no augmentation. Of the versions of a sample that differ in their masks, that of this number.
+    Evaluate(usize),
     /// Prediction: no targets; a generated output has only its begin ids.
     Predict,
+}
+
+impl Purpose {
+    /// The seed of training.
+    pub(super) fn seed(self) -> Option<u64> {
+        match self {
+            Purpose::Train(seed) => Some(seed),
+            Purpose::Evaluate(_) | Purpose::Predict => None,
+        }
+    }
 }
 
 /// Gets the value of a field of a row; of a series, the steps of the sample's window.
@@ -52,20 +63,37 @@ impl Composition {
         id: u64,
     ) -> Result<Sample, TokenizeError> {
         // A row that makes a reader or a tokenizer panic is a corrupt row: its error has its location, and a run may skip it.
-        let sample = caught(|| self.compose(get, partner, steps, purpose, id));
+        let sample = caught(|| {
+            let mut builder = SampleBuilder::new(self, purpose, id);
+            builder.partner = partner;
+            self.compose(builder, get, steps)
+        });
         sample.unwrap_or_else(|panic| Err(TokenizeError::Input(format!("reading it panicked: {panic}"))))
+    }
+
+    /// A sample for prediction of the ids of a masked output in place of its value, which is to be predicted.
+    ///
+    /// # Errors
+    /// As for [`sample`](Self::sample), and for more ids than positions.
+    pub(crate) fn sample_of_ids(
+        &self,
+        get: GetField,
+        output: usize,
+        ids: Vec<u32>,
+    ) -> Result<Sample, TokenizeError> {
+        let mut builder = SampleBuilder::new(self, Purpose::Predict, 0);
+        builder.given = Some((output, ids));
+        let mut sample = self.compose(builder, get, 0..0)?;
+        sample.outputs = vec![Output { head: output, places: None, target: Target::Unknown }];
+        Ok(sample)
     }
 
     fn compose(
         &self,
+        mut builder: SampleBuilder,
         get: GetField,
-        partner: Option<GetField>,
         steps: Range<usize>,
-        purpose: Purpose,
-        id: u64,
     ) -> Result<Sample, TokenizeError> {
-        let mut builder = SampleBuilder::new(self, purpose, id);
-        builder.partner = partner;
         for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
             if !matches!(part.role, Role::Generated(_)) {
                 builder.append_value(number, get).map_err(|e| part.error(e))?;
@@ -148,7 +176,16 @@ impl Composition {
     pub(super) fn varies(&self) -> bool {
         let varies =
             |part: &Part| part.drop > 0.0 || matches!(part.role, Role::Masked(_)) || part.tokenizer.varies();
-        self.parts.iter().any(varies)
+        self.parts.iter().any(varies) || self.outputs.iter().any(|output| output.spans.is_some())
+    }
+
+    /// The number of versions of a sample that an evaluation averages.
+    pub(super) fn versions(&self) -> usize {
+        let rates = self.outputs.iter().map(|output| match output.head.masking() {
+            Some(Masking::Diffusion { eval_rates }) => eval_rates,
+            Some(Masking::Share(_)) | None => 1,
+        });
+        rates.max().unwrap_or(1)
     }
 
     /// The sample of a window of ids, which has one id more than the model reads: the last target.

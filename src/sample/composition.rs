@@ -1,9 +1,10 @@
 //! A task's parts and outputs, fitted to its training rows.
 
 use super::part::{Part, Role, SpecialIds};
+use super::spans::SpanCorruption;
 use super::{Decoding, named};
 use crate::data::{Pooling, Stream};
-use crate::head::Head;
+use crate::head::{Head, Masking};
 use crate::table::Derivation;
 use crate::task::{SavedTask, Task, TaskSpec};
 use indexmap::IndexMap;
@@ -47,8 +48,8 @@ pub struct OutputPart {
     pub feedback: bool,
     /// The ids of the token that the head reads, if it reads the last one.
     pub end: Vec<u32>,
-    /// Share of the tokens that are masked.
-    pub mask: f64,
+    /// The spans of an input that the output predicts.
+    pub spans: Option<SpanCorruption>,
     /// Number of register tokens: learned tokens that no head reads (Darcet et al. 2024).
     pub registers: usize,
     /// Rules of text generation of a published model.
@@ -296,8 +297,15 @@ impl Task for Composition {
     }
 
     fn text_bytes(&self, head: usize, ids: &[u32]) -> Option<usize> {
-        // Masked tokens are predicted from both sides: their bits do not add up to the bits of the text.
-        let part = self.parts.iter().find(|part| part.role == Role::Generated(head) && part.windows)?;
+        // Tokens of a fixed masked share are predicted from both sides: their bits do not add up to the bits of the text.
+        let adds_up = |part: &&Part| match part.role {
+            Role::Generated(output) => output == head && part.windows,
+            Role::Masked(output) => {
+                output == head && matches!(self.outputs[head].head.masking(), Some(Masking::Diffusion { .. }))
+            }
+            Role::Input | Role::Series(_) => false,
+        };
+        let part = self.parts.iter().find(adds_up)?;
         part.tokenizer.utf8_len(ids)
     }
 }

@@ -5,6 +5,7 @@ use super::part::Role;
 use super::plan::{OtherTaskPart, Plan, PlannedPart, fields};
 use super::rows::Rows;
 use super::settings::{OutputSettings, TaskSettings};
+use super::spans::sentinel;
 use super::values::{ConcatenatedValues, FieldValues};
 use crate::head::{Classify, FitData, Head, HeadError, HeadInput, HeadKind, only_class};
 use crate::notice::{Notice, notify};
@@ -152,7 +153,7 @@ impl Fitting<'_> {
         }
         let known = self.before.and_then(|before| before.tokenizers.get(&part.name));
         let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
-        let settings = Value::Object(self.with_end_token(part));
+        let settings = Value::Object(self.with_special_tokens(part));
         let fitted = loop {
             match self.modalities.tokenizers().fit(&part.modality, settings.clone(), known.clone(), values) {
                 Err(RegistryError::Tokenizer(TokenizeError::Input(_) | TokenizeError::Format { .. }))
@@ -176,18 +177,22 @@ impl Fitting<'_> {
         Ok(fitted.into())
     }
 
-    /// The settings of a part, with the end token as a special token if windows of texts need one.
-    fn with_end_token(&self, part: &PlannedPart) -> Map<String, Value> {
+    /// The settings of a part, with the special tokens that texts need: the end token of windows, and the sentinels of spans.
+    fn with_special_tokens(&self, part: &PlannedPart) -> Map<String, Value> {
         let mut settings = part.settings.clone();
-        let is_text = part.modality == TEXT && part.end.is_empty();
-        if is_text && self.fitted.saved.separated.contains(&part.name) {
-            let specials = settings.entry("specials").or_insert_with(|| Value::Array(vec![]));
-            // Any other value is an error of the modality.
-            if let Value::Array(specials) = specials
-                && !specials.contains(&END_TOKEN.into())
-            {
-                specials.push(END_TOKEN.into());
-            }
+        let needs_end = part.end.is_empty() && self.fitted.saved.separated.contains(&part.name);
+        // As in T5, the first sentinel has the last id.
+        let sentinels = (0..part.sentinels).rev().map(sentinel);
+        let mut missing: Vec<String> =
+            needs_end.then(|| END_TOKEN.to_string()).into_iter().chain(sentinels).collect();
+        if part.modality != TEXT || missing.is_empty() {
+            return settings;
+        }
+        let specials = settings.entry("specials").or_insert_with(|| Value::Array(vec![]));
+        // Any other value is an error of the modality.
+        if let Value::Array(specials) = specials {
+            missing.retain(|token| !specials.iter().any(|known| known == token));
+            specials.extend(missing.into_iter().map(Value::from));
         }
         settings
     }

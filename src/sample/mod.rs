@@ -22,6 +22,7 @@ mod rows;
 mod rules;
 mod samples;
 pub mod settings;
+mod spans;
 mod values;
 mod windows;
 
@@ -34,6 +35,7 @@ pub use part::{Part, Role, SpecialIds};
 pub use rows::Rows;
 pub use samples::{BoxedGetField, Samples};
 pub use settings::{DataSettings, InputSettings, KeepBest, OneOrMany, OutputSettings, Pool, TaskSettings};
+pub use spans::{SpanCorruption, Spans};
 
 use crate::data::{DataError, Dataset};
 use crate::head::HeadError;

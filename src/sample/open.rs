@@ -51,6 +51,7 @@ impl Composition {
         start: Start,
         others: &BTreeMap<String, SavedTask>,
     ) -> Result<Opened, OpenError> {
+        let settings = &settings.with_spans()?;
         let windows = settings.outputs.values().any(|output| output.windows);
         let BothSplits { train, validation, note } = Rows::split(settings, modalities.sources(), !windows)?;
         let (plan, mut fitted) = match start {
@@ -156,6 +157,7 @@ impl Composition {
         modalities: &Modalities,
         saved: &SavedTask,
     ) -> Result<Self, OpenError> {
+        let settings = &settings.with_spans()?;
         let (plan, fitted) = restore(settings, modalities, saved)?;
         Self::assemble(named, settings, &plan, fitted)
     }

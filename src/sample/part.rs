@@ -190,6 +190,20 @@ impl Part {
         (masked, weights)
     }
 
+    /// Masks `k` of `n` ids, where `rate` in `0..1` chooses `k` in `1..=n`: replaces them by the mask id. Returns all ids, and
+    /// weights that are `n / k` for masked ids and 0 for all others, so that they sum to `n`
+    /// ([`Masking::Diffusion`](crate::head::Masking::Diffusion)).
+    pub(super) fn mask_any(&self, ids: &[u32], rate: f64, seed: u64) -> (Vec<u32>, Vec<f32>) {
+        let n = ids.len();
+        let k = ((rate * n as f64) as usize + 1).min(n);
+        let (mut masked, mut weights) = (ids.to_vec(), vec![0.0; n]);
+        for place in random::permutation(seed, n).into_iter().take(k).map(|place| place as usize) {
+            masked[place] = self.special_ids.mask.unwrap_or(ids[place]);
+            weights[place] = n as f32 / k as f32;
+        }
+        (masked, weights)
+    }
+
     /// The value of the fields of a row or of a time step; numbers of several fields are concatenated.
     ///
     /// # Errors

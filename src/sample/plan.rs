@@ -54,6 +54,8 @@ pub(super) struct PlannedPart {
     pub windows: bool,
     /// Whether windows have an end token after each row; by default, if there are several.
     pub append_eos: Option<bool>,
+    /// Number of sentinels that its vocabulary gets, for span corruption.
+    pub sentinels: usize,
     /// The number of the part whose vocabulary it shares.
     pub share: Option<usize>,
     /// The part of another task of the mix whose vocabulary it shares.
@@ -101,6 +103,7 @@ impl Plan {
         }
         plan.check_parts(settings)?;
         plan.resolve_shares(settings, find_other)?;
+        plan.add_sentinels(settings)?;
         plan.check_streams(settings, cross && !has_codebook)?;
         Ok(plan)
     }
@@ -194,6 +197,7 @@ impl PlannedPart {
             mask_id: None,
             windows: false,
             append_eos: None,
+            sentinels: 0,
             share: None,
             other_task_part: None,
         }

@@ -136,23 +136,14 @@ impl Samples {
         let seed = seed.filter(|&seed| self.task.blends(seed))?;
         Some(random::below(&mut random::generator(mix(seed, PARTNER_KEY)), self.rows.rows.len()))
     }
-}
 
-impl Dataset for Samples {
-    fn len(&self) -> usize {
-        match &self.windowing {
-            Windowing::WholeRows => self.rows.rows.len(),
-            Windowing::TimeSteps(windows) => windows.len(),
-            Windowing::Tokens(windows) => windows.len(),
-        }
-    }
-
-    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
+    /// Sample `index` for training or evaluation.
+    fn sample_for(&self, index: usize, purpose: Purpose) -> Result<Sample, DataError> {
         if let Windowing::Tokens(windows) = &self.windowing {
-            let sample = windows.sample(&self.task, index, seed);
+            let sample = windows.sample(&self.task, index, purpose);
             return sample.map_err(|e| DataError::tokenize(self.rows.table.name(), e));
         }
-        let purpose = seed.map_or(Purpose::Evaluate, Purpose::Train);
+        let seed = purpose.seed();
         let (place, steps) = self.find(index, seed);
         let (get, id) = self.get_field(place, &steps, seed);
         let partner = self.partner(seed).map(|place| self.get_field(place, &(0..0), seed).0);
@@ -169,6 +160,28 @@ impl Dataset for Samples {
             };
             DataError::Sample { task: self.task.spec.label(), id: row as u64, problem }
         })
+    }
+}
+
+impl Dataset for Samples {
+    fn len(&self) -> usize {
+        match &self.windowing {
+            Windowing::WholeRows => self.rows.rows.len(),
+            Windowing::TimeSteps(windows) => windows.len(),
+            Windowing::Tokens(windows) => windows.len(),
+        }
+    }
+
+    fn sample(&self, index: usize, seed: Option<u64>) -> Result<Sample, DataError> {
+        self.sample_for(index, seed.map_or(Purpose::Evaluate(0), Purpose::Train))
+    }
+
+    fn versions(&self) -> usize {
+        self.task.versions()
+    }
+
+    fn version(&self, index: usize, version: usize) -> Result<Sample, DataError> {
+        self.sample_for(index, Purpose::Evaluate(version))
     }
 
     fn on_corrupt(&self) -> OnCorruptSample {

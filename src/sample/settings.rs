@@ -1,6 +1,7 @@
 //! The settings of a task: `[data]`, `[inputs.NAME]` and `[outputs.NAME]` in `run.toml`.
 
 use super::decoding::Decoding;
+use super::spans::Spans;
 use crate::data::OnCorruptSample;
 use crate::head::Hidden;
 use crate::table::{Derivation, Source};
@@ -202,6 +203,10 @@ pub struct OutputSettings {
     /// The id of the modality for a masked token: BERT's `[MASK]`. Default: a new id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask_id: Option<u32>,
+    /// Span corruption (T5; Raffel et al. 2020): the output generates spans that were removed from the text input that it reads,
+    /// whose field and vocabulary it shares; a sentinel is in the place of each. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spans: Option<Spans>,
     /// Rules of text generation of a published model: languages, tasks, timestamps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decoding: Option<Box<Decoding>>,

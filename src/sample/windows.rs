@@ -173,12 +173,12 @@ impl TokenWindows {
         self.sources.iter().map(|(_, places, weight)| (windows(places), *weight)).collect()
     }
 
-    /// The sample of window `index`; with a seed, of a random window of the same source.
+    /// The sample of window `index`; in training, of a random window of the same source.
     pub(super) fn sample(
         &self,
         task: &Composition,
         index: usize,
-        seed: Option<u64>,
+        purpose: Purpose,
     ) -> Result<Sample, TokenizeError> {
         let (mut index, mut before) = (index, 0);
         for ((sequence, places, _), (windows, _)) in self.sources.iter().zip(self.sources()) {
@@ -186,13 +186,12 @@ impl TokenWindows {
                 (index, before) = (index - windows, before + sequence.len());
                 continue;
             }
-            let start = match seed {
+            let start = match purpose.seed() {
                 Some(seed) => random::below(&mut random::generator(seed), places.len() - self.context),
                 None => index * self.context,
             };
             let start = places.start + start;
             let ids = sequence.window(start..start + self.tokens)?;
-            let purpose = seed.map_or(Purpose::Evaluate, Purpose::Train);
             return task.window(ids, purpose, (before + start) as u64);
         }
         Err(TokenizeError::Input(format!(

@@ -80,17 +80,22 @@ pub fn evaluate(
     }
     let mut scorer = Scorer { model, task, heads: BTreeMap::new(), weight: 0.0 };
     let (corrupt_before, mut counts) = (corrupt.len(), BTreeMap::new());
-    for start in (0..samples).step_by(batch) {
+    let batches = (0..samples).step_by(batch);
+    for (start, version) in batches.flat_map(|start| (0..dataset.versions()).map(move |v| (start, v))) {
         let indices = start..(start + batch).min(samples);
         let mut drawn = Vec::with_capacity(indices.len());
         for i in indices {
             // Many data sets are sorted by class, so their first samples are not representative.
-            match (dataset.sample(random::spread(i, samples, dataset.len()), None), dataset.on_corrupt()) {
+            let index = random::spread(i, samples, dataset.len());
+            match (dataset.version(index, version), dataset.on_corrupt()) {
                 (Ok(sample), _) => {
-                    count_targets(&sample, &mut counts);
+                    if version == 0 {
+                        count_targets(&sample, &mut counts);
+                    }
                     drawn.push((number, sample));
                 }
-                (Err(error), OnCorruptSample::Skip) => corrupt.push(error.to_string()),
+                (Err(error), OnCorruptSample::Skip) if version == 0 => corrupt.push(error.to_string()),
+                (Err(_), OnCorruptSample::Skip) => {}
                 (Err(error), OnCorruptSample::Fail) => return Err(error.into()),
             }
         }

@@ -143,6 +143,11 @@ pub trait Tokenizer: Send + Sync + Sized + 'static {
         None
     }
 
+    /// The ids that stand for removed spans of a value (T5's `<extra_id_0>`, `<extra_id_1>`, …), in this order; none by default.
+    fn sentinels(&self) -> Vec<u32> {
+        vec![]
+    }
+
     /// The number of UTF-8 bytes in the text of these ids; `None` if the ids are not text.
     fn utf8_len(&self, _ids: &[u32]) -> Option<usize> {
         None
@@ -343,6 +348,8 @@ pub trait AnyTokenizer: Send + Sync {
     ) -> Result<Box<dyn Sequence>, (usize, TokenizeError)>;
     /// [`Tokenizer::end_of_text`].
     fn end_of_text(&self) -> Option<u32>;
+    /// [`Tokenizer::sentinels`].
+    fn sentinels(&self) -> Vec<u32>;
     /// [`Tokenizer::utf8_len`].
     fn utf8_len(&self, ids: &[u32]) -> Option<usize>;
     /// [`Tokenizer::width`].
@@ -442,6 +449,10 @@ impl<T: Tokenizer> AnyTokenizer for T {
 
     fn end_of_text(&self) -> Option<u32> {
         Tokenizer::end_of_text(self)
+    }
+
+    fn sentinels(&self) -> Vec<u32> {
+        Tokenizer::sentinels(self)
     }
 
     fn utf8_len(&self, ids: &[u32]) -> Option<usize> {

@@ -338,6 +338,11 @@ impl Tokenizer for TextTokenizer {
         END_TOKENS.iter().find_map(|name| self.special(name))
     }
 
+    /// The ids of `<extra_id_0>`, `<extra_id_1>` and so on, up to the first that the vocabulary lacks.
+    fn sentinels(&self) -> Vec<u32> {
+        (0..).map_while(|number| self.special(&format!("<extra_id_{number}>"))).collect()
+    }
+
     fn utf8_len(&self, ids: &[u32]) -> Option<usize> {
         self.alphabet.utf8_len(ids)
     }

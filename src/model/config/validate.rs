@@ -2,8 +2,8 @@
 
 use super::mlp::{MOST_EXPERTS, MOST_OF_ALL};
 use super::{
-    AttentionConfig, ExpertLayers, MlpConfig, ModelConfig, NormPlacement, Positions, RelativePositions,
-    Rotary, Sublayers,
+    AttentionConfig, ExpertLayers, MemoryConfig, MlpConfig, ModelConfig, NormPlacement, Positions,
+    RelativePositions, Rotary, Sublayers,
 };
 
 /// An invalid setting.
@@ -83,9 +83,26 @@ impl ModelConfig {
             let problem = format!("expected an even d_model for sinusoidal; found {}", self.d_model);
             return refuse("embedding.positions", problem);
         }
+        self.validate_memory()?;
         self.validate_attention()?;
         self.validate_experts()?;
         self.validate_encoder()
+    }
+
+    fn validate_memory(&self) -> Result<(), ConfigError> {
+        let Some(MemoryConfig { layer, size, top_k }) = self.memory else { return Ok(()) };
+        let counts = [
+            ("memory.layer", layer, 0..=self.n_layers - 1),
+            ("memory.size", size, 1..=1 << 20),
+            ("memory.top_k", top_k, 1..=size.min(1 << 12)),
+        ];
+        match counts.into_iter().find(|(_, found, range)| !range.contains(found)) {
+            None => Ok(()),
+            Some((setting, found, range)) => {
+                let problem = format!("expected {} to {}; found {found}", range.start(), range.end());
+                Err(ConfigError { setting, problem })
+            }
+        }
     }
 
     fn validate_attention(&self) -> Result<(), ConfigError> {

@@ -1,7 +1,9 @@
 //! Attention under several rules, over documents of several lengths, with heads of sizes for the matrix units and others.
 
 use super::{Case, matrix};
-use crate::ops::{Buckets, Distances, Heads, RelativeBias, attention, slopes};
+use crate::ops::{
+    Buckets, Distances, Heads, Memory, RelativeBias, Value, attention, retrieval, retrieve, slopes,
+};
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
 use candle_core::Result;
 use std::sync::Arc;
@@ -10,6 +12,7 @@ pub(super) fn cases() -> Result<Vec<Case>> {
     let mut cases = of_small_documents()?;
     cases.extend(of_long_documents()?);
     cases.extend(with_biases()?);
+    cases.extend(with_memory()?);
     let one = Arc::new(TokenMeta::document(&[0; 197]));
     for (rule, n_kv_heads) in [("causal", 4), ("causal & near(70, order)", 2), ("all", 1)] {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 0.125, soft_cap: None };
@@ -67,6 +70,33 @@ fn of_long_documents() -> Result<Vec<Case>> {
         for (n_heads, d_head) in [(2, 64), (1, 128), (3, 32), (2, 24), (2, 16)] {
             cases.push(case(rule, &meta, &meta, Heads::even(n_heads, n_heads * d_head), d_head, None)?);
         }
+    }
+    Ok(cases)
+}
+
+/// Retrieval of keys beyond a window, with key heads that query heads share.
+fn with_memory() -> Result<Vec<Case>> {
+    let mut cases = vec![];
+    for (lengths, top_k, soft_cap) in [(&[7, 3][..], 2, None), (&[9], 3, Some(1.5)), (&[300, 0, 20], 8, None)]
+    {
+        let meta = documents(lengths);
+        let (n, d_head) = (meta.len(), 4);
+        let of_rule = |rule: &str| mask(rule, &meta, &meta);
+        let (attended, allowed) = (of_rule("causal & near(2, order)"), of_rule("causal"));
+        let memory = Memory { attended, allowed, size: 100, top_k };
+        let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7, soft_cap };
+        let case = Case::new(
+            format!("retrieve {top_k} of {lengths:?}"),
+            [matrix(n, 4 * d_head, 1)?, matrix(n, 4 * d_head, 2)?],
+            (matrix(n, 4 * d_head, 3)?, heads, memory),
+            |(key_value, heads, memory), x| {
+                let key_value =
+                    key_value.to_device(x[0].tensor().device())?.to_dtype(x[0].tensor().dtype())?;
+                retrieve(&x[0], &Value::constant(key_value), &x[1], &x[2], *heads, memory)
+            },
+            |(key_value, heads, memory), t| retrieval::reference::retrieve(t, key_value, *heads, memory),
+        );
+        cases.push(Case { small: n < 20, ..case.parameters([matrix(1, 4, 4)?.flatten_all()?]) });
     }
     Ok(cases)
 }

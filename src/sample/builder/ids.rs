@@ -1,13 +1,37 @@
 //! The ids of generated and masked outputs, which are tokens and targets.
 
-use super::{DROPOUT_KEY, SampleBuilder};
+use super::SampleBuilder;
 use crate::data::{Output, Target};
-use crate::random::mix;
+use crate::head::Masking;
+use crate::random::{self, mix};
 use crate::sample::compose::{GetField, Purpose};
 use crate::sample::part::Part;
 use smalti_contract::{TokenizeError, Value};
 
+/// Mixed into the seed of a mask for the share of masked tokens.
+const RATE_KEY: u64 = 0x7261_7465;
+
 impl SampleBuilder<'_> {
+    /// Appends an input with sentinels in place of its spans, which become the value of a generated output. An id that ends
+    /// the text stays.
+    pub(in crate::sample) fn append_with_sentinels(
+        &mut self,
+        number: usize,
+        output: usize,
+        value: Value,
+    ) -> Result<(), TokenizeError> {
+        let (part, of) = (&self.composition.parts[number], &self.composition.outputs[output]);
+        let (Some(corruption), Some(ids)) = (&of.spans, part.ids(value)?) else {
+            return self.check_required(part.required);
+        };
+        let text = ids.iter().rposition(|id| !corruption.end.contains(id)).map_or(0, |last| last + 1);
+        let (mut kept, removed) = corruption.draw(&ids[..text], self.mask_seed(number));
+        kept.extend(&ids[text..]);
+        self.append(number, part.sequence(kept)?, None);
+        self.spans[output] = Some(removed);
+        Ok(())
+    }
+
     /// Appends a generated value after its begin ids; the targets are the next ids, up to the end id.
     pub(in crate::sample) fn append_generated(
         &mut self,
@@ -22,7 +46,11 @@ impl SampleBuilder<'_> {
             self.outputs.push(Output { head: output, places: None, target: Target::Unknown });
             return Ok(());
         }
-        let Some(ids) = part.ids(Part::value(&part.fields, get)?)? else {
+        let ids = match self.composition.outputs[output].spans {
+            Some(_) => self.spans[output].take(),
+            None => part.ids(Part::value(&part.fields, get)?)?,
+        };
+        let Some(ids) = ids else {
             return self.check_required(self.composition.outputs[output].required);
         };
         // A tokenizer may have added the begin and end ids already.
@@ -47,6 +75,10 @@ impl SampleBuilder<'_> {
     ) -> Result<(), TokenizeError> {
         let part = &self.composition.parts[number];
         let required = self.composition.outputs[output].required;
+        if let Some((_, ids)) = self.given.take_if(|(given, _)| *given == output) {
+            self.append(number, part.sequence(ids)?, None);
+            return Ok(());
+        }
         let Some(ids) = part.ids(value)? else { return self.check_required(required) };
         if self.purpose == Purpose::Predict {
             self.append(number, part.sequence(ids)?, None);
@@ -63,9 +95,20 @@ impl SampleBuilder<'_> {
         ids: Vec<u32>,
     ) -> Result<(), TokenizeError> {
         let part = &self.composition.parts[number];
-        let rate = self.composition.outputs[output].mask;
-        let seed = self.seed(number).unwrap_or(mix(DROPOUT_KEY, self.id));
-        let (masked, weights) = part.mask(&ids, rate, seed);
+        let seed = self.mask_seed(number);
+        let (masked, weights) = match (self.composition.outputs[output].head.masking(), self.purpose) {
+            (Some(Masking::Diffusion { eval_rates }), Purpose::Evaluate(version)) => {
+                // Each version has its share from one of `eval_rates` equal ranges, so their mean varies little.
+                let within = random::uniform(&mut random::generator(mix(seed, RATE_KEY)));
+                part.mask_any(&ids, (version as f64 + within) / eval_rates as f64, mix(seed, version as u64))
+            }
+            (Some(Masking::Diffusion { .. }), _) => {
+                let rate = random::uniform(&mut random::generator(mix(seed, RATE_KEY)));
+                part.mask_any(&ids, rate, seed)
+            }
+            (Some(Masking::Share(rate)), _) => part.mask(&ids, rate, seed),
+            (None, _) => part.mask(&ids, 0.0, seed),
+        };
         self.append(number, part.sequence(masked)?, None);
         self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
         Ok(())

@@ -86,7 +86,7 @@ impl SampleBuilder<'_> {
         }
         let target = match self.purpose {
             Purpose::Predict => Target::Unknown,
-            Purpose::Train(_) | Purpose::Evaluate => {
+            Purpose::Train(_) | Purpose::Evaluate(_) => {
                 let context = TargetContext { tokens: input.len(), content: Some(input.content.clone()) };
                 self.composition.outputs[number].head.target(Value::Missing, &context)?
             }

@@ -147,6 +147,7 @@ impl PlannedPart {
             mask_id: output.mask_id,
             windows: output.windows,
             append_eos: output.append_eos,
+            sentinels: 0,
             share: None,
             other_task_part: None,
         }
@@ -184,6 +185,17 @@ fn check(
         let problem =
             "expected windows = true with this setting; a value of its own has an end token anyway".into();
         return refuse(".append_eos", problem);
+    }
+    if let Some(spans) = output.spans {
+        if head_input != HeadInput::NextTokens || output.windows {
+            let problem =
+                "expected a generated output without windows, whose input is a text in each row".into();
+            return refuse(".spans", problem);
+        }
+        spans.check().map_err(|(key, problem)| OpenError::Setting {
+            setting: format!("outputs.{name}.spans.{key}"),
+            problem,
+        })?;
     }
     if let Some(Hidden::Layer(Dense { width: 0, .. })) = output.hidden {
         return refuse(".hidden.width", "expected 1 or more; found 0".into());

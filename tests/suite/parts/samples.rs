@@ -89,7 +89,7 @@ fn later_steps_of_a_series_do_not_change_earlier_predictions() {
             }
             Ok(value)
         };
-        let sample = opened.task.sample(&get, 0..3, smalti::sample::Purpose::Evaluate, 0).unwrap();
+        let sample = opened.task.sample(&get, 0..3, smalti::sample::Purpose::Evaluate(0), 0).unwrap();
         let batch = smalti::data::collate(model.layouts(), &[(0, sample)]).unwrap();
         model.outputs(&batch).unwrap().remove(0).to_vec2::<f32>().unwrap()
     };
