@@ -76,7 +76,7 @@ fn gradients_are_finite_differences() {
             let apart = (found - f64::from(norm)).abs();
             assert!(apart <= 0.02 * f64::from(norm) + 2e-3, "{name}: {found} is not {norm}");
         }
-        assert!(reached >= 5, "{reached} gradients of the pool");
+        assert!(reached >= 4, "{reached} gradients of the pool");
     }
 }
 

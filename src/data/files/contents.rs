@@ -2,7 +2,7 @@
 
 use super::extent::Extent;
 use crate::data::error::DataError;
-use smalti_contract::memory::Limited;
+use smalti_contract::memory::{self, Limited};
 use std::io::Read;
 
 /// The first bytes of files that are named as texts by mistake, and what such files are.
@@ -35,11 +35,23 @@ pub(super) fn contents(location: &str, file: &Extent) -> Result<Vec<u8>, DataErr
 
 fn unpack(location: &str, file: &Extent) -> Result<Vec<u8>, DataError> {
     let damaged = |problem: String| DataError::format(location, "gzip", problem);
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(stated_size(file));
     let mut unpacked = Limited::new(flate2::read::MultiGzDecoder::new(file.reader()));
     unpacked.read_to_end(&mut bytes).map_err(|e| damaged(format!("{e}, after {} bytes", bytes.len())))?;
     Ok(bytes)
 }
+
+/// The unpacked size that the end of a file in gzip states, within what it may unpack to; a vector that grows to it would take
+/// twice as much memory. Wrong for a file of several members, whose bytes are more.
+fn stated_size(file: &Extent) -> usize {
+    let end = file.len().checked_sub(4).and_then(|start| file.slice(start, 4));
+    let end = end.and_then(|end| <[u8; 4]>::try_from(end.read().ok()?).ok());
+    let stated = u64::from(end.map_or(0, u32::from_le_bytes));
+    stated.min(memory::unpack_limit()).min(file.len().saturating_mul(MOST_PER_BYTE)) as usize
+}
+
+/// The most unpacked bytes for a packed one of gzip, by its format.
+const MOST_PER_BYTE: u64 = 1032;
 
 /// Bytes as text: UTF-8, or UTF-16 that begins with a byte-order mark. The mark is dropped.
 ///

@@ -43,7 +43,9 @@ fn unusable_tables_are_named() {
         ),
         (
             "{path=\"kinds.jsonl\",layout=\"rows\"}",
-            &["kinds.jsonl row 2: ", "\"a\" must be a number, as in kinds.jsonl row 1; found a text"],
+            &[
+                "kinds.jsonl: not readable as a table: row 2: the field \"a\" must be a number, as in kinds.jsonl row 1; found a text",
+            ],
         ),
         (
             "{path=\"cut.jsonl\",layout=\"rows\"}",
