@@ -124,6 +124,7 @@ pub mod report;
 pub mod rules;
 pub mod run;
 pub mod sample;
+pub mod synthetic;
 pub mod table;
 pub mod task;
 pub mod train;
