@@ -61,6 +61,7 @@
 //! | [`run`], [`config`] | a run folder, and its settings |
 //! | [`inference`], [`mod@env`] | predictions, generation, transcripts, embeddings, rollouts |
 //! | [`mod@convert`] | any table as WebDataset or Parquet shards |
+//! | [`synthetic`] | generated data with known answers |
 //! | [`inspect`], [`report`], [`metrics`], [`mod@bench`] | what data, tokens, rules and results look like; speed |
 //! | `pretrained` | published checkpoints in and out (with `text`, `image`, `audio` and `trajectory`) |
 //! | `cli` | the command line as a function over the modalities of a program |

@@ -75,8 +75,7 @@ const SHAPES: [(&str, Shape); 4] = [
     ("triangle", Shape::Triangle),
     ("cross", Shape::Cross),
 ];
-const DIGITS: [&str; 10] =
-    ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
+const DIGITS: [&str; 10] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"];
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Shape {
@@ -105,7 +104,8 @@ impl Rows for Images {
                 (format!("a {colour} {label}"), label, self.digit(pixels, draw))
             }
         };
-        let pixels = grey.iter().flat_map(|grey| rgb.map(|part| (part * u16::from(*grey) / 255) as u8)).collect();
+        let pixels =
+            grey.iter().flat_map(|grey| rgb.map(|part| (part * u16::from(*grey) / 255) as u8)).collect();
         let image = Array { shape: vec![self.size, self.size, 3], numbers: Numbers::U8(pixels) };
         Some(vec![Value::Array(image), Value::Text(caption), label.into()])
     }
@@ -165,7 +165,7 @@ fn digits_of(set: &str) -> Result<Vec<Digit>, DataError> {
         content.ok_or_else(|| DataError::layout(&path, "it does not ship"))
     };
     let (images, labels) = (bytes("images-idx3", 16)?, bytes("labels-idx1", 8)?);
-    let (images, _) = images.as_chunks();
+    let (images, _) = images.as_chunks::<{ SIDE * SIDE }>();
     Ok(labels.iter().zip(images).map(|(label, pixels)| Digit(*label, *pixels)).collect())
 }
 
@@ -180,12 +180,26 @@ mod tests {
             (-4..=4).map(row).collect()
         };
         let expected = [
-            "....x....", "..xxxxx..", ".xxxxxxx.", ".xxxxxxx.", "xxxxxxxxx", ".xxxxxxx.", ".xxxxxxx.", "..xxxxx..",
+            "....x....",
+            "..xxxxx..",
+            ".xxxxxxx.",
+            ".xxxxxxx.",
+            "xxxxxxxxx",
+            ".xxxxxxx.",
+            ".xxxxxxx.",
+            "..xxxxx..",
             "....x....",
         ];
         assert_eq!(drawn(Shape::Circle), expected);
         let expected = [
-            "....x....", "....x....", "...xxx...", "...xxx...", "..xxxxx..", "..xxxxx..", ".xxxxxxx.", ".xxxxxxx.",
+            "....x....",
+            "....x....",
+            "...xxx...",
+            "...xxx...",
+            "..xxxxx..",
+            "..xxxxx..",
+            ".xxxxxxx.",
+            ".xxxxxxx.",
             "xxxxxxxxx",
         ];
         assert_eq!(drawn(Shape::Triangle), expected);

@@ -26,7 +26,8 @@ impl Default for Dates {
 
 impl Kind for Dates {
     const NAME: &'static str = "dates";
-    const ABOUT: &'static str = "dates as people write them and in ISO 8601, with the alignment of characters";
+    const ABOUT: &'static str =
+        "dates as people write them and in ISO 8601, with the alignment of characters";
     const PAPER: &'static str = "for learned alignment as in Bahdanau et al. 2014";
     const FIELDS: &'static [&'static str] = &["human", "iso", "alignment"];
 
@@ -55,14 +56,22 @@ impl Rows for Dates {
 }
 
 /// How people write dates: day, ordinal of the day, month by name, month by number, year and weekday.
-const FORMS: [&str; 7] =
-    ["D M Y", "M D, Y", "W, M D, Y", "D.N.Y", "Y M D", "W D M Y", "the DO of M Y"];
+const FORMS: [&str; 7] = ["D M Y", "M D, Y", "W, M D, Y", "D.N.Y", "Y M D", "W D M Y", "the DO of M Y"];
 const MONTHS: [&str; 12] = [
-    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october",
-    "november", "december",
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
 ];
-const WEEKDAYS: [&str; 7] =
-    ["thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday"];
+const WEEKDAYS: [&str; 7] = ["thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday"];
 
 /// The days from 1 January 1970 to 1 January of a year of the Gregorian calendar.
 fn first_day(year: i64) -> i64 {

@@ -46,7 +46,8 @@ impl Default for Preferences {
 
 impl Kind for Preferences {
     const NAME: &'static str = "preferences";
-    const ABOUT: &'static str = "pairs of lines of a text, chosen and rejected by a wish that can be measured";
+    const ABOUT: &'static str =
+        "pairs of lines of a text, chosen and rejected by a wish that can be measured";
     const PAPER: &'static str = "for direct preference optimization, Rafailov et al. 2023";
     const FIELDS: &'static [&'static str] = &["prompt", "chosen", "rejected"];
 
@@ -67,7 +68,9 @@ impl Kind for Preferences {
             text.lines().map(str::trim).filter(is_used).filter(|line| seen.insert(*line)).collect();
         let pools = stretches(&lines, sizes).map(|lines| Pool::new(lines, self.wish, letter));
         let n_rows = [sizes.train, sizes.validation, sizes.test];
-        for (split, _) in SPLITS.iter().zip(&pools).zip(n_rows).filter(|((_, pool), n)| *n > 0 && pool.is_empty()) {
+        for (split, _) in
+            SPLITS.iter().zip(&pools).zip(n_rows).filter(|((_, pool), n)| *n > 0 && pool.is_empty())
+        {
             let problem = format!("the lines of {} have no pair of the wish; use a longer text", split.0);
             return Err(DataError::layout(&self.text, problem).into());
         }

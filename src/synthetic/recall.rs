@@ -30,7 +30,8 @@ impl Default for Recall {
 
 impl Kind for Recall {
     const NAME: &'static str = "recall";
-    const ABOUT: &'static str = "multi-query associative recall (MQAR): keys with values, then the keys again";
+    const ABOUT: &'static str =
+        "multi-query associative recall (MQAR): keys with values, then the keys again";
     const PAPER: &'static str = "Arora et al. 2023, Zoology";
     const FIELDS: &'static [&'static str] = &["text", "targets"];
 
@@ -66,7 +67,8 @@ impl Rows for Recall {
         let value = |draw: &mut Draw| format!("v{}", draw.below(n));
         let pairs: Vec<(String, String)> =
             (0..self.pairs).map(|i| (format!("k{}", order.at(i as u64)), value(draw))).collect();
-        let mut words: Vec<String> = pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect();
+        let mut words: Vec<String> =
+            pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect();
         let mut targets = vec![NONE; self.length];
         words.extend((words.len()..self.length).map(|_| value(draw)));
         // A query has an even place, as the keys before.

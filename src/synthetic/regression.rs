@@ -40,7 +40,8 @@ impl Default for Regression {
 
 impl Kind for Regression {
     const NAME: &'static str = "regression";
-    const ABOUT: &'static str = "points of a linear function that is drawn anew for each row, to learn in context";
+    const ABOUT: &'static str =
+        "points of a linear function that is drawn anew for each row, to learn in context";
     const PAPER: &'static str = "Garg et al. 2022; von Oswald et al. 2022 for `pairs` and `target`";
     const FIELDS: &'static [&'static str] = &["x", "y", "weights", "pairs", "target"];
 
@@ -91,7 +92,9 @@ impl Regression {
     fn point(&self, weights: &[f32], draw: &mut Draw) -> (Vec<f32>, f32) {
         let x = match self.inputs {
             Inputs::Normal => normal(&mut draw.generator, self.dims),
-            Inputs::Uniform => (0..self.dims).map(|_| (2.0 * uniform(&mut draw.generator) - 1.0) as f32).collect(),
+            Inputs::Uniform => {
+                (0..self.dims).map(|_| (2.0 * uniform(&mut draw.generator) - 1.0) as f32).collect()
+            }
         };
         let product = x.iter().zip(weights).fold(0.0, |sum, (x, w)| sum + f64::from(*x) * f64::from(*w));
         let noise = if self.noise > 0.0 { f64::from(normal(&mut draw.generator, 1)[0]) } else { 0.0 };

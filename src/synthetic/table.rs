@@ -37,7 +37,8 @@ impl SyntheticTable {
         let fields = kind.fields.iter().copied().chain([SPLIT]).map(String::from).collect();
         let table = Self { name, fields, sizes, rows };
         let n_rows = table.len() as u64;
-        let refuse = |expected: String| Err(setting(kind.name, "train + validation + test", expected, n_rows));
+        let refuse =
+            |expected: String| Err(setting(kind.name, "train + validation + test", expected, n_rows));
         if n_rows == 0 {
             return refuse("1 row or more".into());
         }

@@ -1,0 +1,108 @@
+//! `smalti data make`
+
+use super::convert::with_bar;
+use crate::cli::print;
+use crate::config::{SettingKey, table_of};
+use crate::convert::{Format, Options, Outcome};
+use crate::synthetic::{self, KindReport};
+use crate::table::Table;
+use anyhow::{Result, ensure};
+use clap::Args;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    smalti data make                                    # the kinds\n  \
+    smalti data make addition                           # the settings of a kind\n  \
+    smalti data make addition sums.parquet --set form=reversed --set train=5000\n  \
+    smalti data make recall recall/ --to webdataset --set pairs=8")]
+pub struct MakeArgs {
+    /// Kind of data; without it, the kinds are listed.
+    kind: Option<String>,
+    /// File that ends in .parquet, or folder for shards; without it, the settings of the kind are listed.
+    dest: Option<PathBuf>,
+    /// Setting of the kind, such as train=5000 or seed=1; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// Format of the shards.
+    #[arg(long, value_name = "FORMAT", default_value = "parquet")]
+    to: Format,
+    /// Replace an existing file, or shards of other settings.
+    #[arg(long)]
+    overwrite: bool,
+    /// Print one JSON object: the kinds, the settings, or what was written.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists or generates.
+pub fn run(args: MakeArgs) -> Result<()> {
+    match (&args.kind, &args.dest) {
+        (None, _) => list(args.json),
+        (Some(kind), None) => describe(&synthetic::kind(kind)?, args.json),
+        (Some(kind), Some(dest)) => {
+            let table = synthetic::table(kind, table_of(&args.set)?)?;
+            let options = Options { format: args.to, overwrite: args.overwrite, ..Options::default() };
+            let outcome =
+                with_bar(|stop, progress| synthetic::write(&table, dest, &options, stop, progress))?;
+            report(&args, &table, &outcome)
+        }
+    }
+}
+
+fn list(as_json: bool) -> Result<()> {
+    let kinds: Vec<KindReport> = synthetic::kinds().collect();
+    if as_json {
+        let object = |kind: &KindReport| json!({ "name": kind.name, "about": kind.about, "paper": kind.paper, "fields": kind.fields });
+        return print::json(&json!({ "kinds": kinds.iter().map(object).collect::<Vec<_>>() }));
+    }
+    let row = |kind: &KindReport| {
+        vec![kind.name.into(), format!("{}\n({})", kind.about, kind.paper), kind.fields.join(", ")]
+    };
+    print::table(&["kind", "data (paper)", "fields"], &kinds.iter().map(row).collect::<Vec<_>>());
+    Ok(())
+}
+
+fn describe(kind: &KindReport, as_json: bool) -> Result<()> {
+    if as_json {
+        let object = |key: &SettingKey| {
+            json!({
+                "key": key.key, "type": key.value_type, "default": key.default, "choices": key.choices,
+                "meaning": key.meaning,
+            })
+        };
+        let settings: Vec<Value> = kind.settings.iter().map(object).collect();
+        return print::json(&json!({ "kind": kind.name, "fields": kind.fields, "settings": settings }));
+    }
+    let row = |key: &SettingKey| {
+        let values = if key.choices.is_empty() { key.value_type.clone() } else { key.choices.join(", ") };
+        let default = key.default.as_ref().map_or(String::new(), Value::to_string);
+        vec![key.key.clone(), values, default, key.meaning.clone()]
+    };
+    println!("{}: {} ({}); fields {}", kind.name, kind.about, kind.paper, kind.fields.join(", "));
+    print::table(
+        &["setting", "value", "default", "meaning"],
+        &kind.settings.iter().map(row).collect::<Vec<_>>(),
+    );
+    Ok(())
+}
+
+fn report(args: &MakeArgs, table: &dyn Table, outcome: &Outcome) -> Result<()> {
+    if args.json {
+        print::json(&json!({ "kind": args.kind, "dest": args.dest, "conversion": outcome }))?;
+    } else if !outcome.stopped {
+        let dest = args.dest.as_deref().unwrap_or_else(|| "".as_ref()).display();
+        println!("{} rows with the fields {}: {dest}", table.len(), table.fields().join(", "));
+    }
+    if outcome.stopped {
+        print::note("stopped; the same command continues");
+    }
+    let left_out = outcome.corrupt.len();
+    ensure!(
+        left_out == 0,
+        "{left_out} rows cannot be generated and are left out: {}",
+        outcome.corrupt[0].problem
+    );
+    Ok(())
+}
