@@ -33,7 +33,7 @@ enum DataCommand {
     Get(GetArgs),
     /// Generate data with known answers: sums, dates, recall, regression in context, and others.
     ///
-    /// Without KIND, lists the kinds; without DEST, the settings of a kind. The same settings give the same bytes. The splits
+    /// Without KIND, lists the kinds; without --out, the settings of a kind. The same settings give the same bytes. The splits
     /// train, validation and test have no row in common.
     Make(make::MakeArgs),
     /// Read data and report its fields, sizes, classes, tokens, duplicates and corrupt rows.

@@ -14,6 +14,8 @@ pub(super) struct Addition {
     digits: u32,
     /// Form of the answer.
     form: Form,
+    /// Whether summands and sums have leading zeros, so that each digit has a fixed place.
+    zero_pad: bool,
 }
 
 /// The form of an answer.
@@ -31,7 +33,7 @@ enum Form {
 
 impl Default for Addition {
     fn default() -> Self {
-        Self { digits: 3, form: Form::Plain }
+        Self { digits: 3, form: Form::Plain, zero_pad: false }
     }
 }
 
@@ -54,35 +56,37 @@ impl Rows for Addition {
     fn row(&self, draw: &mut Draw) -> Option<Vec<Value>> {
         let bound = 10_u64.pow(self.digits);
         let (a, b) = (draw.number / bound, draw.number % bound);
-        let (question, answer) = (format!("{a}+{b}="), self.form.answer(a, b));
+        let width = if self.zero_pad { self.digits as usize } else { 1 };
+        let question = format!("{a:0width$}+{b:0width$}=");
+        let answer = self.form.answer(a, b, width);
         let text = format!("{question}{answer}");
         Some([question, answer, text].map(Value::Text).into())
     }
 }
 
 impl Form {
-    fn answer(self, a: u64, b: u64) -> String {
-        let sum = (a + b).to_string();
+    /// The answer; summands have at least `width` digits.
+    fn answer(self, a: u64, b: u64, width: usize) -> String {
+        let sum_width = if width > 1 { width + 1 } else { 1 };
+        let sum = format!("{:0sum_width$}", a + b);
         match self {
             Form::Plain => sum,
             Form::Reversed => sum.chars().rev().collect(),
-            Form::Scratchpad => format!("{}{sum}", scratchpad(a, b)),
+            Form::Scratchpad => format!("{}{sum}", scratchpad(a, b, width)),
         }
     }
 }
 
 /// The digit and the carry of each place that a summand has, from the ones.
-fn scratchpad(mut a: u64, mut b: u64) -> String {
+fn scratchpad(a: u64, b: u64, width: usize) -> String {
+    let places = width.max(a.max(b).to_string().len()) as u32;
     let (mut text, mut carry) = (String::new(), 0);
-    loop {
-        let total = a % 10 + b % 10 + carry;
+    for place in (0..places).map(|place| 10_u64.pow(place)) {
+        let total = a / place % 10 + b / place % 10 + carry;
         carry = total / 10;
         text += &format!("A->{},C->{carry};", total % 10);
-        (a, b) = (a / 10, b / 10);
-        if (a, b) == (0, 0) {
-            return text;
-        }
     }
+    text
 }
 
 #[cfg(test)]
@@ -91,10 +95,12 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_form_that_the_settings_name() {
-        assert_eq!(Form::Plain.answer(128, 367), "495");
-        assert_eq!(Form::Reversed.answer(128, 367), "594");
-        assert_eq!(Form::Scratchpad.answer(128, 367), "A->5,C->1;A->9,C->0;A->4,C->0;495");
-        assert_eq!(Form::Scratchpad.answer(7, 995), "A->2,C->1;A->0,C->1;A->0,C->1;1002");
-        assert_eq!(Form::Scratchpad.answer(0, 0), "A->0,C->0;0");
+        assert_eq!(Form::Plain.answer(128, 367, 1), "495");
+        assert_eq!(Form::Reversed.answer(128, 367, 1), "594");
+        assert_eq!(Form::Scratchpad.answer(128, 367, 1), "A->5,C->1;A->9,C->0;A->4,C->0;495");
+        assert_eq!(Form::Scratchpad.answer(7, 995, 1), "A->2,C->1;A->0,C->1;A->0,C->1;1002");
+        assert_eq!(Form::Scratchpad.answer(0, 0, 1), "A->0,C->0;0");
+        assert_eq!(Form::Reversed.answer(7, 95, 3), "2010");
+        assert_eq!(Form::Scratchpad.answer(7, 5, 2), "A->2,C->1;A->1,C->0;012");
     }
 }

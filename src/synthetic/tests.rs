@@ -94,8 +94,9 @@ fn a_seed_gives_the_same_rows_in_any_order_and_another_seed_others() {
 
 #[test]
 fn every_sum_is_right_and_no_question_repeats() {
-    for form in ["plain", "reversed", "scratchpad"] {
-        let table = of("addition", &format!("{SMALL}form = \"{form}\""));
+    let forms = ["plain", "reversed", "scratchpad"];
+    for (form, zero_pad) in forms.into_iter().flat_map(|form| [(form, false), (form, true)]) {
+        let table = of("addition", &format!("{SMALL}form = \"{form}\"\nzero_pad = {zero_pad}"));
         assert_eq!(texts(&table, "question").iter().collect::<HashSet<_>>().len(), 300);
         for row in 0..table.len() {
             let (question, answer) = (text(&table, row, "question"), text(&table, row, "answer"));
@@ -105,7 +106,8 @@ fn every_sum_is_right_and_no_question_repeats() {
                 "reversed" => answer.chars().rev().collect(),
                 _ => answer.rsplit(';').next().unwrap().into(),
             };
-            assert_eq!(found, sum.to_string(), "{question}{answer}");
+            assert_eq!(found.len(), if zero_pad { 4 } else { sum.to_string().len() }, "{question}{answer}");
+            assert_eq!(found.parse::<u64>(), Ok(sum), "{question}{answer}");
             assert_eq!(text(&table, row, "text"), format!("{question}{answer}"));
         }
     }
@@ -267,7 +269,7 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
     for (kind, settings, expected) in [
         ("addition", "digits = 10", "digits: expected a whole number from 1 to 9; found 10 (from addition)"),
         ("addition", "form = \"long\"", "form: expected one of plain, reversed, scratchpad; found \"long\""),
-        ("addition", "digit = 3", "unknown field `digit`, expected `digits` or `form`"),
+        ("addition", "digit = 3", "unknown field `digit`, expected one of `digits`, `form`, `zero_pad`"),
         (
             "addition",
             "train = 100000000",

@@ -45,6 +45,7 @@ mod progress;
 mod real_data;
 mod remote;
 mod start;
+mod synthetic;
 mod trained_on;
 mod unread_rows;
 mod whisper_decoding;

@@ -15,13 +15,14 @@ use std::path::PathBuf;
 #[command(after_help = "Examples:\n  \
     smalti data make                                    # the kinds\n  \
     smalti data make addition                           # the settings of a kind\n  \
-    smalti data make addition sums.parquet --set form=reversed --set train=5000\n  \
-    smalti data make recall recall/ --to webdataset --set pairs=8")]
+    smalti data make addition --set form=reversed --set train=5000 --out sums.parquet\n  \
+    smalti data make recall --set pairs=8 --to webdataset --out recall/")]
 pub struct MakeArgs {
     /// Kind of data; without it, the kinds are listed.
     kind: Option<String>,
     /// File that ends in .parquet, or folder for shards; without it, the settings of the kind are listed.
-    dest: Option<PathBuf>,
+    #[arg(long, value_name = "FILE_OR_FOLDER", requires = "kind")]
+    out: Option<PathBuf>,
     /// Setting of the kind, such as train=5000 or seed=1; may be repeated.
     #[arg(long, value_name = "KEY=VALUE")]
     set: Vec<String>,
@@ -38,14 +39,13 @@ pub struct MakeArgs {
 
 /// Lists or generates.
 pub fn run(args: MakeArgs) -> Result<()> {
-    match (&args.kind, &args.dest) {
+    match (&args.kind, &args.out) {
         (None, _) => list(args.json),
         (Some(kind), None) => describe(&synthetic::kind(kind)?, args.json),
-        (Some(kind), Some(dest)) => {
+        (Some(kind), Some(out)) => {
             let table = synthetic::table(kind, table_of(&args.set)?)?;
             let options = Options { format: args.to, overwrite: args.overwrite, ..Options::default() };
-            let outcome =
-                with_bar(|stop, progress| synthetic::write(&table, dest, &options, stop, progress))?;
+            let outcome = with_bar(|stop, progress| synthetic::write(&table, out, &options, stop, progress))?;
             report(&args, &table, &outcome)
         }
     }
@@ -90,10 +90,10 @@ fn describe(kind: &KindReport, as_json: bool) -> Result<()> {
 
 fn report(args: &MakeArgs, table: &dyn Table, outcome: &Outcome) -> Result<()> {
     if args.json {
-        print::json(&json!({ "kind": args.kind, "dest": args.dest, "conversion": outcome }))?;
+        print::json(&json!({ "kind": args.kind, "out": args.out, "conversion": outcome }))?;
     } else if !outcome.stopped {
-        let dest = args.dest.as_deref().unwrap_or_else(|| "".as_ref()).display();
-        println!("{} rows with the fields {}: {dest}", table.len(), table.fields().join(", "));
+        let out = args.out.as_deref().unwrap_or_else(|| "".as_ref()).display();
+        println!("{} rows with the fields {}: {out}", table.len(), table.fields().join(", "));
     }
     if outcome.stopped {
         print::note("stopped; the same command continues");
