@@ -56,7 +56,7 @@ impl Rows for Addition {
     fn row(&self, draw: &mut Draw) -> Option<Vec<Value>> {
         let bound = 10_u64.pow(self.digits);
         let (a, b) = (draw.number / bound, draw.number % bound);
-        let width = if self.zero_pad { self.digits as usize } else { 1 };
+        let width = if self.zero_pad { self.digits as usize } else { 0 };
         let question = format!("{a:0width$}+{b:0width$}=");
         let answer = self.form.answer(a, b, width);
         let text = format!("{question}{answer}");
@@ -65,9 +65,9 @@ impl Rows for Addition {
 }
 
 impl Form {
-    /// The answer; summands have at least `width` digits.
+    /// The answer; with leading zeros for summands of `width` digits, or without if it is 0.
     fn answer(self, a: u64, b: u64, width: usize) -> String {
-        let sum_width = if width > 1 { width + 1 } else { 1 };
+        let sum_width = if width > 0 { width + 1 } else { 0 };
         let sum = format!("{:0sum_width$}", a + b);
         match self {
             Form::Plain => sum,
@@ -95,11 +95,11 @@ mod tests {
 
     #[test]
     fn an_answer_has_the_form_that_the_settings_name() {
-        assert_eq!(Form::Plain.answer(128, 367, 1), "495");
-        assert_eq!(Form::Reversed.answer(128, 367, 1), "594");
-        assert_eq!(Form::Scratchpad.answer(128, 367, 1), "A->5,C->1;A->9,C->0;A->4,C->0;495");
-        assert_eq!(Form::Scratchpad.answer(7, 995, 1), "A->2,C->1;A->0,C->1;A->0,C->1;1002");
-        assert_eq!(Form::Scratchpad.answer(0, 0, 1), "A->0,C->0;0");
+        assert_eq!(Form::Plain.answer(128, 367, 0), "495");
+        assert_eq!(Form::Reversed.answer(128, 367, 0), "594");
+        assert_eq!(Form::Scratchpad.answer(128, 367, 0), "A->5,C->1;A->9,C->0;A->4,C->0;495");
+        assert_eq!(Form::Scratchpad.answer(7, 995, 0), "A->2,C->1;A->0,C->1;A->0,C->1;1002");
+        assert_eq!(Form::Scratchpad.answer(0, 0, 0), "A->0,C->0;0");
         assert_eq!(Form::Reversed.answer(7, 95, 3), "2010");
         assert_eq!(Form::Scratchpad.answer(7, 5, 2), "A->2,C->1;A->1,C->0;012");
     }

@@ -68,10 +68,10 @@ impl Kind for Preferences {
             text.lines().map(str::trim).filter(is_used).filter(|line| seen.insert(*line)).collect();
         let pools = stretches(&lines, sizes).map(|lines| Pool::new(lines, self.wish, letter));
         let n_rows = [sizes.train, sizes.validation, sizes.test];
-        for (split, _) in
-            SPLITS.iter().zip(&pools).zip(n_rows).filter(|((_, pool), n)| *n > 0 && pool.is_empty())
-        {
-            let problem = format!("the lines of {} have no pair of the wish; use a longer text", split.0);
+        let empty = (0..SPLITS.len()).find(|&split| n_rows[split] > 0 && pools[split].is_empty());
+        if let Some(split) = empty {
+            let problem =
+                format!("the lines of {} have no pair of the wish; use a longer text", SPLITS[split]);
             return Err(DataError::layout(&self.text, problem).into());
         }
         Ok(Box::new(Pairs { pools, wish: self.wish }))

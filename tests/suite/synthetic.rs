@@ -60,19 +60,6 @@ fn captions_train_a_codebook_a_generator_and_a_classifier() {
 }
 
 #[test]
-fn recall_is_predicted_at_its_queries_alone() {
-    let folder = tempfile::tempdir().unwrap();
-    works(
-        folder.path(),
-        &format!("data make recall {FEW} --set pairs=2 --set length=8 --out recall.parquet"),
-    );
-    works(folder.path(), &format!("train {} {SHORT} --out run", task("recall").display()));
-    let json = works(folder.path(), "eval run --json").out;
-    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
-    assert!(json.to_string().contains("\"accuracy\""), "{json}");
-}
-
-#[test]
 fn the_same_settings_write_the_same_bytes() {
     let folder = tempfile::tempdir().unwrap();
     for kind in ["addition", "captions", "listops", "regression"] {
@@ -110,9 +97,10 @@ fn kinds_and_settings_are_listed() {
     assert_eq!(kinds["kinds"].as_array().unwrap().len(), 8);
     let settings = works(folder.path(), "data make addition --json").out;
     let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
-    let keys: Vec<&str> =
+    let mut keys: Vec<&str> =
         settings["settings"].as_array().unwrap().iter().map(|key| key["key"].as_str().unwrap()).collect();
-    assert_eq!(keys, ["digits", "form", "zero_pad", "train", "validation", "test", "seed"]);
+    keys.sort_unstable();
+    assert_eq!(keys, ["digits", "form", "seed", "test", "train", "validation", "zero_pad"]);
     assert!(works(folder.path(), "data make").out.contains("Lee et al. 2023"));
 }
 

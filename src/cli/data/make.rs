@@ -20,7 +20,7 @@ use std::path::PathBuf;
 pub struct MakeArgs {
     /// Kind of data; without it, the kinds are listed.
     kind: Option<String>,
-    /// File that ends in .parquet, or folder for shards; without it, the settings of the kind are listed.
+    /// File that ends in .parquet, or folder for shards; without it, settings are listed.
     #[arg(long, value_name = "FILE_OR_FOLDER", requires = "kind")]
     out: Option<PathBuf>,
     /// Setting of the kind, such as train=5000 or seed=1; may be repeated.
