@@ -48,7 +48,8 @@ impl Rows for Dates {
 
     fn row(&self, draw: &mut Draw) -> Option<Vec<Value>> {
         let date = Date::new(first_day(self.first_year) + draw.number as i64);
-        let human = date.written(draw.pick(&FORMS));
+        let form: &&str = draw.pick(&FORMS);
+        let human = date.written(form);
         let numbers = human.alignment().into_iter().flat_map(|at| [at.start as f32, at.end as f32]).collect();
         let alignment = Value::Array(Array { shape: vec![10, 2], numbers: Numbers::F32(numbers) });
         Some(vec![Value::Text(human.text), Value::Text(date.iso()), alignment])

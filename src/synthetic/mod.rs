@@ -38,7 +38,7 @@ use crate::config::{SettingKey, SettingsError, keys_of, read_table};
 use crate::convert::{ConvertError, Options, Outcome, Progress, convert};
 use crate::data::DataError;
 use crate::table::Table;
-use kind::{Entry, Kind, entry};
+use kind::{Entry, entry};
 use serde::Deserialize;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;

@@ -9,7 +9,7 @@ use crate::table::Table;
 use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
@@ -46,7 +46,7 @@ pub fn run(args: MakeArgs) -> Result<()> {
             let table = synthetic::table(kind, table_of(&args.set)?)?;
             let options = Options { format: args.to, overwrite: args.overwrite, ..Options::default() };
             let outcome = with_bar(|stop, progress| synthetic::write(&table, out, &options, stop, progress))?;
-            report(&args, &table, &outcome)
+            report(&args, out, &table, &outcome)
         }
     }
 }
@@ -88,12 +88,11 @@ fn describe(kind: &KindReport, as_json: bool) -> Result<()> {
     Ok(())
 }
 
-fn report(args: &MakeArgs, table: &dyn Table, outcome: &Outcome) -> Result<()> {
+fn report(args: &MakeArgs, out: &Path, table: &dyn Table, outcome: &Outcome) -> Result<()> {
     if args.json {
-        print::json(&json!({ "kind": args.kind, "out": args.out, "conversion": outcome }))?;
+        print::json(&json!({ "kind": args.kind, "out": out, "conversion": outcome }))?;
     } else if !outcome.stopped {
-        let out = args.out.as_deref().unwrap_or_else(|| "".as_ref()).display();
-        println!("{} rows with the fields {}: {out}", table.len(), table.fields().join(", "));
+        println!("{} rows with the fields {}: {}", table.len(), table.fields().join(", "), out.display());
     }
     if outcome.stopped {
         print::note("stopped; the same command continues");
