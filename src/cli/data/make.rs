@@ -1,14 +1,14 @@
 //! `smalti data make`
 
 use super::convert::with_bar;
-use crate::cli::print;
-use crate::config::{SettingKey, table_of};
+use crate::cli::{print, settings};
+use crate::config::table_of;
 use crate::convert::{Format, Options, Outcome};
 use crate::synthetic::{self, KindReport};
 use crate::table::Table;
 use anyhow::{Result, ensure};
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 #[derive(Args)]
@@ -65,27 +65,10 @@ fn list(as_json: bool) -> Result<()> {
 }
 
 fn describe(kind: &KindReport, as_json: bool) -> Result<()> {
-    if as_json {
-        let object = |key: &SettingKey| {
-            json!({
-                "key": key.key, "type": key.value_type, "default": key.default, "choices": key.choices,
-                "meaning": key.meaning,
-            })
-        };
-        let settings: Vec<Value> = kind.settings.iter().map(object).collect();
-        return print::json(&json!({ "kind": kind.name, "fields": kind.fields, "settings": settings }));
+    if !as_json {
+        println!("{}: {} ({}); fields {}", kind.name, kind.about, kind.paper, kind.fields.join(", "));
     }
-    let row = |key: &SettingKey| {
-        let values = if key.choices.is_empty() { key.value_type.clone() } else { key.choices.join(", ") };
-        let default = key.default.as_ref().map_or(String::new(), Value::to_string);
-        vec![key.key.clone(), values, default, key.meaning.clone()]
-    };
-    println!("{}: {} ({}); fields {}", kind.name, kind.about, kind.paper, kind.fields.join(", "));
-    print::table(
-        &["setting", "value", "default", "meaning"],
-        &kind.settings.iter().map(row).collect::<Vec<_>>(),
-    );
-    Ok(())
+    settings::show(&kind.settings.iter().collect::<Vec<_>>(), as_json)
 }
 
 fn report(args: &MakeArgs, out: &Path, table: &dyn Table, outcome: &Outcome) -> Result<()> {
