@@ -3,9 +3,10 @@
 use super::kind::{Distinct, Draw, Kind, Rows};
 use super::table::SPLITS;
 use super::{Sizes, SyntheticError, setting};
+use crate::data::files::extent;
 use crate::data::{DataError, read_text};
 use serde::Deserialize;
-use smalti_contract::Value;
+use smalti_contract::{Value, memory};
 use std::collections::HashSet;
 
 /// Pairs of lines of a text after a prompt, another line: the chosen line follows a wish, the rejected one does not. Each split
@@ -60,7 +61,7 @@ impl Kind for Preferences {
         let (Some(letter), None) = (letters.next(), letters.next()) else {
             return Err(setting(Self::NAME, "letter", "one character", format!("{:?}", self.letter)));
         };
-        let text = read_text(&self.text)?;
+        let text = text(&self.text)?;
         let mut seen = HashSet::new();
         let lengths = self.min_length..=self.max_length;
         let is_used = |line: &&str| lengths.contains(&line.chars().count());
@@ -76,6 +77,13 @@ impl Kind for Preferences {
         }
         Ok(Box::new(Pairs { pools, wish: self.wish }))
     }
+}
+
+/// The text at a location, if it is not too large for memory.
+fn text(location: &str) -> Result<String, DataError> {
+    let size = extent(location)?.len();
+    memory::check(size).map_err(|e| DataError::io(location, "a text", e))?;
+    read_text(location)
 }
 
 /// The lines of each split, in proportion to the numbers of rows.
