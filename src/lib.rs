@@ -61,6 +61,7 @@
 //! | [`run`], [`config`] | a run folder, and its settings |
 //! | [`inference`], [`mod@env`] | predictions, generation, transcripts, embeddings, rollouts |
 //! | [`mod@convert`] | any table as WebDataset or Parquet shards |
+//! | [`synthetic`] | generated data with known answers |
 //! | [`inspect`], [`report`], [`metrics`], [`mod@bench`] | what data, tokens, rules and results look like; speed |
 //! | [`reproduce`] | experiments: claims about transformers, trained, measured, and held against published numbers |
 //! | `pretrained` | published checkpoints in and out (with `text`, `image`, `audio` and `trajectory`) |
@@ -127,6 +128,7 @@ pub mod reproduce;
 pub mod rules;
 pub mod run;
 pub mod sample;
+pub mod synthetic;
 pub mod table;
 pub mod task;
 pub mod train;

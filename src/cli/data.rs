@@ -4,6 +4,7 @@ mod bar;
 mod check;
 mod convert;
 mod list;
+mod make;
 mod source;
 
 use super::print;
@@ -17,7 +18,7 @@ use serde_json::json;
 use source::SourceOptions;
 use std::path::{Path, PathBuf};
 
-/// List, fetch, check and convert data.
+/// List, fetch, make, check and convert data.
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -30,6 +31,11 @@ enum DataCommand {
     List(list::ListArgs),
     /// Write a data set that ships, or fetch a published one, verify its SHA-256 and unpack it.
     Get(GetArgs),
+    /// Generate data with known answers: sums, dates, recall, regression in context, and others.
+    ///
+    /// Without KIND, lists the kinds; without --out, the settings of a kind. The same settings give the same bytes. The splits
+    /// train, validation and test have no row in common.
+    Make(make::MakeArgs),
     /// Read data and report its fields, sizes, classes, tokens, duplicates and corrupt rows.
     ///
     /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row is corrupt, or if
@@ -63,6 +69,7 @@ pub fn run(args: DataArgs, modalities: &Modalities) -> Result<()> {
     match args.command {
         DataCommand::List(args) => list::run(args),
         DataCommand::Get(args) => get(args),
+        DataCommand::Make(args) => make::run(args),
         DataCommand::Check(args) => check::run(args, modalities),
         DataCommand::Convert(args) => convert::run(args, modalities),
     }

@@ -81,7 +81,7 @@ enum Command {
     Export(import::ExportArgs),
     /// Show the tokens of a file: number, content, positions, time steps and order of each kind.
     Tokenize(tokenize::TokenizeArgs),
-    /// List, fetch, check and convert data.
+    /// List, fetch, make, check and convert data.
     Data(data::DataArgs),
     /// List the settings of run.toml with meaning, type, default and choices.
     Settings(settings::SettingsArgs),

@@ -30,7 +30,12 @@ pub fn run(args: SettingsArgs, modalities: &Modalities) -> Result<()> {
             None => bail!("no setting begins with {prefix:?}, and no modality or head has this name"),
         }
     }
-    if args.json {
+    show(&listed, args.json)
+}
+
+/// Prints settings, as a table or as one JSON object.
+pub(super) fn show(listed: &[&SettingKey], as_json: bool) -> Result<()> {
+    if as_json {
         let object = |key: &&SettingKey| {
             json!({
                 "key": key.key, "of": key.of, "type": key.value_type, "default": key.default,

@@ -39,6 +39,13 @@ pub fn setting_keys(modalities: &Modalities) -> Vec<SettingKey> {
     keys
 }
 
+/// The settings of a table outside `run.toml`, by its JSON schema.
+pub fn keys_of(schema: &Value) -> Vec<SettingKey> {
+    let mut keys = vec![];
+    add_table(Schema::new(schema), "", None, &mut keys);
+    keys
+}
+
 fn is_part_of_mix(key: &str) -> bool {
     key.starts_with("mix.NAME.inputs") || key.starts_with("mix.NAME.outputs")
 }

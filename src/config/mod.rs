@@ -7,15 +7,17 @@ mod overrides;
 mod presets;
 mod resume;
 mod schema;
+mod table;
 #[cfg(test)]
 mod tests;
 mod types;
 
 pub use error::SettingsError;
-pub use keys::{SettingKey, nearest, setting_keys, usual_name};
+pub use keys::{SettingKey, keys_of, nearest, setting_keys, usual_name};
 pub use overrides::is_set;
 pub use presets::{PRESETS, preset};
 pub use resume::{COST, Change, SCHEDULE};
+pub use table::{read_table, table_of};
 
 use crate::model::ModelConfig;
 use crate::registry::Modalities;

@@ -49,6 +49,7 @@ mod real_data;
 mod remote;
 mod reproduce;
 mod start;
+mod synthetic;
 mod trained_on;
 mod unread_rows;
 mod whisper_decoding;

@@ -3,7 +3,9 @@
 use super::{Bar, SourceOptions};
 use crate::cli::count::{MANY, up_to};
 use crate::cli::print;
-use crate::convert::{Format, ImageFormat, ImageSize, Options, Outcome, ShardSize, convert};
+use crate::convert::{
+    ConvertError, Format, ImageFormat, ImageSize, Options, Outcome, Progress, ShardSize, convert,
+};
 use crate::inspect::{Corrupt, open};
 use crate::registry::Modalities;
 use anyhow::{Context, Result, ensure};
@@ -70,19 +72,9 @@ const SHOWN: usize = 20;
 pub fn run(args: ConvertArgs, modalities: &Modalities) -> Result<()> {
     ensure!(args.rows_per_shard != Some(0), "--rows-per-shard: expected 1 or more; found 0");
     let table = open(&args.options.of(&args.source), modalities.sources())?.table;
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
-        .context("Ctrl-C cannot be caught")?;
-    let mut bar: Option<Bar> = None;
-    let outcome =
-        convert(table.as_ref(), &args.source, &args.dest, &options(&args), &stop, &mut |done, all| {
-            bar.get_or_insert_with(|| Bar::of_rows(all)).set(done as u64)
-        });
-    if let Some(bar) = bar {
-        bar.finish();
-    }
-    let outcome = outcome?;
+    let outcome = with_bar(|stop, progress| {
+        convert(table.as_ref(), &args.source, &args.dest, &options(&args), stop, progress)
+    })?;
     match args.json {
         true => print::json(&json!({ "source": args.source, "dest": args.dest, "conversion": outcome }))?,
         false => show(&args, &outcome),
@@ -96,6 +88,23 @@ pub fn run(args: ConvertArgs, modalities: &Modalities) -> Result<()> {
     let rows = outcome.shards.iter().map(|shard| shard.rows).sum::<usize>() + corrupt;
     ensure!(corrupt == 0, "{}: {corrupt} of {rows} rows cannot be converted and are left out", args.source);
     Ok(())
+}
+
+/// Runs a conversion with a progress bar; Ctrl-C stops it.
+pub(super) fn with_bar(
+    convert: impl FnOnce(&AtomicBool, &mut Progress<'_>) -> Result<Outcome, ConvertError>,
+) -> Result<Outcome> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let on_signal = stop.clone();
+    ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
+        .context("Ctrl-C cannot be caught")?;
+    let mut bar: Option<Bar> = None;
+    let outcome =
+        convert(&stop, &mut |done, all| bar.get_or_insert_with(|| Bar::of_rows(all)).set(done as u64));
+    if let Some(bar) = bar {
+        bar.finish();
+    }
+    Ok(outcome?)
 }
 
 fn options(args: &ConvertArgs) -> Options {
