@@ -5,6 +5,7 @@ mod check;
 mod convert;
 mod list;
 mod source;
+mod walks;
 
 use super::print;
 use crate::data::recipes;
@@ -17,7 +18,7 @@ use serde_json::json;
 use source::SourceOptions;
 use std::path::{Path, PathBuf};
 
-/// List, fetch, check and convert data.
+/// List, fetch, make, check and convert data.
 #[derive(Args)]
 pub struct DataArgs {
     #[command(subcommand)]
@@ -35,6 +36,10 @@ enum DataCommand {
     /// Reads every row on all cores and keeps only counts and a digest of each. Exits with 1 if a row is corrupt, or if
     /// duplicates have different labels or are in different splits. Other duplicates are reported and are no failure.
     Check(check::CheckArgs),
+    /// Make a log of random episodes in a built-in environment, as JSON lines.
+    ///
+    /// The same seed gives the same file. Train on it with data.source.
+    Make(walks::MakeArgs),
     /// Convert data to WebDataset shards or Parquet files, and resize or resample them on the way.
     ///
     /// Shards are complete or absent, and their bytes do not depend on the number of threads. A conversion that was stopped or
@@ -64,6 +69,7 @@ pub fn run(args: DataArgs, modalities: &Modalities) -> Result<()> {
         DataCommand::List(args) => list::run(args),
         DataCommand::Get(args) => get(args),
         DataCommand::Check(args) => check::run(args, modalities),
+        DataCommand::Make(args) => walks::run(args),
         DataCommand::Convert(args) => convert::run(args, modalities),
     }
 }

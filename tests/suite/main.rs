@@ -36,6 +36,7 @@ mod heads;
 mod hub_data;
 mod image_policy;
 mod interrupted;
+mod key_to_door;
 mod learns;
 mod logs;
 mod messages;
