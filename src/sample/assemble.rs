@@ -67,8 +67,8 @@ impl Composition {
             .map(|(number, (name, output))| self.add_read_site(plan, number, name, output, &heads[number]))
             .collect();
         generated.into_iter().for_each(|number| self.add_kinds(number));
-        for (((name, output), head), (site, labels)) in
-            settings.outputs.iter().zip(heads).zip(sites.into_iter().zip(labels))
+        for ((((name, output), head), planned), (site, labels)) in
+            settings.outputs.iter().zip(heads).zip(&plan.outputs).zip(sites.into_iter().zip(labels))
         {
             self.spec.heads.push(HeadSpec {
                 name: name.clone(),
@@ -81,6 +81,8 @@ impl Composition {
             self.outputs.push(OutputPart {
                 name: name.clone(),
                 fields: fields(name, &output.field),
+                prompt: output.prompt.clone(),
+                is_preference: planned.is_preference(),
                 mask: head.mask_rate().unwrap_or_default(),
                 head,
                 site,
