@@ -430,7 +430,8 @@ impl Run {
     /// If the data or tasks fail.
     pub fn splits(&self, config: &RunConfig) -> Result<Vec<(TaskEntry, Opened)>, RunError> {
         let mut tasks = open_tasks(config, &self.modalities, |name| Ok(TaskStart::Run(self.saved(name)?)))?;
-        let is_preference = |opened: &Opened| opened.task.outputs().iter().any(|output| output.is_preference);
+        let is_preference =
+            |opened: &Opened| opened.task.spec().heads.iter().any(|head| head.head.needs_reference());
         if tasks.iter().any(|(_, opened)| is_preference(opened)) {
             let references = Arc::new(folder::references(&self.folder, self.checks)?);
             for (entry, opened) in tasks.iter_mut().filter(|(_, opened)| is_preference(opened)) {

@@ -41,6 +41,7 @@ mod learns;
 mod logs;
 mod messages;
 mod parts;
+mod preferences;
 mod pretrained;
 mod progress;
 mod real_data;
