@@ -6,7 +6,6 @@ use candle_core::{Result, Tensor};
 use std::ops::Range;
 
 /// [`preference`](super::preference()).
-#[cfg_attr(not(test), allow(dead_code))] // the oracle of tests: the gradient of every device is that of a cross-entropy
 pub(crate) fn preference(
     logits: &Tensor,
     ids: &[u32],
