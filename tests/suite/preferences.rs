@@ -72,10 +72,7 @@ fn json(folder: &Path, line: &str) -> Value {
 fn losses(run: &Path) -> Vec<f64> {
     let log = fs::read_to_string(run.join("metrics.jsonl")).unwrap();
     let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    lines
-        .filter(|line| line.get("learning_rate").is_some())
-        .filter_map(|line| line["loss"].as_f64())
-        .collect()
+    lines.filter_map(|line| line["losses"]["text"].as_f64()).collect()
 }
 
 #[test]
