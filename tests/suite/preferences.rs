@@ -33,14 +33,14 @@ fn place() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
     let line = |i: usize| {
-        format!("is it a {}? {}\n", WORDS[i % 10], if i / 10 % 2 == 0 { "yes." } else { "yes, it is one." })
+        format!("is it a {}? {}\n", WORDS[i % 10], if i / 10 % 2 == 0 { "yes." } else { "yes it is one." })
     };
     write("a.txt", (0..60).map(line).collect());
     let pair = |i: usize| match i {
         // A pair without a prompt.
-        7 => "{\"chosen\": \"yes.\", \"rejected\": \"yes, it is one.\"}\n".to_string(),
+        7 => "{\"chosen\": \"yes.\", \"rejected\": \"yes it is one.\"}\n".to_string(),
         _ => format!(
-            "{{\"prompt\": \"is it a {}? \", \"chosen\": \"yes.\\n\", \"rejected\": \"yes, it is one.\\n\"}}\n",
+            "{{\"prompt\": \"is it a {}? \", \"chosen\": \"yes.\\n\", \"rejected\": \"yes it is one.\\n\"}}\n",
             WORDS[i % 10]
         ),
     };
@@ -98,18 +98,14 @@ fn a_language_model_learns_a_preference_and_goes_on_generating() {
 fn an_answer_to_an_input_learns_a_preference() {
     let folder = place();
     let place = folder.path();
-    let inputs = "[inputs.prompt]\nmodality = \"text\"\nshare = \"text\"\n";
-    let base = PAIRS
-        .replace("\"prefer\"", "\"generate\"")
-        .replace("windows = true\n", "")
-        .replace("beta = 0.5\n", "");
-    let base =
-        base.replace("field = [\"chosen\", \"rejected\"]\nprompt = \"prompt\"\n", "field = \"chosen\"\n");
-    let pairs = PAIRS.replace("windows = true\n", "").replace("prompt = \"prompt\"\n", "");
-    for (name, task, steps) in [("answers", base, 20), ("preferred", pairs, 10)] {
+    let task = "[data]\nsource = \"pairs.jsonl\"\n[inputs.prompt]\nmodality = \"text\"\ncontext = 40\n[outputs.text]\n\
+                share = \"prompt\"\n";
+    let answers = "head = \"generate\"\nfield = \"chosen\"\n";
+    let pairs = "head = \"prefer\"\nfield = [\"chosen\", \"rejected\"]\nbeta = 0.5\n";
+    for (name, output, steps) in [("answers", answers, 20), ("preferred", pairs, 10)] {
         fs::write(
             place.join(format!("{name}.toml")),
-            format!("{inputs}{task}{MODEL}{}", train(steps, "1e-3")),
+            format!("{task}{output}{MODEL}{}", train(steps, "1e-3")),
         )
         .unwrap();
     }
