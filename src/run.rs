@@ -12,6 +12,7 @@ use crate::model::{Model, ModelError};
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
+use crate::train::reference::needs_reference;
 use crate::train::synchronize::check_same_settings;
 use crate::train::{
     Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, SETTINGS, STATE_FILE, SaveError, Silent, TensorFile,
@@ -28,6 +29,8 @@ use std::{
 pub const CONFIG_FILE: &str = "run.toml";
 /// The file of each task's fitted tokenizers.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
+/// The file of the log-probabilities of preference pairs under the run that a run started from.
+pub const REFERENCE_FILE: &str = "reference.bin";
 /// The file that lists which weights a run loaded from the run it started from.
 pub const START_FILE: &str = "start.json";
 
@@ -116,6 +119,11 @@ pub enum RunError {
         .0.display()
     )]
     NotSaved(PathBuf),
+    /// Preference pairs without a model to start from, which is their reference.
+    #[error(
+        "task {0}: expected a run to start from, which is the reference model of its preference pairs; add --from RUN"
+    )]
+    NoReference(String),
     /// No weight of the run to start from fits.
     #[error(
         "cannot start {} from {}: none of its weights fits; expected a model of the same d_model",
@@ -230,6 +238,9 @@ impl Run {
         let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
         let saved = saved.collect();
         let tasks: Vec<TrainTask> = tasks.into_iter().map(train_task).collect();
+        if let (None, Some(task)) = (other, tasks.iter().find(|task| needs_reference(task))) {
+            return Err(RunError::NoReference(task.task.spec().label()));
+        }
         let is_untied = other.is_some_and(|other| start::untie(&mut config, &tasks, &other.config));
         let (params, before) = match other {
             None => (Params::new(config.train.seed, device), None),
@@ -250,6 +261,7 @@ impl Run {
                 Some(start)
             }
         };
+        let references = trainer.freeze_reference()?;
         trainer.try_samples()?;
         // All ranks have checked that there is no run before rank 0 writes one.
         ranks.barrier().map_err(TrainError::from)?;
@@ -258,7 +270,7 @@ impl Run {
         if writes {
             let writer = writer.take().map_or_else(|| Writer::lock(folder), Ok)?;
             folder::check_unused(folder)?;
-            if let Err(error) = folder::write(&run, start.as_ref(), other) {
+            if let Err(error) = folder::write(&run, start.as_ref(), references.as_deref(), other) {
                 writer.discard();
                 return Err(error);
             }
@@ -417,7 +429,17 @@ impl Run {
     /// # Errors
     /// If the data or tasks fail.
     pub fn splits(&self, config: &RunConfig) -> Result<Vec<(TaskEntry, Opened)>, RunError> {
-        open_tasks(config, &self.modalities, |name| Ok(TaskStart::Run(self.saved(name)?)))
+        let mut tasks = open_tasks(config, &self.modalities, |name| Ok(TaskStart::Run(self.saved(name)?)))?;
+        let is_preference =
+            |opened: &Opened| opened.task.spec().heads.iter().any(|head| head.head.needs_reference());
+        if tasks.iter().any(|(_, opened)| is_preference(opened)) {
+            let references = Arc::new(folder::references(&self.folder, self.checks)?);
+            for (entry, opened) in tasks.iter_mut().filter(|(_, opened)| is_preference(opened)) {
+                opened.train = references.attach(opened.train.clone(), &entry.name);
+                opened.validation = references.attach(opened.validation.clone(), &entry.name);
+            }
+        }
+        Ok(tasks)
     }
 
     /// Whether its weights started from those of a published checkpoint.

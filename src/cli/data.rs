@@ -6,6 +6,7 @@ mod convert;
 mod list;
 mod make;
 mod source;
+mod walks;
 
 use super::print;
 use crate::data::recipes;

@@ -23,7 +23,7 @@ const MOST_SECONDS: u64 = 365 * 24 * 3600;
 pub struct RolloutArgs {
     /// Folder of a run with a task that predicts actions.
     run: PathBuf,
-    /// Environment: cartpole, which is built in, or a command that speaks line-JSON.
+    /// Environment: cartpole or key-to-door, which are built in, or a command that speaks line-JSON.
     ///
     /// Such a command is "python examples/gymnasium_bridge.py Hopper-v5".
     #[arg(long, default_value = "cartpole", value_name = "NAME|COMMAND")]
@@ -54,7 +54,7 @@ pub struct RolloutArgs {
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
     device: DeviceChoice,
-    /// Print one JSON object: for each target return its return_mean, return_std and returns.
+    /// Print one JSON object: for each target return its return_mean, return_std, success_rate and returns.
     #[arg(long)]
     json: bool,
 }
@@ -80,14 +80,20 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
     let mut rows = Vec::new();
     let mut result = |policy: String, played: &Rollout| {
         let (mean, std) = (print::number(played.return_mean()), print::number(played.return_std()));
-        rows.push(vec![policy, played.returns.len().to_string(), mean, std, played.truncated.to_string()]);
-        json!({
+        let mut row = vec![policy, played.returns.len().to_string(), mean, std, played.truncated.to_string()];
+        row.extend(played.success_rate().map(print::number));
+        rows.push(row);
+        let mut result = json!({
             "episodes": played.returns.len(),
             "return_mean": played.return_mean(),
             "return_std": played.return_std(),
             "cut": played.truncated,
             "returns": played.returns,
-        })
+        });
+        if let Some(rate) = played.success_rate() {
+            result["success_rate"] = rate.into();
+        }
+        result
     };
     let mut results = json!({ "env": args.env });
     if args.random {
@@ -107,7 +113,9 @@ pub fn run(args: RolloutArgs, modalities: &Modalities) -> Result<()> {
         results["rollouts"] = rollouts.into();
         return print::json(&results);
     }
-    print::table(&["target return", "episodes", "return_mean", "return_std", "cut"], &rows);
+    let columns = ["target return", "episodes", "return_mean", "return_std", "cut", "success_rate"];
+    let n_columns = rows.first().map_or(0, Vec::len);
+    print::table(&columns[..n_columns.min(columns.len())], &rows);
     Ok(())
 }
 

@@ -19,7 +19,7 @@ pub struct Cached {
 }
 
 /// The first bytes of a file, with the version of the format.
-const MAGIC: &[u8] = b"smalti tokens 2\n";
+const MAGIC: &[u8] = b"smalti tokens 3\n";
 
 #[derive(Serialize, Deserialize)]
 struct Entry {

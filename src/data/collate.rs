@@ -1,6 +1,6 @@
 //! Collates samples into one packed list of tokens for each stream: documents back to back, without padding.
 
-use super::{DataError, HeadBatch, OnDevice, Output, Pooling, Sample, Stream};
+use super::{DataError, HeadBatch, OnDevice, Output, Pooling, Sample, Stream, Target};
 use crate::random::mix;
 use crate::rules::{MAX_AXES, TokenMeta};
 use smalti_contract::{Content, KindSpec, Tokens};
@@ -139,28 +139,29 @@ pub fn collate(layouts: &[Layout], samples: &[(usize, Sample)]) -> Result<Batch,
         let layout = &layouts[*task];
         let refuse =
             |problem: String| DataError::Sample { task: layout.task.clone(), id: sample.id, problem };
-        if sample.inputs.len() != layout.inputs.len() {
-            return Err(refuse(format!(
-                "has {} inputs; the task has {}",
-                sample.inputs.len(),
-                layout.inputs.len()
-            )));
+        let n_inputs = layout.inputs.len() * sample.n_documents();
+        if sample.inputs.len() != n_inputs {
+            return Err(refuse(format!("has {} inputs; the task has {n_inputs}", sample.inputs.len())));
         }
-        for ((stream, tokens), (expected, kinds)) in sample.inputs.iter().zip(&layout.inputs) {
-            if stream != expected {
-                return Err(refuse(format!(
-                    "has an input for {stream:?}; the task has one for {expected:?}"
-                )));
+        let mut rows = vec![];
+        for inputs in sample.inputs.chunks(layout.inputs.len().max(1)) {
+            for ((stream, tokens), (expected, kinds)) in inputs.iter().zip(&layout.inputs) {
+                if stream != expected {
+                    return Err(refuse(format!(
+                        "has an input for {stream:?}; the task has one for {expected:?}"
+                    )));
+                }
+                check(tokens, kinds).map_err(refuse)?;
+                match stream {
+                    Stream::Main => main.push(tokens, kinds, sample.id),
+                    Stream::Encoder => encoder.push(tokens, kinds, sample.id),
+                }
             }
-            check(tokens, kinds).map_err(refuse)?;
-            match stream {
-                Stream::Main => main.push(tokens, kinds, sample.id),
-                Stream::Encoder => encoder.push(tokens, kinds, sample.id),
-            }
+            rows.push(main.end_document());
+            encoder.end_document();
         }
-        let (rows, _) = (main.end_document(), encoder.end_document());
-        let document = Document { task: *task, place, rows };
-        document.read(&sample.outputs, layout, &main, &mut heads).map_err(refuse)?;
+        let documents = Documents { task: *task, place, rows };
+        documents.read(&sample.outputs, layout, &main, &mut heads).map_err(refuse)?;
     }
     let encoder = (!encoder.meta.is_empty()).then(|| encoder.finish());
     Ok(Batch { main: main.finish(), encoder, heads: heads.into_values().collect() })
@@ -174,15 +175,16 @@ fn check(tokens: &Tokens, kinds: &[(usize, KindSpec)]) -> Result<(), String> {
     checks.try_for_each(|check| check.map_err(|e| e.to_string()))
 }
 
-/// A document of the main stream.
-struct Document {
+/// The documents of a sample in the main stream: one, or a chosen and a rejected completion.
+struct Documents {
     task: usize,
-    /// Its number in the batch.
+    /// The sample's number in the batch.
     place: usize,
-    rows: Range<usize>,
+    /// The rows of each document, at least one.
+    rows: Vec<Range<usize>>,
 }
 
-impl Document {
+impl Documents {
     /// Appends the rows that the heads read, and their targets.
     fn read(
         &self,
@@ -199,7 +201,9 @@ impl Document {
                     "has an output of head {head}; expected at most one of each of {n} heads"
                 ));
             };
-            let rows = main.rows_read(self.rows.clone(), read, output)?;
+            let is_pair = matches!(output.target, Target::Pair { .. });
+            let documents = if is_pair { &self.rows[..] } else { self.rows.get(..1).unwrap_or_default() };
+            let rows = main.rows_read(documents, read, output)?;
             let head = heads.entry((self.task, output.head));
             let head = head.or_insert_with(|| HeadBatch::new(self.task, read.pool, output));
             head.push(self.place, (rows.into_iter(), read.pool), &output.target, &read.called())?;
@@ -286,17 +290,19 @@ impl StreamBuilder {
         rows
     }
 
-    /// The rows of a document that a head reads.
+    /// The rows of a sample's documents that a head reads.
     fn rows_read(
         &self,
-        document: Range<usize>,
+        documents: &[Range<usize>],
         head: &HeadLayout,
         output: &Output,
     ) -> Result<Vec<u32>, String> {
         let Some(places) = &output.places else {
-            let of_kind = document.filter(|&row| self.meta.kind[row] == head.reads as u32);
+            let of_kind =
+                documents.iter().cloned().flatten().filter(|&row| self.meta.kind[row] == head.reads as u32);
             return Ok(of_kind.map(|row| row as u32).collect());
         };
+        let document = documents.first().cloned().unwrap_or_default();
         let order = &self.meta.order[document.clone()]; // ascending
         let row = |place: &u32| match order.binary_search(place) {
             Ok(found) => Ok((document.start + found) as u32),

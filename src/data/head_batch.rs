@@ -1,6 +1,7 @@
 //! The rows that a head reads in a batch, and its targets.
 
 use super::{Output, Target};
+use crate::ops::preference::Pair;
 use std::ops::Range;
 
 /// How a head reads the tokens of a document.
@@ -72,6 +73,15 @@ pub enum Targets {
     },
     /// No targets.
     Unknown,
+    /// Chosen and rejected completions.
+    Pairs {
+        /// `[rows]`.
+        ids: Vec<u32>,
+        /// `[rows]`: 0 for the tokens before the completions.
+        weights: Vec<f32>,
+        /// For each sample, the rows of both completions and their log-probabilities under the reference model.
+        pairs: Vec<Pair>,
+    },
 }
 
 impl Targets {
@@ -85,6 +95,7 @@ impl Targets {
             Targets::Labels { labels, weights } => {
                 weights.iter().zip(labels).map(|(&w, labels)| f64::from(w) * labels.len().max(1) as f64).sum()
             }
+            Targets::Pairs { pairs, .. } => pairs.len() as f64,
             Targets::Unknown => 0.0,
         }
     }
@@ -95,6 +106,7 @@ impl Targets {
             Target::Features { dim, .. } => Targets::Features { values: vec![], dim: *dim, weights: vec![] },
             Target::Labels(_) => Targets::Labels { labels: vec![], weights: vec![] },
             Target::Unknown => Targets::Unknown,
+            Target::Pair { .. } => Targets::Pairs { ids: vec![], weights: vec![], pairs: vec![] },
         }
     }
 
@@ -130,6 +142,18 @@ impl Targets {
             (Targets::Labels { labels, weights }, Target::Labels(more)) => {
                 weights.push(if crate::ops::ctc::fits(n, more) { 1.0 } else { 0.0 });
                 labels.push(more.clone());
+            }
+            (
+                Targets::Pairs { ids, weights, pairs },
+                Target::Pair { ids: more, weights: w, n_chosen, reference },
+            ) => {
+                aligned("ids", more.len())?;
+                aligned("weights", w.len())?;
+                let (first, n_chosen) = (ids.len(), (*n_chosen).min(n));
+                let (chosen, rejected) = (first..first + n_chosen, first + n_chosen..first + n);
+                pairs.push(Pair { chosen, rejected, reference: *reference });
+                ids.extend(more);
+                weights.extend(w);
             }
             (Targets::Unknown, Target::Unknown) => {}
             _ => return Err("has a target of another sort than others of its task".into()),

@@ -17,7 +17,8 @@ pub enum Stream {
 /// A training sample.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// The tokens of each input, in the order of the task's inputs.
+    /// The tokens of each input, in the order of the task's inputs; of a sample of several documents, one document after
+    /// another.
     pub inputs: Vec<(Stream, Tokens)>,
     /// The outputs of the sample, at most one for each head.
     pub outputs: Vec<Output>,
@@ -25,12 +26,36 @@ pub struct Sample {
     pub id: u64,
 }
 
+impl Sample {
+    /// Appends the document of the rejected completions, whose outputs and those of the same heads in this sample become pairs.
+    pub(crate) fn add_rejected(&mut self, rejected: Sample) {
+        let mut is_pair = false;
+        for other in rejected.outputs {
+            if let Some(output) = self.outputs.iter_mut().find(|output| output.head == other.head)
+                && let Some(pair) = output.target.clone().preferred_to(other.target)
+            {
+                (output.target, is_pair) = (pair, true);
+            }
+        }
+        if is_pair {
+            self.inputs.extend(rejected.inputs);
+        }
+    }
+
+    /// The number of documents: 2 for a chosen and a rejected completion, else 1.
+    pub(super) fn n_documents(&self) -> usize {
+        let is_pair = |output: &Output| matches!(output.target, Target::Pair { .. });
+        if self.outputs.iter().any(is_pair) { 2 } else { 1 }
+    }
+}
+
 /// One output of a sample: the tokens that its head reads, and the target.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Output {
     /// The head's number in the task.
     pub head: usize,
-    /// The tokens of the main stream that the head reads, by their order; `None` for all tokens of the kind that it reads.
+    /// The tokens of the main stream that the head reads, by their order in the first document; `None` for all tokens of the
+    /// kind that it reads: of both documents for a pair, else of the first.
     pub places: Option<Vec<u32>>,
     /// The target.
     pub target: Target,
@@ -69,6 +94,18 @@ pub enum Target {
     Labels(Vec<u32>),
     /// No target: the output is only to be predicted.
     Unknown,
+    /// A chosen and a rejected completion of one prompt, which are two documents of the sample.
+    Pair {
+        /// `[n]`: an id for each token that the head reads, first those of the chosen completion.
+        ids: Vec<u32>,
+        /// `[n]`: 1 for the tokens of the completions, 0 for those before them.
+        weights: Vec<f32>,
+        /// The number of tokens of the chosen document.
+        n_chosen: usize,
+        /// The log-probabilities of the chosen and of the rejected completion under the reference model; not a number before
+        /// they are known.
+        reference: [f64; 2],
+    },
 }
 
 impl Target {
@@ -87,6 +124,16 @@ impl Target {
             }
         }
         Target::Shared(summed)
+    }
+
+    /// A pair of which this is the chosen completion, and its reference is not known; `None` for targets that are not ids.
+    pub fn preferred_to(self, rejected: Target) -> Option<Self> {
+        let Target::Ids { mut ids, mut weights } = self else { return None };
+        let Target::Ids { ids: others, weights: of_others } = rejected else { return None };
+        let n_chosen = ids.len();
+        ids.extend(others);
+        weights.extend(of_others);
+        Some(Target::Pair { ids, weights, n_chosen, reference: [f64::NAN; 2] })
     }
 
     /// This target followed by another of the same sort: the targets of a series, step by step.
@@ -149,7 +196,7 @@ impl Target {
             Target::Ids { weights, .. } | Target::Features { weights, .. } => {
                 Err(format!("expected {} weights, one for each target; found {}", weights.len(), by.len()))
             }
-            Target::Shared(_) | Target::Labels(_) | Target::Unknown => {
+            Target::Shared(_) | Target::Labels(_) | Target::Unknown | Target::Pair { .. } => {
                 Err("its targets have no weights of their own".into())
             }
         }

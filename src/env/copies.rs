@@ -36,6 +36,10 @@ impl VectorEnvironment for Copies {
         self.prototype.action_spec()
     }
 
+    fn success_return(&self) -> Option<f64> {
+        self.prototype.success_return()
+    }
+
     fn slots(&self) -> usize {
         usize::MAX
     }

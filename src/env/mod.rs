@@ -19,12 +19,16 @@ mod action;
 pub mod bridge;
 mod cartpole;
 mod copies;
+mod key_to_door;
+mod log;
 mod observation;
 
 pub use action::{Action, ActionSpec};
 pub use bridge::Bridge;
 pub use cartpole::CartPole;
 pub use copies::Copies;
+pub use key_to_door::KeyToDoor;
+pub use log::{LogError, write_random_walks};
 pub use observation::{Image, Observation};
 
 use std::time::Duration;
@@ -47,6 +51,11 @@ pub trait Environment {
 
     /// The actions that it accepts.
     fn action_spec(&self) -> ActionSpec;
+
+    /// The least return of a successful episode; `None` for an environment whose episodes have no success.
+    fn success_return(&self) -> Option<f64> {
+        None
+    }
 
     /// Begins an episode; the same seed gives the same start.
     ///
@@ -77,6 +86,11 @@ pub trait VectorEnvironment {
 
     /// The actions that each environment accepts.
     fn action_spec(&self) -> ActionSpec;
+
+    /// The least return of a successful episode; `None` for environments whose episodes have no success.
+    fn success_return(&self) -> Option<f64> {
+        None
+    }
 
     /// Number of slots: episodes that can be played at once.
     fn slots(&self) -> usize;
@@ -154,7 +168,7 @@ pub enum EnvError {
 }
 
 /// The names of the built-in environments.
-pub const NAMES: &[&str] = &[CartPole::NAME];
+pub const NAMES: &[&str] = &[CartPole::NAME, KeyToDoor::NAME];
 
 /// A built-in environment by its name.
 ///
@@ -163,6 +177,7 @@ pub const NAMES: &[&str] = &[CartPole::NAME];
 pub fn environment(name: &str) -> Result<Box<dyn Environment>, EnvError> {
     match name {
         CartPole::NAME => Ok(Box::new(CartPole::new())),
+        KeyToDoor::NAME => Ok(Box::new(KeyToDoor::new())),
         _ => Err(EnvError::Unknown { name: name.into(), known: NAMES }),
     }
 }
@@ -190,6 +205,9 @@ mod tests {
             assert_eq!(open(name, Duration::ZERO).unwrap().name(), *name);
         }
         let error = environment("cart-pole").err().unwrap();
-        assert_eq!(error.to_string(), r#"expected a built-in environment (cartpole); found "cart-pole""#);
+        assert_eq!(
+            error.to_string(),
+            r#"expected a built-in environment (cartpole, key-to-door); found "cart-pole""#
+        );
     }
 }

@@ -14,6 +14,7 @@ mod labels;
 pub mod loss;
 mod masked;
 mod multilabel;
+mod prefer;
 mod reconstruct;
 mod registry;
 mod regress;
@@ -31,6 +32,7 @@ pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
 pub use masked::{Masked, MaskedSettings, Masking};
 pub use multilabel::{Multilabel, MultilabelSettings};
+pub use prefer::{Prefer, PreferSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
 pub use regress::{Regress, RegressSettings};
@@ -72,6 +74,11 @@ pub trait Head: Send + Sync + Debug {
         ""
     }
 
+    /// Whether the targets are pairs of completions, whose log-probabilities under a reference model the loss needs.
+    fn needs_reference(&self) -> bool {
+        false
+    }
+
     /// How the tokens of a sample are masked; `None` for a head without masking.
     fn masking(&self) -> Option<Masking> {
         None
@@ -105,6 +112,7 @@ pub trait Head: Send + Sync + Debug {
     /// | [`Target::Ids`], [`Target::Shared`] | [`Targets::Ids`](crate::data::Targets::Ids), an id and a weight for each row |
     /// | [`Target::Features`] | [`Targets::Features`](crate::data::Targets::Features), `[rows, dim]` and a weight for each row |
     /// | [`Target::Labels`] | [`Targets::Labels`](crate::data::Targets::Labels), a list and a weight for each document |
+    /// | [`Target::Pair`] | [`Targets::Pairs`](crate::data::Targets::Pairs), an id and a weight for each row, and the rows of each pair |
     /// | [`Target::Unknown`] | [`Targets::Unknown`](crate::data::Targets::Unknown): no loss is computed |
     ///
     /// # Errors
@@ -152,6 +160,8 @@ pub enum HeadInput {
     InputTokens,
     /// Every token of the output's own sequence, to predict the next token.
     NextTokens,
+    /// Every token of the output's own sequence, of a chosen and of a rejected completion, each in a document of its own.
+    Completions,
     /// Every token of the output's own sequence, to predict the masked ones.
     MaskedTokens,
     /// A class token, or another pooling of the sample (`pool`), without a target: the output has no field.

@@ -1,8 +1,8 @@
 //! The registry of heads: the built-in heads and your own.
 
 use super::{
-    Classify, Ctc, FitData, Generate, Head, HeadInput, HeadKind, Masked, Multilabel, Reconstruct, Regress,
-    Represent, Tag,
+    Classify, Ctc, FitData, Generate, Head, HeadInput, HeadKind, Masked, Multilabel, Prefer, Reconstruct,
+    Regress, Represent, Tag,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,7 @@ impl HeadRegistry {
         registry.register::<Ctc>()?;
         registry.register::<Generate>()?;
         registry.register::<Masked>()?;
+        registry.register::<Prefer>()?;
         registry.register::<Represent>()?;
         registry.register::<Reconstruct>()?;
         Ok(registry)

@@ -4,6 +4,7 @@
 
 use super::*;
 use crate::data::Targets;
+use crate::ops::preference::Pair;
 use candle_core::Device;
 use serde_json::json;
 
@@ -254,4 +255,22 @@ fn heads_of_ids_need_a_vocabulary_and_an_id_for_each_token() {
     let row = |best: usize| (0..6).map(|i| if i == best { 1.0 } else { 0.0 }).collect();
     let path = output(&[1, 1, 5, 1, 2].map(row));
     assert_eq!(ctc.predict(&path, &[0..5]).unwrap()[0].value, Value::vector([1.0, 1.0, 2.0]));
+}
+
+#[test]
+fn a_completion_that_gains_more_than_the_other_has_the_higher_reward() {
+    let rows = [vec![0.0, 1.0], vec![0.0, 1.0]];
+    let pair = |reference| Pair { chosen: 0..1, rejected: 1..2, reference };
+    let of = |reference| {
+        let (ids, weights) = (vec![1, 0], vec![1.0; 2]);
+        metrics(&Prefer::new(2, 0.5), &rows, Targets::Pairs { ids, weights, pairs: vec![pair(reference)] })
+    };
+    // The log-probability of id 1 is 1 nat above that of id 0.
+    let found = of([-1.0, -1.0]);
+    assert!((found["margin"] - 0.5).abs() < 1e-6 && found["accuracy"] == 1.0, "{found:?}");
+    assert!((found["loss"] - (-0.5_f64).exp().ln_1p()).abs() < 1e-6, "{found:?}");
+    let found = of([0.0, -2.0]);
+    assert!((found["margin"] + 0.5).abs() < 1e-6 && found["accuracy"] == 0.0, "{found:?}");
+    let refused = fit("prefer", json!({ "beta": 0.0 }), &[]).unwrap_err();
+    assert_eq!(refused, "prefer: beta: expected a number above 0; found 0");
 }

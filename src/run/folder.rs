@@ -1,12 +1,14 @@
 //! The files of a run folder before its first checkpoint: settings, tokenizers, and the start from another run.
 
-use super::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, START_FILE, Start, TOKENIZERS_FILE};
+use super::{
+    CONFIG_FILE, PUBLISHED_FOLDER, REFERENCE_FILE, Run, RunError, START_FILE, Start, TOKENIZERS_FILE,
+};
 use crate::config::RunConfig;
 use crate::registry::Modalities;
 use crate::task::SavedTask;
 use crate::train::checksums::{self, Checksum};
 use crate::train::{
-    Checks, LOCK_FILE, METRICS_FILE, MODEL_FILE, STATE_FILE, SaveError, Writer, check_folder,
+    Checks, LOCK_FILE, METRICS_FILE, MODEL_FILE, References, STATE_FILE, SaveError, Writer, check_folder,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -42,7 +44,12 @@ fn remove_start(folder: &Path) -> Result<(), SaveError> {
 }
 
 /// Writes the folder of a new run, which starts from the run `other` if there is one.
-pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Result<(), RunError> {
+pub(super) fn write(
+    run: &Run,
+    start: Option<&Start>,
+    references: Option<&References>,
+    other: Option<&Run>,
+) -> Result<(), RunError> {
     let Run { folder, config, saved, .. } = run;
     std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
     remove_start(folder)?;
@@ -58,6 +65,13 @@ pub(super) fn write(run: &Run, start: Option<&Start>, other: Option<&Run>) -> Re
     if let Some(start) = start {
         let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
         checksums::write(folder, START_FILE, json.as_bytes())?;
+    }
+    if let Some(references) = references {
+        let bytes = postcard::to_stdvec(references).map_err(|e| SaveError::Write {
+            path: folder.join(REFERENCE_FILE),
+            source: std::io::Error::other(e),
+        })?;
+        checksums::write(folder, REFERENCE_FILE, &bytes)?;
     }
     // The settings come last, because a folder counts as a run once it has them.
     write_settings(folder, config)
@@ -91,6 +105,21 @@ pub(super) fn read(
         checksums::check(folder, TOKENIZERS_FILE, || Ok(Checksum::of_bytes(&tokenizers)))?;
     }
     Ok((config, saved))
+}
+
+/// The log-probabilities of a run's preference pairs under its reference model.
+pub(super) fn references(folder: &Path, checks: Checks) -> Result<References, RunError> {
+    let path = folder.join(REFERENCE_FILE);
+    let bytes = std::fs::read(&path).map_err(|source| SaveError::Read { path: path.clone(), source })?;
+    if checks.checksums {
+        checksums::check(folder, REFERENCE_FILE, || Ok(Checksum::of_bytes(&bytes)))?;
+    }
+    let references = postcard::from_bytes(&bytes).map_err(|e| SaveError::Format {
+        path,
+        expected: "file of log-probabilities",
+        problem: format!("{e}; restore it from a copy"),
+    })?;
+    Ok(references)
 }
 
 /// Fails if a saved tokenizer belongs to none of these modalities.

@@ -68,8 +68,8 @@ impl Composition {
             .map(|(number, (name, output))| self.add_read_site(plan, number, name, output, &heads[number]))
             .collect();
         generated.into_iter().for_each(|number| self.add_kinds(number));
-        for (((name, output), head), (site, labels)) in
-            settings.outputs.iter().zip(heads).zip(sites.into_iter().zip(labels))
+        for ((((name, output), head), planned), (site, labels)) in
+            settings.outputs.iter().zip(heads).zip(&plan.outputs).zip(sites.into_iter().zip(labels))
         {
             self.spec.heads.push(HeadSpec {
                 name: name.clone(),
@@ -83,6 +83,8 @@ impl Composition {
                 name: name.clone(),
                 fields: fields(name, &output.field),
                 spans: None,
+                prompt: output.prompt.clone(),
+                is_preference: planned.is_preference(),
                 head,
                 site,
                 labels,

@@ -13,6 +13,7 @@ use crate::data::{Output, Sample, Stream};
 use crate::random::{self, mix};
 use crate::task::learned_tokens;
 use smalti_contract::{Content, Group, TokenizeError, Tokens};
+use std::ops::Range;
 
 /// Mixed into seeds of modality dropout and of masking in evaluation, which must differ from the seeds of augmentation.
 const DROPOUT_KEY: u64 = 0x6472_6f70;
@@ -20,9 +21,9 @@ const DROPOUT_KEY: u64 = 0x6472_6f70;
 /// An unfinished sample.
 pub(super) struct SampleBuilder<'a> {
     composition: &'a Composition,
-    purpose: Purpose,
+    pub(super) purpose: Purpose,
     /// Unique among the samples of the data set.
-    id: u64,
+    pub(super) id: u64,
     pub(super) main: Document,
     encoder: Document,
     /// For each part, the places of its tokens in their stream.
@@ -38,6 +39,8 @@ pub(super) struct SampleBuilder<'a> {
     pub(super) partner: Option<GetField<'a>>,
     /// Share of the sample's own row in the blend.
     share: f32,
+    /// Whether this is the document of the rejected completions.
+    pub(super) is_rejected: bool,
 }
 
 impl<'a> SampleBuilder<'a> {
@@ -55,6 +58,7 @@ impl<'a> SampleBuilder<'a> {
             given: None,
             partner: None,
             share: 1.0,
+            is_rejected: false,
         }
     }
 
@@ -86,6 +90,19 @@ impl<'a> SampleBuilder<'a> {
         let share = self.composition.parts[number].drop;
         let Some(seed) = self.seed(number).filter(|_| share > 0.0) else { return false };
         random::uniform(&mut random::generator(mix(seed, DROPOUT_KEY))) < share
+    }
+
+    /// Appends all parts that are not generated: those without time steps, the series, and learned tokens.
+    pub(super) fn append_inputs(&mut self, get: GetField, steps: Range<usize>) -> Result<(), TokenizeError> {
+        let parts = &self.composition.parts;
+        for (number, part) in parts.iter().enumerate().filter(|(_, part)| !part.series) {
+            if !matches!(part.role, Role::Generated(_)) {
+                self.append_value(number, get).map_err(|e| part.error(e))?;
+            }
+        }
+        self.append_series(get, steps)?;
+        self.append_learned_tokens();
+        Ok(())
     }
 
     /// Appends a part without time steps.

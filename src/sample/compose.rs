@@ -94,13 +94,8 @@ impl Composition {
         get: GetField,
         steps: Range<usize>,
     ) -> Result<Sample, TokenizeError> {
-        for (number, part) in self.parts.iter().enumerate().filter(|(_, part)| !part.series) {
-            if !matches!(part.role, Role::Generated(_)) {
-                builder.append_value(number, get).map_err(|e| part.error(e))?;
-            }
-        }
-        builder.append_series(get, steps)?;
-        builder.append_learned_tokens();
+        let (purpose, id) = (builder.purpose, builder.id);
+        builder.append_inputs(get, steps.clone())?;
         for (number, part) in self.parts.iter().enumerate() {
             if let Role::Generated(output) = part.role {
                 builder.append_generated(number, output, get).map_err(|e| part.error(e))?;
@@ -109,6 +104,33 @@ impl Composition {
         for (number, output) in self.outputs.iter().enumerate() {
             builder.add_output(number, get).map_err(|e| named("outputs", &output.name, &output.fields, e))?;
         }
+        let mut sample = builder.finish();
+        if purpose != Purpose::Predict && self.outputs.iter().any(|output| output.is_preference) {
+            let rejected = self.rejected(get, steps, purpose, id)?;
+            sample.add_rejected(rejected);
+        }
+        Ok(sample)
+    }
+
+    /// The document of the rejected completions of a row: its inputs, and the outputs of preferences.
+    fn rejected(
+        &self,
+        get: GetField,
+        steps: Range<usize>,
+        purpose: Purpose,
+        id: u64,
+    ) -> Result<Sample, TokenizeError> {
+        let mut builder = SampleBuilder::new(self, purpose, id);
+        builder.is_rejected = true;
+        builder.append_inputs(get, steps)?;
+        for (number, part) in self.parts.iter().enumerate() {
+            if let Role::Generated(output) = part.role
+                && self.outputs[output].is_preference
+            {
+                builder.append_generated(number, output, get).map_err(|e| part.error(e))?;
+            }
+        }
+        builder.outputs.retain(|output| self.outputs[output.head].is_preference);
         Ok(builder.finish())
     }
 

@@ -32,8 +32,12 @@ pub struct Composition {
 pub struct OutputPart {
     /// The output's name.
     pub name: String,
-    /// The fields of a row that are predicted.
+    /// The fields of a row that are predicted; of a preference, those of the chosen and of the rejected completion.
     pub fields: Vec<String>,
+    /// The field of the value that both completions of a preference continue.
+    pub prompt: Option<String>,
+    /// Whether the targets are pairs of completions.
+    pub is_preference: bool,
     /// The head.
     pub head: Arc<dyn Head>,
     /// The tokens that the head reads.

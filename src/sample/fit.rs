@@ -51,10 +51,16 @@ pub(super) fn fit(
         others.get(task)?.tokenizers.get(part).cloned()
     };
     let plan = Plan::new(settings, modalities, &series, &find_other)?;
-    let values = plan.parts.iter().map(|part| train.values(&part.key(), &part.fields));
+    let values = plan.parts.iter().map(|part| part_values(part, train));
     let values = values.collect::<Result<Vec<_>, _>>()?;
     let has_documents = train.sources.iter().any(|&(n, _)| n > 1);
-    let is_separated = |part: &&PlannedPart| part.windows && part.append_eos.unwrap_or(has_documents);
+    let was_separated =
+        |part: &PlannedPart| before.is_some_and(|before| before.separated.contains(&part.name));
+    let has_end = |part: &PlannedPart| match part.completions.is_empty() {
+        true => has_documents,
+        false => was_separated(part),
+    };
+    let is_separated = |part: &&PlannedPart| part.windows && part.append_eos.unwrap_or(has_end(part));
     let saved = SavedTask {
         separated: plan.parts.iter().filter(is_separated).map(|part| part.name.clone()).collect(),
         max_steps: max_steps(settings, train, validation)?,
@@ -70,6 +76,14 @@ pub(super) fn fit(
     }
     let fitted = fitting.fitted;
     Ok((plan, fitted))
+}
+
+/// The values that a part is fitted to: of all its fields together, and of each completion of a pair.
+fn part_values(part: &PlannedPart, train: &Rows) -> Result<Vec<FieldValues>, OpenError> {
+    let of_completions = part.completions.iter().filter(|field| !part.fields.contains(field));
+    let of_completions = of_completions.map(std::slice::from_ref);
+    let all = std::iter::once(&part.fields[..]).chain(of_completions);
+    all.map(|fields| train.values(&part.key(), fields)).collect()
 }
 
 /// The names of the parts whose fields are series.
@@ -105,13 +119,14 @@ struct Fitting<'a> {
 
 impl Fitting<'_> {
     /// Fits the tokenizers of all parts to their values; parts that share a vocabulary have one.
-    fn fit_parts(&mut self, values: &[FieldValues]) -> Result<(), OpenError> {
+    fn fit_parts(&mut self, values: &[Vec<FieldValues>]) -> Result<(), OpenError> {
         let plan = self.plan;
         let mut by_owner: BTreeMap<usize, Arc<dyn AnyTokenizer>> = BTreeMap::new();
         for (number, part) in plan.parts.iter().enumerate() {
             let owner = plan.owner(number);
             if let Entry::Vacant(vacant) = by_owner.entry(owner) {
-                let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner).map(|n| &values[n]);
+                let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner);
+                let members = members.flat_map(|n| &values[n]);
                 let values = ConcatenatedValues::new(members.collect());
                 vacant.insert(self.fit_tokenizer(&plan.parts[owner], &values)?);
             }

@@ -2,11 +2,11 @@
 
 use super::fit::{fit, restore};
 use super::rows::{BothSplits, Rows, percent};
-use super::settings::{DataSettings, TaskSettings};
+use super::settings::{DataSettings, OutputSettings, TaskSettings};
 use super::windows::{Sequences, TokenWindows};
 use super::{Composition, OpenError, Opened, Samples};
 use crate::data::{Cached, Dataset, OnCorruptSample};
-use crate::head::TargetContext;
+use crate::head::{HeadInput, TargetContext};
 use crate::notice::{Notice, notify};
 use crate::registry::Modalities;
 use crate::task::SavedTask;
@@ -52,7 +52,11 @@ impl Composition {
         others: &BTreeMap<String, SavedTask>,
     ) -> Result<Opened, OpenError> {
         let settings = &settings.with_spans()?;
-        let windows = settings.outputs.values().any(|output| output.windows);
+        // The rows of a preference are samples, whose texts are those of windows.
+        let is_preference = |output: &OutputSettings| {
+            modalities.heads().input(&output.head).is_ok_and(|input| input == HeadInput::Completions)
+        };
+        let windows = settings.outputs.values().any(|output| output.windows && !is_preference(output));
         let BothSplits { train, validation, note } = Rows::split(settings, modalities.sources(), !windows)?;
         let (plan, mut fitted) = match start {
             Start::Run(saved) => restore(settings, modalities, saved)?,

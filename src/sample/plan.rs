@@ -32,11 +32,20 @@ pub(super) struct PlannedOutput {
     pub input: usize,
 }
 
+impl PlannedOutput {
+    /// Whether the targets are pairs of completions.
+    pub fn is_preference(&self) -> bool {
+        self.head_input == HeadInput::Completions
+    }
+}
+
 /// A part with tokens.
 #[derive(Clone)]
 pub(super) struct PlannedPart {
     pub name: String,
     pub fields: Vec<String>,
+    /// The fields of the completions of a pair, to whose values it is fitted too; empty for any other part.
+    pub completions: Vec<String>,
     pub modality: String,
     pub settings: Map<String, Value>,
     pub role: Role,
@@ -111,7 +120,10 @@ impl Plan {
     /// Fails if a task lacks an input that it needs, or has another part beside windows.
     fn check_parts(&self, settings: &TaskSettings) -> Result<(), OpenError> {
         let needs_no_input = |output: &PlannedOutput| {
-            matches!(output.head_input, HeadInput::NextTokens | HeadInput::MaskedTokens)
+            matches!(
+                output.head_input,
+                HeadInput::NextTokens | HeadInput::MaskedTokens | HeadInput::Completions
+            )
         };
         if settings.inputs.is_empty() && !self.outputs.iter().all(needs_no_input) {
             return refuse(
@@ -183,6 +195,7 @@ impl PlannedPart {
         Self {
             name: name.into(),
             fields: fields(name, &input.field),
+            completions: vec![],
             modality: input.modality.clone(),
             settings: input.settings.clone(),
             role: Role::Input,

@@ -155,9 +155,14 @@ pub struct OutputSettings {
     /// The modality of an output with tokens. Default for a series: `numbers`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub modality: Option<String>,
-    /// The field or fields of a row. Default: the field named like the part.
+    /// The field or fields of a row. Default: the field named like the part. With `prefer`, the two fields of the chosen and of the
+    /// rejected completion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub field: Option<OneOrMany<String>>,
+    /// The field of the value that both completions of `prefer` continue, with `windows`; it may be missing in a row. Without
+    /// `windows`, a prompt is an input. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
     /// Weight of this output's mean loss in the total loss.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: f64,
@@ -184,12 +189,12 @@ pub struct OutputSettings {
     #[serde(default, skip_serializing_if = "is_default")]
     pub register_positions: bool,
     /// Whether the concatenated tokens of all rows are cut into windows of the modality's context (language modelling);
-    /// otherwise each row is a sample.
+    /// otherwise each row is a sample. With `prefer`, each row is a sample whose completions are such texts, without begin ids.
     #[serde(default, skip_serializing_if = "is_default")]
     pub windows: bool,
     /// Whether each row is a document of its own, followed by the end token: the first id of `end`, or else the
     /// `<|endoftext|>` of the vocabulary, which is added if there is none. Only with `windows`. Default: true if a source has
-    /// more than one row.
+    /// more than one row; with `prefer`, as in the run that this one starts from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub append_eos: Option<bool>,
     /// The ids of the modality before a generated value: Whisper's language and task. Default: a new id. With `windows`, the

@@ -66,7 +66,7 @@ impl Frequencies {
             }
             Target::Labels(_) => self.ctc = true,
             // Shared targets exist only in training.
-            Target::Features { .. } | Target::Shared(_) | Target::Unknown => {}
+            Target::Features { .. } | Target::Shared(_) | Target::Unknown | Target::Pair { .. } => {}
         }
     }
 

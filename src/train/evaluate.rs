@@ -123,7 +123,7 @@ fn count_targets(sample: &Sample, counts: &mut BTreeMap<usize, usize>) {
             Target::Ids { weights, .. } | Target::Features { weights, .. } => {
                 weights.iter().any(|&w| w > 0.0)
             }
-            Target::Shared(_) | Target::Labels(_) => true,
+            Target::Shared(_) | Target::Labels(_) | Target::Pair { .. } => true,
             Target::Unknown => false,
         };
         *counts.entry(output.head).or_default() += usize::from(has_target);

@@ -11,6 +11,7 @@ pub(crate) mod memory;
 mod optimizer;
 mod prefetch;
 pub mod ranks;
+pub(crate) mod reference;
 pub(crate) mod synchronize;
 mod target;
 mod tensor_file;
@@ -30,6 +31,7 @@ pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
+pub use reference::References;
 pub use target::{check_folder, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
@@ -113,6 +115,15 @@ pub enum TrainError {
         task: String,
         /// The number of samples.
         samples: usize,
+    },
+    /// Preference pairs that are not the same in every draw, so that the reference model's log-probabilities change too.
+    #[error(
+        "task {task}: expected preference pairs that are the same in every draw; remove `drop`, masking, augmentation, \
+         `data.concat` or series from this task"
+    )]
+    VaryingPairs {
+        /// The task's name.
+        task: String,
     },
     /// A setting that does not apply to the tasks.
     #[error("train.{setting}: {problem}")]

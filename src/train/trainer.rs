@@ -7,6 +7,7 @@ mod step;
 
 pub(crate) use state::{PARAM, SETTINGS};
 
+use super::reference::{References, needs_reference};
 use super::watch::Watch;
 use super::{
     Alone, Metrics, Optimizer, Precision, Prefetcher, Ranks, TrainConfig, TrainConfigError, TrainError,
@@ -206,6 +207,24 @@ impl Trainer {
     /// The trainer with the settings that a resumed run must have, as text, which its state keeps.
     pub(crate) fn with_settings(self, settings: String) -> Self {
         Self { settings, ..self }
+    }
+
+    /// Computes the log-probabilities of preference pairs under the model as it is, which becomes the reference model; `None`
+    /// without such pairs. Training and evaluation of pairs need it.
+    ///
+    /// # Errors
+    /// As for [`References::of`].
+    pub fn freeze_reference(&mut self) -> Result<Option<Arc<References>>, TrainError> {
+        if !self.tasks.iter().any(needs_reference) {
+            return Ok(None);
+        }
+        let references = Arc::new(References::of(&self.model, &self.tasks)?);
+        for task in self.tasks.iter_mut().filter(|task| needs_reference(task)) {
+            let name = task.task.spec().name.clone();
+            task.train = references.attach(task.train.clone(), &name);
+            task.validation = references.attach(task.validation.clone(), &name);
+        }
+        Ok(Some(references))
     }
 
     /// Holds the right to write a run's folder until the end of [`run`](Self::run).

@@ -3,9 +3,10 @@
 use crate::place::MIB;
 use candle_core::Device;
 use smalti::config::{PRESETS, RunConfig};
+use smalti::registry::Modalities;
 use smalti::report::curves;
-use smalti::run::{CONFIG_FILE, Run, TOKENIZERS_FILE};
-use smalti::train::{Alone, METRICS_FILE, MetricsLog, log};
+use smalti::run::{CONFIG_FILE, REFERENCE_FILE, Run, TOKENIZERS_FILE};
+use smalti::train::{Alone, Checks, METRICS_FILE, MetricsLog, log};
 use smalti_mutation::{Bound, survives};
 use std::path::Path;
 use std::sync::Arc;
@@ -45,6 +46,36 @@ fn tokenizers_of_runs() {
         Run::create(&folder, config, &Device::Cpu, Arc::new(Alone)).unwrap();
         of_run(&folder, TOKENIZERS_FILE);
     }
+}
+
+#[test]
+fn references_of_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let [base, pairs, source] = ["base", "pairs", "pairs.jsonl"].map(|name| place.path().join(name));
+    let row = |i: usize| {
+        format!("{{\"chosen\": \"b{}\", \"rejected\": \"ba{}\"}}\n", "a".repeat(i % 4), "b".repeat(i % 3))
+    };
+    std::fs::write(&source, (1..9).map(row).collect::<String>()).unwrap();
+    let config = |head: &str| {
+        let settings = format!(
+            "[data]\nsource = {source:?}\n[outputs.text]\nmodality = \"text\"\ncontext = 8\n{head}\n[model]\nd_model = 8\n\
+             n_layers = 1\nattention.n_heads = 2\n[train]\nmax_steps = 1\nbatch_size = 2\n"
+        );
+        RunConfig::parse("test", &settings, &[]).unwrap()
+    };
+    let (device, modalities) = (&Device::Cpu, &Modalities::builtin());
+    let of_base = config("head = \"generate\"\nfield = \"chosen\"");
+    let (base, _) = Run::train(&base, of_base, device, modalities).unwrap();
+    let of_pairs = config("head = \"prefer\"\nfield = [\"chosen\", \"rejected\"]");
+    Run::create_from(&pairs, of_pairs, device, Arc::new(Alone), &base).unwrap();
+    let good = std::fs::read(pairs.join(REFERENCE_FILE)).unwrap();
+    survives(REFERENCE_FILE, &[good], Bound::bytes(32 * MIB).and_of_file(400), |file| {
+        std::fs::write(pairs.join(REFERENCE_FILE), file).map_err(|e| e.to_string())?;
+        let unchecked = Checks { checksums: false, finite: true };
+        let run = Run::open_checked(&pairs, modalities, unchecked).map_err(|e| e.to_string())?;
+        let tasks = run.splits(run.config()).map_err(|e| e.to_string())?;
+        tasks[0].1.train.sample(0, None).map(|sample| sample.outputs.len()).map_err(|e| e.to_string())
+    });
 }
 
 #[test]

@@ -128,8 +128,8 @@ fn a_command_that_cannot_be_started_is_an_error() {
     let error = |command: &str| Bridge::start(command, PATIENT).err().unwrap().to_string();
     assert_eq!(
         error("no-such-arena --hard"),
-        "no-such-arena --hard: expected a built-in environment (cartpole) or a command; found no program \
-         \"no-such-arena\""
+        "no-such-arena --hard: expected a built-in environment (cartpole, key-to-door) or a command; found no \
+         program \"no-such-arena\""
     );
     assert!(error("'half").ends_with("found a quote that is not closed"));
     assert!(error("  ").contains("found nothing"));

@@ -1,6 +1,7 @@
 //! `smalti data make`
 
 use super::convert::with_bar;
+use super::walks;
 use crate::cli::{print, settings};
 use crate::config::table_of;
 use crate::convert::{Format, Options, Outcome};
@@ -16,11 +17,16 @@ use std::path::{Path, PathBuf};
     smalti data make                                    # the kinds\n  \
     smalti data make addition                           # the settings of a kind\n  \
     smalti data make addition --set form=reversed --set train=5000 --out sums.parquet\n  \
-    smalti data make recall --set pairs=8 --to webdataset --out recall/")]
+    smalti data make recall --set pairs=8 --to webdataset --out recall/\n  \
+    smalti data make key-to-door --set episodes=10000 --out door.jsonl")]
 pub struct MakeArgs {
-    /// Kind of data; without it, the kinds are listed.
+    /// Kind of data, or a built-in environment (cartpole, key-to-door), of which a log of random episodes is made.
+    ///
+    /// Without it, the kinds are listed.
     kind: Option<String>,
-    /// File that ends in .parquet, or folder for shards; without it, settings are listed.
+    /// File that ends in .parquet, or folder for shards; for an environment, a file in .jsonl.
+    ///
+    /// Without it, the settings of the kind are listed.
     #[arg(long, value_name = "FILE_OR_FOLDER", requires = "kind")]
     out: Option<PathBuf>,
     /// Setting of the kind, such as train=5000 or seed=1; may be repeated.
@@ -41,6 +47,10 @@ pub struct MakeArgs {
 pub fn run(args: MakeArgs) -> Result<()> {
     match (&args.kind, &args.out) {
         (None, _) => list(args.json),
+        (Some(name), None) if walks::is_environment(name) => walks::describe(args.json),
+        (Some(name), Some(out)) if walks::is_environment(name) => {
+            walks::write(name, table_of(&args.set)?, out, args.json)
+        }
         (Some(kind), None) => describe(&synthetic::kind(kind)?, args.json),
         (Some(kind), Some(out)) => {
             let table = synthetic::table(kind, table_of(&args.set)?)?;

@@ -2,7 +2,7 @@
 
 use super::family::{self, Family};
 use super::message;
-use crate::env::EnvError;
+use crate::env::{EnvError, NAMES};
 use crate::notice::{Notice, notify};
 use std::fmt::Display;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -48,11 +48,12 @@ impl Child {
     /// Starts a command, split into words as by a shell.
     pub(super) fn start(command: &str, timeout: Duration) -> Result<Self, EnvError> {
         let fail = |problem: String| Err(EnvError::Process { command: command.into(), problem });
+        let expected = || format!("expected a built-in environment ({}) or a command", NAMES.join(", "));
         let Some(words) = shlex::split(command) else {
             return fail("expected a command; found a quote that is not closed".into());
         };
         let Some((program, arguments)) = words.split_first() else {
-            return fail("expected a built-in environment (cartpole) or a command; found nothing".into());
+            return fail(format!("{}; found nothing", expected()));
         };
         let mut starting = Command::new(program);
         starting.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -60,9 +61,7 @@ impl Child {
         let mut process = match starting.spawn() {
             Ok(process) => process,
             Err(e) if e.kind() == ErrorKind::NotFound => {
-                return fail(format!(
-                    "expected a built-in environment (cartpole) or a command; found no program {program:?}"
-                ));
+                return fail(format!("{}; found no program {program:?}", expected()));
             }
             Err(e) => return fail(format!("cannot be started: {e}")),
         };

@@ -42,6 +42,9 @@ pub struct Rollout {
     pub returns: Vec<f64>,
     /// The number of episodes that were truncated because the model has learned no later time step.
     pub truncated: usize,
+    /// The least return of a successful episode, for an environment with
+    /// [successes](crate::env::Environment::success_return).
+    pub success_return: Option<f64>,
 }
 
 /// Why a rollout failed.
@@ -80,6 +83,13 @@ impl Rollout {
         let mean = self.return_mean();
         let squares: f64 = self.returns.iter().map(|r| (r - mean).powi(2)).sum();
         (squares / self.returns.len().max(1) as f64).sqrt()
+    }
+
+    /// The share of successful episodes; `None` for an environment whose episodes have no success.
+    pub fn success_rate(&self) -> Option<f64> {
+        let least = self.success_return?;
+        let successes = self.returns.iter().filter(|&&total| total >= least).count();
+        Some(successes as f64 / self.returns.len().max(1) as f64)
     }
 }
 
@@ -142,7 +152,8 @@ fn run(
 ) -> Result<Rollout, RolloutError> {
     let name = environments.name().to_string();
     let failed = |error| failed(&name, error);
-    let mut rollout = Rollout { returns: vec![0.0; episodes], truncated: 0 };
+    let mut rollout =
+        Rollout { returns: vec![0.0; episodes], truncated: 0, success_return: environments.success_return() };
     let mut free: Vec<usize> = (0..environments.slots().min(episodes)).rev().collect();
     let mut running: Vec<Episode> = Vec::new();
     let mut begun = 0;

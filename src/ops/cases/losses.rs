@@ -1,12 +1,13 @@
 //! Losses.
 
 use super::{Case, each, matrix, numbers};
-use crate::ops::{binary_cross_entropy, cross_entropy, ctc, squared_error};
+use crate::ops::preference::Pair;
+use crate::ops::{binary_cross_entropy, cross_entropy, ctc, preference, squared_error};
 use candle_core::Result;
 use std::ops::Range;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
-    Ok([of_classes()?, of_numbers()?, of_sequences()?].into_iter().flatten().collect())
+    Ok([of_classes()?, of_numbers()?, of_sequences()?, of_pairs()?].into_iter().flatten().collect())
 }
 
 fn of_classes() -> Result<Vec<Case>> {
@@ -97,4 +98,32 @@ fn sequences(n: usize, v: usize, blank: u32, documents: Documents) -> Result<Cas
             ctc::reference::ctc(&t[0], &ctc::check(&t[0], frames, labels, weights, blank)?, blank)
         },
     ))
+}
+
+fn of_pairs() -> Result<Vec<Case>> {
+    each(&[(4, 3, 1), (9, 5, 2)], &[(60, 65, 5), (64, 5003, 4)], |(n, v, n_pairs)| {
+        let ids: Vec<u32> = (0..n as u32).map(|i| (i * 7 + 1) % v as u32).collect();
+        let logits = matrix(n, v, 1)?;
+        // The rows of a prompt have no weight.
+        let weights: Vec<f32> = (0..n).map(|i| if i % 4 == 2 { 0.0 } else { 1.0 }).collect();
+        let length = n / (2 * n_pairs);
+        let pair = |number: usize| {
+            let first = 2 * number * length;
+            let (chosen, rejected) = (first..first + length, first + length..first + 2 * length);
+            Pair { chosen, rejected, reference: [-1.0 - number as f64, -2.5] }
+        };
+        let pairs: Vec<Pair> = (0..n_pairs).map(pair).collect();
+        let case = |beta: f64| {
+            Case::new(
+                format!("preference {n}x{v}, {n_pairs} pairs, beta {beta}"),
+                [logits.clone()],
+                (ids.clone(), weights.clone(), pairs.clone()),
+                move |(ids, weights, pairs), x| preference(&x[0], ids, weights, pairs, beta),
+                move |(ids, weights, pairs), t| {
+                    preference::reference::preference(&t[0], ids, weights, pairs, beta)
+                },
+            )
+        };
+        Ok(vec![case(0.1), case(1.0)])
+    })
 }

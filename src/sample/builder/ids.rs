@@ -46,24 +46,52 @@ impl SampleBuilder<'_> {
             self.outputs.push(Output { head: output, places: None, target: Target::Unknown });
             return Ok(());
         }
+        let Some((prompt, value)) = self.generated_value(number, output, get)? else {
+            return self.check_required(self.composition.outputs[output].required);
+        };
         let ids = match self.composition.outputs[output].spans {
             Some(_) => self.spans[output].take(),
-            None => part.ids(Part::value(&part.fields, get)?)?,
+            None => part.ids(value)?,
         };
         let Some(ids) = ids else {
             return self.check_required(self.composition.outputs[output].required);
+        };
+        let given = match part.ids(prompt)? {
+            Some(prompt) => [&begin[..], prompt.strip_prefix(&begin[..]).unwrap_or(&prompt)].concat(),
+            None => begin.clone(),
         };
         // A tokenizer may have added the begin and end ids already.
         let ids = ids.strip_prefix(&begin[..]).unwrap_or(&ids);
         let end = &part.special_ids.end[..part.special_ids.end.len().min(1)];
         let ids = ids.strip_suffix(end).unwrap_or(ids);
-        let read = [&begin[..], ids].concat();
-        let ids: Vec<u32> = read.iter().skip(1).chain(end).copied().collect();
-        // Begin ids are given in generation: the first prediction follows the last of them.
-        let weights = (0..ids.len()).map(|place| if place + 1 < begin.len() { 0.0 } else { 1.0 }).collect();
+        // The last id is only a target.
+        let mut read = [&given[..], ids, end].concat();
+        let ids: Vec<u32> = read.iter().skip(1).copied().collect();
+        read.truncate(ids.len());
+        // Begin ids and the prompt are given in generation: the first prediction follows the last of them.
+        let weights = (0..ids.len()).map(|place| if place + 1 < given.len() { 0.0 } else { 1.0 }).collect();
         self.append(number, part.sequence(read)?, None);
         self.outputs.push(Output { head: output, places: None, target: Target::Ids { ids, weights } });
         Ok(())
+    }
+
+    /// The value of a generated output, after the value that it continues; `None` if a completion of a pair is missing.
+    fn generated_value(
+        &self,
+        number: usize,
+        output: usize,
+        get: GetField,
+    ) -> Result<Option<(Value, Value)>, TokenizeError> {
+        let (part, of) = (&self.composition.parts[number], &self.composition.outputs[output]);
+        let (true, [chosen, rejected]) = (of.is_preference, &of.fields[..]) else {
+            return Ok(Some((Value::Missing, Part::value(&part.fields, get)?)));
+        };
+        let (chosen, rejected) = (get(chosen)?, get(rejected)?);
+        if chosen.is_missing() || rejected.is_missing() {
+            return Ok(None);
+        }
+        let prompt = of.prompt.as_ref().map_or(Ok(Value::Missing), |prompt| get(prompt))?;
+        Ok(Some((prompt, if self.is_rejected { rejected } else { chosen })))
     }
 
     /// Appends a value with some tokens masked; for prediction, unmasked.

@@ -29,7 +29,7 @@ impl Plan {
         let known = heads.keys(&output.head).map_err(unknown)?;
         let head_input = heads.input(&output.head).map_err(unknown)?;
         let role = match head_input {
-            HeadInput::NextTokens => Some(Role::Generated(number)),
+            HeadInput::NextTokens | HeadInput::Completions => Some(Role::Generated(number)),
             HeadInput::MaskedTokens => Some(Role::Masked(number)),
             HeadInput::ClassToken if series => Some(Role::Series(number)),
             HeadInput::ClassToken | HeadInput::InputTokens | HeadInput::PooledState | HeadInput::Codes => {
@@ -63,7 +63,11 @@ impl Plan {
             // A part that shares another's vocabulary has the modality of that part.
             (Some(role), modality) => {
                 let modality = modality.unwrap_or_default();
-                self.parts.push(PlannedPart::output(name, output, modality, rest, role, series));
+                let mut part = PlannedPart::output(name, output, modality, rest, role, series);
+                if head_input == HeadInput::Completions {
+                    part.set_completions(&output.prompt);
+                }
+                self.parts.push(part);
             }
             (None, Some(modality)) if head_input == HeadInput::InputTokens => {
                 labels = Some(PlannedPart::output(name, output, modality, rest, Role::Input, series));
@@ -133,6 +137,7 @@ impl PlannedPart {
         Self {
             name: name.into(),
             fields: fields(name, &output.field),
+            completions: vec![],
             modality,
             settings,
             role,
@@ -152,6 +157,12 @@ impl PlannedPart {
             other_task_part: None,
         }
     }
+
+    /// Sets the value of the part of a preference: the prompt, which is continued, or else the chosen completion.
+    fn set_completions(&mut self, prompt: &Option<String>) {
+        self.completions = std::mem::take(&mut self.fields);
+        self.fields = prompt.iter().chain(self.completions.first()).take(1).cloned().collect();
+    }
 }
 
 /// Fails if a setting of an output does not fit its head.
@@ -163,12 +174,14 @@ fn check(
     series: bool,
 ) -> Result<(), OpenError> {
     let refuse = |key: &str, problem: String| refuse(format!("outputs.{name}{key}"), problem);
-    let (head, has_ids) =
-        (&output.head, matches!(head_input, HeadInput::NextTokens | HeadInput::MaskedTokens));
+    let is_preference = head_input == HeadInput::Completions;
+    let has_ids = is_preference || matches!(head_input, HeadInput::NextTokens | HeadInput::MaskedTokens);
+    let head = &output.head;
     if !(output.weight >= 0.0 && output.weight.is_finite()) {
         return refuse(".weight", format!("expected 0 or more; found {}", output.weight));
     }
-    if output.cross_attention && head_input != HeadInput::NextTokens {
+    let is_generated = is_preference || head_input == HeadInput::NextTokens;
+    if output.cross_attention && !is_generated {
         let problem = format!("expected a generated output; head {head} cannot use cross-attention");
         return refuse(".cross_attention", problem);
     }
@@ -219,6 +232,7 @@ fn check(
         }
         _ => {}
     }
+    check_preference(name, output, is_preference)?;
     let unused = [
         (".field", output.field.is_some()),
         (".weight_field", output.weight_field.is_some()),
@@ -240,4 +254,30 @@ fn check(
         return refuse(".weight_field", problem);
     }
     Ok(())
+}
+
+/// Fails if the fields of an output are not those of a preference, or a `prompt` is not continued.
+fn check_preference(name: &str, output: &OutputSettings, is_preference: bool) -> Result<(), OpenError> {
+    let found = output.field.as_ref().map_or(&[][..], |fields| fields.as_slice());
+    if is_preference && found.len() != 2 {
+        let problem = format!(
+            "expected two fields, of the chosen and of the rejected completion, such as [\"chosen\", \"rejected\"]; found {}",
+            if found.is_empty() { "none".into() } else { found.join(", ") }
+        );
+        return refuse(format!("outputs.{name}.field"), problem);
+    }
+    match (&output.prompt, is_preference, output.windows) {
+        (None, ..) | (Some(_), true, true) => Ok(()),
+        (Some(prompt), true, false) => {
+            let problem = format!(
+                "expected windows = true with this setting, for a model that continues texts; for any other, the prompt is \
+                 an input: add [inputs.{prompt}]"
+            );
+            refuse(format!("outputs.{name}.prompt"), problem)
+        }
+        (Some(_), false, _) => {
+            let problem = format!("head {} has no pairs of completions; remove this setting", output.head);
+            refuse(format!("outputs.{name}.prompt"), problem)
+        }
+    }
 }

@@ -103,7 +103,10 @@ fn rollouts_that_do_not_fit_are_named() {
     place.works(&format!("{} --out run", trajectory_train()));
     place.fails(
         "rollout run --env nonsense",
-        &["--env nonsense: expected a built-in environment (cartpole) or a command", "no program"],
+        &[
+            "--env nonsense: expected a built-in environment (cartpole, key-to-door) or a command",
+            "no program",
+        ],
     );
     place.fails(
         "rollout run",
