@@ -1,8 +1,10 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
+mod mixer;
 mod positions;
 mod validate;
 
+pub use mixer::{LinearAttentionConfig, MixerConfig, StateSpaceConfig};
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::{ConfigError, MOST_LAYERS};
 
@@ -39,6 +41,10 @@ pub struct ModelConfig {
     pub dropout: f32,
     /// Self-attention and cross-attention.
     pub attention: AttentionConfig,
+    /// Mixers of tokens in place of softmax attention, in all layers or in some: `kind` is `linear` (`feature_map`) or
+    /// `state_space` (`d_state`, `complex`, `bidirectional`, `min_step`, `max_step`); `layers` are its layers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mixers: Vec<MixerConfig>,
     /// The MLP of each block.
     pub mlp: MlpConfig,
     /// What differs in the blocks of the encoder.
@@ -241,6 +247,7 @@ impl Default for ModelConfig {
             layer_scale: None,
             dropout: 0.0,
             attention: AttentionConfig::default(),
+            mixers: Vec::new(),
             mlp: MlpConfig::default(),
             encoder: EncoderConfig::default(),
             embedding: EmbeddingConfig::default(),

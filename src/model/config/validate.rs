@@ -79,6 +79,7 @@ impl ModelConfig {
             return refuse("embedding.positions", problem);
         }
         self.validate_attention()?;
+        self.validate_mixers()?;
         self.validate_encoder()
     }
 
