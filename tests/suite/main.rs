@@ -39,6 +39,7 @@ mod interrupted;
 mod learns;
 mod logs;
 mod messages;
+mod mixers;
 mod parts;
 mod pretrained;
 mod progress;

@@ -47,7 +47,8 @@ pub(in crate::ops) fn exponents(t: &[Tensor]) -> Result<Tensor> {
 /// C·B·(exp(ΔA) − 1)/A, of step, decay, frequency, input and output.
 pub(in crate::ops) fn weights(t: &[Tensor]) -> Result<Tensor> {
     let states = t[1].dim(0)?;
-    let parts = |x: &Tensor| Ok([x.narrow(0, 0, states)?, x.narrow(0, states, states)?]);
+    let parts =
+        |x: &Tensor| -> Result<[Tensor; 2]> { Ok([x.narrow(0, 0, states)?, x.narrow(0, states, states)?]) };
     let product = |[a, b]: &[Tensor; 2], [c, d]: &[Tensor; 2]| -> Result<[Tensor; 2]> {
         Ok([((a * c)? - (b * d)?)?, ((a * d)? + (b * c)?)?])
     };
