@@ -67,16 +67,18 @@ impl StateSpace {
         })
     }
 
-    /// The exponents and the weights of [`ops::state_space`] with the output map `output`.
+    /// The exponents and the weights of `ops::state_space` with the output map `output`.
     fn discretized(&self, output: &Value) -> Result<[Value; 2]> {
         let (n, d) = (self.n_states, self.step.dims()[0]);
         let zeros = || {
             let zeros = Tensor::zeros((n, d), DType::F32, self.step.tensor().device())?;
             Ok::<_, candle_core::Error>(Value::constant(zeros))
         };
-        let both = |x: Value| match self.frequency {
-            Some(_) => Ok(x),
-            None => ops::concat_rows(&[x, zeros()?]),
+        let both = |x: Value| -> Result<Value> {
+            match self.frequency {
+                Some(_) => Ok(x),
+                None => ops::concat_rows(&[x, zeros()?]),
+            }
         };
         let decay = ops::reshape(&self.decay, &[n, d])?;
         let frequency = match &self.frequency {

@@ -96,7 +96,9 @@ fn discretized() -> Result<Vec<Case>> {
                 .collect();
             Ok(of(discretize(&all[0], &all[1], &all[2], &all[3], &all[4])?))
         };
-        let case = Case::new(format!("discretize, {name}"), [], (), run, move |(), t| reference(t));
+        let case = Case::new(format!("discretize, {name}"), Vec::<Tensor>::new(), (), run, move |(), t| {
+            reference(t)
+        });
         Case { small: true, ..case.parameters(&inputs[..used]) }
     };
     Ok(each.into_iter().map(case).collect())
