@@ -1,8 +1,9 @@
 //! Multi-head attention between two lists of tokens, which may be one list.
 
-use super::cache::GrowingRows;
+use super::cache::{GrowingRows, MixerCache};
 use super::config::{MemoryConfig, ModelConfig};
 use super::linear::{Linear, init_std};
+use super::mixer::{Mixer, MixerInput};
 use super::norm::Norm;
 use super::params::Scope;
 use crate::ops::{self, Angles, Heads, Memory, RelativeBias, Value};
@@ -85,12 +86,7 @@ impl Attention {
         bias: Option<RelativeBias>,
         cache: Option<&mut GrowingRows>,
     ) -> Result<Value> {
-        let mut key_value = self.key_values(keys)?; // [m, 2·n_kv_heads·d_head]
-        let mut query = self.queries(queries)?; // [n, n_heads·d_head]
-        if let Some([of_queries, of_keys]) = angles {
-            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, of_keys)?;
-            query = ops::rotary(&query, self.heads.n_heads * self.d_head, of_queries)?;
-        }
+        let (query, mut key_value) = self.projections(queries, keys, angles)?;
         if let Some(cache) = cache {
             key_value = cache.append(&key_value)?;
         }
@@ -99,6 +95,27 @@ impl Attention {
         let MemoryConfig { size, top_k, .. } = memory.config;
         let keys = Memory { attended: mask.clone(), allowed: allowed.clone(), size, top_k };
         ops::retrieve(&query, &key_value, &attended, &memory.gate, self.heads, &keys)
+    }
+
+    /// Rotated queries `[n, n_heads·d_head]`, and rotated keys beside values `[m, 2·n_kv_heads·d_head]`.
+    pub(super) fn projections(
+        &self,
+        queries: &Value,
+        keys: &Value,
+        angles: Option<[&Arc<Angles>; 2]>,
+    ) -> Result<(Value, Value)> {
+        let mut key_value = self.key_values(keys)?;
+        let mut query = self.queries(queries)?;
+        if let Some([of_queries, of_keys]) = angles {
+            key_value = ops::rotary(&key_value, self.heads.n_kv_heads * self.d_head, of_keys)?;
+            query = ops::rotary(&query, self.heads.n_heads * self.d_head, of_queries)?;
+        }
+        Ok((query, key_value))
+    }
+
+    /// The layout of heads.
+    pub(super) fn heads(&self) -> Heads {
+        self.heads
     }
 
     /// The tokens of `queries` `[n, d_model]` attend to the encoder output `[m, d_model]`, whose keys and values are computed
@@ -151,5 +168,18 @@ impl Attention {
     /// If shapes differ.
     pub fn output_projection(&self, heads: &Value, residual: Option<&Value>) -> Result<Value> {
         self.output.forward_residual(heads, residual)
+    }
+}
+
+impl Mixer for Attention {
+    fn mix(&self, tokens: &MixerInput, cache: Option<&mut MixerCache>) -> Result<Value> {
+        let MixerInput { queries, keys, plan, layer, bias } = *tokens;
+        let (mask, angles) = (plan.mask(layer), plan.angles.of_layer(layer));
+        let masks = (mask, plan.memory.as_ref());
+        self.self_attention(queries, keys, masks, angles, bias, cache.map(|cache| &mut cache.key_values))
+    }
+
+    fn output_projection(&self, mixed: &Value, residual: Option<&Value>) -> Result<Value> {
+        self.output_projection(mixed, residual)
     }
 }

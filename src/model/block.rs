@@ -1,10 +1,11 @@
-//! One block: norm → attention → MLP, each added to the residual stream, in sequence or in parallel.
+//! One block: norm → mixer → MLP, each added to the residual stream, in sequence or in parallel.
 
 use super::attention::Attention;
 use super::cache::LayerCache;
 use super::config::{ModelConfig, Sublayers};
 use super::layer::{BuildLayer, Layer};
 use super::linear::init_std;
+use super::mixer::{self, Mixer, MixerInput};
 use super::mlp::BlockMlp;
 use super::params::Scope;
 use super::plan::{CrossAttentionPlan, LayerPlan};
@@ -18,8 +19,9 @@ const CUSTOM_SITE: u64 = 1 << 32;
 
 /// One block of a transformer.
 pub struct Block {
-    attention: Attention,
-    attention_residual: Residual,
+    /// Self-attention, or a layer in its place.
+    mixer: Box<dyn Mixer>,
+    mixer_residual: Residual,
     cross_attention: Option<CrossAttention>,
     mlp: BlockMlp,
     mlp_residual: Residual,
@@ -53,15 +55,12 @@ impl Block {
                 parameters: first..scope.n_parameters(),
             }),
         };
+        let (name, mixer) = mixer::build(&mut scope, config, layer, residual_std)?;
         Ok(Self {
-            attention: Attention::new(scope.at("attention"), config, layer, residual_std)?.with_memory(
-                scope.at("memory"),
-                config,
-                layer,
-            )?,
-            attention_residual: match layer == 0 && !config.first_norm {
-                true => Residual::without_norm(&mut scope, "attention", config, config.layer_scale, site(0))?,
-                false => Residual::new(&mut scope, "attention", config, config.layer_scale, site(0))?,
+            mixer,
+            mixer_residual: match layer == 0 && !config.first_norm {
+                true => Residual::without_norm(&mut scope, name, config, config.layer_scale, site(0))?,
+                false => Residual::new(&mut scope, name, config, config.layer_scale, site(0))?,
             },
             cross_attention,
             mlp: BlockMlp::new(scope.at("mlp"), config, layer, residual_std)?,
@@ -100,29 +99,20 @@ impl Block {
         bias: Option<RelativeBias>,
         cache: Option<&mut LayerCache>,
     ) -> Result<Value> {
-        let (self_cache, cross_cache) = match cache {
-            Some(LayerCache { self_attention, cross_attention }) => {
-                (Some(self_attention), Some(cross_attention))
-            }
+        let (mixer_cache, cross_cache) = match cache {
+            Some(LayerCache { mixer, cross_attention }) => (Some(mixer), Some(cross_attention)),
             None => (None, None),
         };
-        let (mask, angles, dropout) =
-            (plan.mask(self.layer), plan.angles.of_layer(self.layer), plan.dropout.as_ref());
+        let (layer, dropout) = (self.layer, plan.dropout.as_ref());
 
-        let keys = self.attention_residual.pre_norm(x)?; // [n_tokens, d_model]
+        let keys = self.mixer_residual.pre_norm(x)?; // [n_tokens, d_model]
         let queries = plan.query_rows(&keys)?; // [n_queries, d_model]
-        let heads = self.attention.self_attention(
-            &queries,
-            &keys,
-            (mask, plan.memory.as_ref()),
-            angles,
-            bias,
-            self_cache,
-        )?;
+        let input = MixerInput { queries: &queries, keys: &keys, plan, layer, bias };
+        let mixed = self.mixer.mix(&input, mixer_cache)?; // [n_queries, width]
         let rows = plan.query_rows(x)?; // [n_queries, d_model]
         let mut x = self
-            .attention_residual
-            .add(&rows, dropout, |residual| self.attention.output_projection(&heads, residual))?;
+            .mixer_residual
+            .add(&rows, dropout, |residual| self.mixer.output_projection(&mixed, residual))?;
 
         if let (Some(cross_attention), Some(plan)) = (&self.cross_attention, &plan.cross_attention) {
             x = cross_attention.forward(&x, plan, self.layer, cross_cache)?;

@@ -1,4 +1,4 @@
-//! The key-value cache of generation.
+//! The cache of generation: keys and values, or the states of mixers.
 
 use super::plan::EncoderOutput;
 use crate::ops::Value;
@@ -6,7 +6,7 @@ use crate::rules::{AttentionRules, TokenMeta};
 use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
-/// The keys and values of one document's tokens in each layer.
+/// The keys and values, or the state, of one document's tokens in each layer.
 pub struct Cache {
     /// One for each layer.
     pub layers: Vec<LayerCache>,
@@ -16,13 +16,22 @@ pub struct Cache {
     pub encoder_output: Option<EncoderOutput>,
 }
 
-/// One layer's keys and values, side by side: `[n, 2·n_kv_heads·d_head]`.
+/// One layer's cache. Keys and values are side by side: `[n, 2·n_kv_heads·d_head]`.
 #[derive(Default)]
 pub struct LayerCache {
-    /// Keys and values of the tokens so far.
-    pub self_attention: GrowingRows,
+    /// The tokens so far.
+    pub mixer: MixerCache,
     /// Keys and values of the encoder output.
     pub cross_attention: Option<Value>,
+}
+
+/// What a mixer keeps of the tokens so far.
+#[derive(Default)]
+pub struct MixerCache {
+    /// Keys and values of attention.
+    pub key_values: GrowingRows,
+    /// The state of linear attention or of a state space, of one size for any number of tokens.
+    pub state: Option<Tensor>,
 }
 
 /// Rows that are appended in place; the capacity doubles when it is used up.
@@ -86,11 +95,10 @@ impl Cache {
     /// # Errors
     /// If an operation fails.
     pub fn fork(&self) -> Result<Self> {
-        let fork = |LayerCache { self_attention, cross_attention }: &LayerCache| {
-            Ok(LayerCache {
-                self_attention: self_attention.fork()?,
-                cross_attention: cross_attention.clone(),
-            })
+        let fork = |LayerCache { mixer, cross_attention }: &LayerCache| {
+            // A state is replaced by the next one, and not written to.
+            let mixer = MixerCache { key_values: mixer.key_values.fork()?, state: mixer.state.clone() };
+            Ok(LayerCache { mixer, cross_attention: cross_attention.clone() })
         };
         Ok(Self {
             layers: self.layers.iter().map(fork).collect::<Result<_>>()?,

@@ -1,11 +1,13 @@
 //! The settings of the transformer: `[model]` in `run.toml`.
 
 mod memory;
+mod mixer;
 mod mlp;
 mod positions;
 mod validate;
 
 pub use memory::MemoryConfig;
+pub use mixer::{LinearAttentionConfig, MixerConfig, StateSpaceConfig};
 pub use mlp::{ExpertLayers, MlpConfig};
 pub use positions::{Positions, RelativePositions, Rotary, RotaryOfLayers};
 pub use validate::{ConfigError, MOST_LAYERS};
@@ -46,6 +48,10 @@ pub struct ModelConfig {
     /// Retrieval from a memory in one layer; none if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory: Option<MemoryConfig>,
+    /// Mixers of tokens in place of softmax attention, in all layers or in some: `kind` is `linear` (`feature_map`) or
+    /// `state_space` (`d_state`, `complex`, `bidirectional`, `min_step`, `max_step`); `layers` are its layers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub mixers: Vec<MixerConfig>,
     /// The MLP of each block.
     pub mlp: MlpConfig,
     /// What differs in the blocks of the encoder.
@@ -238,6 +244,7 @@ impl Default for ModelConfig {
             dropout: 0.0,
             attention: AttentionConfig::default(),
             memory: None,
+            mixers: Vec::new(),
             mlp: MlpConfig::default(),
             encoder: EncoderConfig::default(),
             embedding: EmbeddingConfig::default(),

@@ -1,6 +1,6 @@
 //! Embedder → transformer → heads: one model for all of its tasks.
 //!
-//! [`Block`] is norm → attention → MLP; [`Transformer`] is a sequence of blocks; [`Model`] embeds a packed batch, runs the
+//! [`Block`] is norm → mixer (attention, or a layer in its place) → MLP; [`Transformer`] is a sequence of blocks; [`Model`] embeds a packed batch, runs the
 //! encoder and the main transformer over it, and computes the heads' outputs from the rows that they read. A [`ForwardPlan`]
 //! prepares masks, rotary angles, dropout and these rows once for each forward pass.
 
@@ -18,6 +18,7 @@ mod experts;
 mod head;
 mod layer;
 mod linear;
+mod mixer;
 mod mlp;
 mod norm;
 mod outline;
@@ -34,12 +35,12 @@ mod unused;
 
 pub use attention::Attention;
 pub use block::Block;
-pub use cache::{Cache, GrowingRows, LayerCache};
+pub use cache::{Cache, GrowingRows, LayerCache, MixerCache};
 pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, ExpertLayers, HeadConfig, LayerRule,
-    MOST_LAYERS, MemoryConfig, MlpConfig, ModelConfig, NormKind, NormPlacement, Positions, RelativePositions,
-    Rotary, RotaryOfLayers, Stem, Sublayers,
+    LinearAttentionConfig, MOST_LAYERS, MemoryConfig, MixerConfig, MlpConfig, ModelConfig, NormKind,
+    NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, StateSpaceConfig, Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
@@ -48,6 +49,7 @@ pub use experts::Experts;
 pub use head::HeadLayer;
 pub use layer::{CustomLayers, Layer};
 pub use linear::{Linear, init_std};
+pub use mixer::{LinearAttention, StateSpace};
 pub use mlp::{BlockMlp, Mlp};
 pub use norm::Norm;
 pub use outline::Outline;
@@ -153,6 +155,7 @@ impl Model {
         let (mut kinds, layouts) = assemble::lay_out(config, tasks)?;
         assemble::check_unused_settings(config, tasks)?;
         let rules = assemble::rules_by_layer(config, tasks, &kinds)?;
+        mixer::check_rules(config, &layouts, &rules)?;
         let share = assemble::shared_tables(tasks, &mut kinds)?;
         let coded = assemble::coded_kinds(tasks, &layouts)?;
         let embedder =

@@ -212,14 +212,26 @@ impl Scope<'_> {
     /// # Errors
     /// If the name is taken.
     pub fn constant(&mut self, name: &str, shape: impl Into<Shape>, value: f64) -> Result<Value> {
-        match self.seed_of(name) {
-            Some(_) => {
-                let shape = shape.into();
-                check_size(name, &shape)?;
-                self.adopt(name, Var::from_tensor(&Tensor::full(value as f32, shape, &self.params.device)?)?)
-            }
-            None => self.zeros(name, shape),
+        self.values(name, shape, |_| value)
+    }
+
+    /// A parameter of given values; `value` is called with the number of each element, row by row.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn values(
+        &mut self,
+        name: &str,
+        shape: impl Into<Shape>,
+        value: impl Fn(usize) -> f64,
+    ) -> Result<Value> {
+        let shape = shape.into();
+        if self.seed_of(name).is_none() {
+            return self.zeros(name, shape);
         }
+        check_size(name, &shape)?;
+        let values: Vec<f32> = (0..shape.elem_count()).map(|i| value(i) as f32).collect();
+        self.adopt(name, Var::from_vec(values, shape, &self.params.device)?)
     }
 
     /// The seed; `None` for a parameter whose value is set later.

@@ -3,8 +3,8 @@
 use super::dropout::Dropout;
 use super::rotary::{LayerRotary, RotaryAngles};
 use super::routing::Routing;
-use crate::ops::{self, Value};
-use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
+use crate::ops::{self, Span, Value};
+use crate::rules::{AttentionMask, AttentionRules, Rule, TokenMeta};
 use candle_core::Result;
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,6 +19,8 @@ pub struct ForwardPlan {
 
 /// The plan of one layer.
 pub struct LayerPlan {
+    /// All tokens of the pass.
+    tokens: Arc<TokenMeta>,
     /// The rows that the layer computes, ascending; `None` for all.
     query_rows: Option<Vec<u32>>,
     /// Masks from those rows to all tokens: one for each layer, or one for all layers.
@@ -110,6 +112,21 @@ impl LayerPlan {
     pub fn mask(&self, layer: usize) -> &Arc<AttentionMask> {
         &self.masks[layer.min(self.masks.len() - 1)]
     }
+
+    /// All tokens of the pass, of which the layer computes some.
+    pub fn tokens(&self) -> &TokenMeta {
+        &self.tokens
+    }
+
+    /// The rows of each document of the pass, for a layer in which all kinds of a document have one rule, all or causal.
+    pub fn spans(&self, layer: usize) -> Vec<Span> {
+        let rules = self.mask(layer).rules();
+        let span = |rows: &Range<usize>| {
+            let kind = self.tokens.kind.get(rows.start).map_or(0, |kind| *kind as usize);
+            Span { rows: rows.clone(), causal: *rules.get(kind, kind) != Rule::ALL }
+        };
+        self.tokens.documents.iter().map(span).collect()
+    }
 }
 
 impl CrossAttentionPlan {
@@ -125,6 +142,7 @@ impl PlanInputs<'_> {
         let queries = rows.map_or(self.tokens.clone(), |rows| Arc::new(self.tokens.take(rows)));
         let dropout = self.dropout.map(|dropout| rows.map_or(dropout.clone(), |rows| dropout.rows(rows)));
         LayerPlan {
+            tokens: self.tokens.clone(),
             query_rows: rows.map(<[u32]>::to_vec),
             masks: self.masks(&queries, self.keys),
             memory: self

@@ -94,6 +94,25 @@ fn text_is_learned_by_next_and_by_masked_tokens() {
     assert_learned(&settings(&bytes, "embedding.positions = \"sinusoidal\"", 250), "accuracy", |a| a > 0.85);
 }
 
+/// Linear attention, a state space and softmax attention, alone and by turns.
+#[test]
+fn texts_and_images_are_learned_by_other_mixers() {
+    let text = "[data]\nsource = \"builtin:text/smalti.txt\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\n\
+                windows = true\ncontext = 24\n";
+    let digits = "[data]\nsource = \"builtin:digits\"\nvalidation = \"split = test\"\n[inputs.image]\n\
+                  modality = \"image\"\npatch_size = 4\n[outputs.class]\nhead = \"classify\"\n";
+    let linear = "{ kind = \"linear\" }";
+    let space = "{ kind = \"state_space\", d_state = 16, min_step = 0.01, max_step = 0.5 }";
+    let turns =
+        format!("{}, {}", linear.replace(" }", ", layers = [0] }"), space.replace(" }", ", layers = [1] }"));
+    for mixers in [linear, space, &turns] {
+        let model = format!("mixers = [{mixers}]");
+        assert_learned(&settings(text, &model, 250), "accuracy", |a| a > 0.85);
+        let both_ways = model.replace("d_state = 16", "d_state = 16, bidirectional = true");
+        assert_learned(&settings(digits, &both_ways, 200), "accuracy", |a| a == 1.0);
+    }
+}
+
 #[test]
 fn image_classes_are_learned() {
     let digits = "[data]\nsource = \"builtin:digits\"\nvalidation = \"split = test\"\n[inputs.image]\n\

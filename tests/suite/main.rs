@@ -42,6 +42,7 @@ mod learns;
 mod logs;
 mod memory;
 mod messages;
+mod mixers;
 mod objectives;
 mod parts;
 mod preferences;

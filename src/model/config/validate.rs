@@ -86,6 +86,7 @@ impl ModelConfig {
         self.validate_memory()?;
         self.validate_attention()?;
         self.validate_experts()?;
+        self.validate_mixers()?;
         self.validate_encoder()
     }
 

@@ -6,6 +6,7 @@
 pub(super) mod attention;
 mod dense;
 mod losses;
+mod mixers;
 mod rows;
 
 use super::autograd::{Gradient, Value, backward, with_rule};
@@ -61,7 +62,7 @@ impl Case {
 
 /// Every case.
 pub(crate) fn cases() -> Result<Vec<Case>> {
-    let all = [dense::cases()?, rows::cases()?, losses::cases()?, attention::cases()?];
+    let all = [dense::cases()?, rows::cases()?, losses::cases()?, attention::cases()?, mixers::cases()?];
     Ok(all.into_iter().flatten().collect())
 }
 
