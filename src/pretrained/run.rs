@@ -65,8 +65,17 @@ pub fn import_with(
     storage: Storage,
     options: &Options,
 ) -> Result<Report, PretrainedError> {
-    let Options { scales, ignored, .. } = *options;
     check_new(run)?;
+    whole(run, || import_new(path, run, storage, options))
+}
+
+fn import_new(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    options: &Options,
+) -> Result<Report, PretrainedError> {
+    let Options { scales, ignored, .. } = *options;
     let mut pretrained = open_with(path, options)?;
     if let Some(scales) = scales {
         let ImportedTask { settings, task } = trajectory::scaled(&pretrained.checkpoint, scales)?;
@@ -126,6 +135,17 @@ fn check_new(folder: &Path) -> Result<(), PretrainedError> {
         true => Err(PretrainedError::Exists(folder.into())),
         false => Ok(check_vacant(folder, |_| false)?),
     }
+}
+
+/// Writes a folder; if that fails, a folder that was missing is removed.
+fn whole<T>(folder: &Path, write: impl FnOnce() -> Result<T, PretrainedError>) -> Result<T, PretrainedError> {
+    let was_missing = !folder.exists();
+    let written = write();
+    if written.is_err() && was_missing {
+        // The error of the write says more than one of the removal.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    written
 }
 
 /// The vocabulary settings of text parts.
@@ -268,6 +288,10 @@ pub fn export_checked(
     checks: Checks,
 ) -> Result<Tensors, PretrainedError> {
     check_new(to)?;
+    whole(to, || export_new(run, to, storage, checks))
+}
+
+fn export_new(run: &Path, to: &Path, storage: Storage, checks: Checks) -> Result<Tensors, PretrainedError> {
     let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
     let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
     if checks.checksums {
