@@ -112,6 +112,11 @@ pub enum RunError {
         .0.join(STATE_FILE).display(), .0.join(MODEL_FILE).display(), .0.display()
     )]
     NoState(PathBuf),
+    /// The model of a run that resumes is damaged.
+    #[error(
+        "{0}; without a copy, remove it: --resume then writes the weights of the last checkpoint in its place"
+    )]
+    DamagedModel(SaveError),
     /// A run that started from another has no state.
     #[error(
         "{} has no checkpoint, and the weights that it started from are those of another run: train it anew, with --from RUN \
@@ -176,7 +181,7 @@ impl Run {
     /// is replaced.
     ///
     /// # Errors
-    /// [`RunError::Exists`] if the folder has a run, [`SaveError::Locked`] if another process writes it; otherwise if the data,
+    /// [`RunError::Exists`] if the folder has a run, [`SaveError::NotEmpty`] if it has other files, [`SaveError::Locked`] if another process writes it; otherwise if the data,
     /// tasks or model fail, before anything is written.
     pub fn create(
         folder: &Path,
@@ -318,7 +323,7 @@ impl Run {
     }
 
     /// A trainer that resumes from the last checkpoint, or from the beginning if there was none yet. It locks the folder until
-    /// its training ends. The folder gets the settings of
+    /// its training ends. A model that is missing is written anew, with the weights of the checkpoint. The folder gets the settings of
     /// [`resumed_with`](Self::resumed_with), if there are any and a step is left to train; without them training continues
     /// bit-exactly.
     ///
@@ -327,7 +332,7 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError::NoTraining`] for an import, [`RunError::NoState`] or [`RunError::NotSaved`] if the state is missing,
-    /// [`SaveError::Locked`] if another process writes the run, [`SettingsError::Fixed`] if `run.toml` has other values of
+    /// [`RunError::DamagedModel`], [`SaveError::Locked`] if another process writes the run, [`SettingsError::Fixed`] if `run.toml` has other values of
     /// settings that cannot change; if the data, tasks or model fail, the saved state does not match, or the settings have
     /// fewer steps than the run has made.
     pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
@@ -356,6 +361,10 @@ impl Run {
         let mut trainer = trainer(&self.config, tasks, params, ranks)?;
         if is_saved {
             trainer.resume_checked(&self.folder, self.checks)?;
+            if writes {
+                self.check_model()?;
+                trainer.save_missing_model(&self.folder)?;
+            }
         }
         let (done, steps) = trainer.progress();
         // Without a further step, the settings remain those of the weights.
@@ -387,10 +396,21 @@ impl Run {
         }
     }
 
+    /// Fails if the run has a damaged model.
+    fn check_model(&self) -> Result<(), RunError> {
+        match self.folder.join(MODEL_FILE).exists() {
+            true => TensorFile::open_in(&self.folder, MODEL_FILE, self.checks)
+                .map(drop)
+                .map_err(RunError::DamagedModel),
+            false => Ok(()),
+        }
+    }
+
     /// The model with its weights, and its tasks without data.
     ///
     /// # Errors
-    /// [`RunError::NoWeights`] before the first checkpoint; if the weights do not fit.
+    /// [`RunError::NoWeights`] before the first checkpoint; [`SettingsError::Edited`] if `run.toml` has other settings of the
+    /// model's computation than the weights were trained with; if the weights do not fit.
     pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
         let (file, prefix) = match weights {
             Weights::Best => (MODEL_FILE, ""),
@@ -406,6 +426,10 @@ impl Run {
         // A size in the settings or the tokenizers is held against the header of the weights before it is allocated.
         let outline = Model::outline(&self.config.model, &specs)?;
         outline.check(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
+        if let Some(settings) = saved.texts().get(SETTINGS).filter(|_| self.checks.checksums) {
+            let origin = self.folder.join(CONFIG_FILE).display().to_string();
+            self.config.check_computation(&origin, settings)?;
+        }
         memory::check_weights(&outline, device)?;
         let model = Model::with_params(&self.config.model, &specs, Params::blank(device))?;
         model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
@@ -507,5 +531,6 @@ fn trainer(
     let outline = Model::outline(&config.model, &specs)?;
     memory::check(&config.train, (&config.model, &outline), &tasks, params.device())?;
     let model = Model::with_params(&config.model, &specs, params.freeze(&config.train.freeze))?;
-    Ok(Trainer::over(ranks, &config.train, model, tasks)?.with_settings(config.fixed()?))
+    Ok(Trainer::over(ranks, &config.train, model, tasks)?
+        .with_settings(config.fixed()?, config.computation()?))
 }

@@ -8,7 +8,7 @@ use crate::registry::Modalities;
 use crate::report::curves;
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
-use crate::train::{Outcome, Silent, TrainConfig, Trainer, log};
+use crate::train::{MODEL_FILE, Outcome, Silent, TrainConfig, Trainer, log};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
@@ -187,8 +187,13 @@ fn resume(
     let run = checks::open(folder, modalities)?;
     let before = run.config().clone();
     let run = run.resumed_with(&args.set)?;
+    let lacks_model = !folder.join(MODEL_FILE).exists();
     let trainer = run.resume(device, ranks.clone())?;
     if ranks.rank() == 0 {
+        let model = folder.join(MODEL_FILE);
+        if lacks_model && model.exists() {
+            eprintln!("{} was missing; it now has the weights of the last checkpoint", model.display());
+        }
         let (done, steps) = trainer.progress();
         let changes = before.changes(run.config())?;
         match done < steps {

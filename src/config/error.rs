@@ -70,6 +70,21 @@ pub enum SettingsError {
         /// The other value.
         now: String,
     },
+    /// A setting of the model's computation that is not that of its weights.
+    #[error(
+        "{origin}: {key}: expected {before}, with which the weights were trained; found {now}: restore the setting, or use the \
+         weights as they are with --no-verify"
+    )]
+    Edited {
+        /// The file of settings.
+        origin: String,
+        /// The setting.
+        key: String,
+        /// The value of the training.
+        before: String,
+        /// The value in the file.
+        now: String,
+    },
     /// A run of another version.
     #[error(
         "{origin}: the run has version {found}; this build reads version {VERSION}: train again, or use the build that wrote it"

@@ -48,9 +48,15 @@ impl RunConfig {
     /// # Errors
     /// As for [`to_toml`](Self::to_toml).
     pub(crate) fn fixed(&self) -> Result<String, SettingsError> {
-        let mut values = self.values()?;
-        values.retain(|key, _| !may_change(key) && !is_place(key));
-        Ok(serde_json::json!(values).to_string())
+        Ok(serde_json::json!(self.values_of(is_fixed)?).to_string())
+    }
+
+    /// The settings of what the model computes, as JSON: those of the model, the inputs and the outputs.
+    ///
+    /// # Errors
+    /// As for [`to_toml`](Self::to_toml).
+    pub(crate) fn computation(&self) -> Result<String, SettingsError> {
+        Ok(serde_json::json!(self.values_of(is_computation)?).to_string())
     }
 
     /// Checks that these settings are those of a run as [`fixed`](Self::fixed) gave them: `run.toml` may have been edited.
@@ -58,15 +64,65 @@ impl RunConfig {
     /// # Errors
     /// [`SettingsError::Fixed`], which names the first that differs.
     pub(crate) fn check_fixed(&self, saved: &str) -> Result<(), SettingsError> {
-        let unreadable = |e: serde_json::Error| SettingsError::Unreadable {
-            origin: "the settings in the run's state".into(),
-            problem: e.to_string(),
-        };
-        let read = |json: &str| serde_json::from_str::<BTreeMap<String, String>>(json).map_err(unreadable);
-        match differences(&read(saved)?, &read(&self.fixed()?)?).next() {
+        match self.edited("the settings in the run's state", saved, is_fixed)? {
             Some(Change { key, before, now }) => Err(SettingsError::Fixed { key, before, now }),
             None => Ok(()),
         }
+    }
+
+    /// Checks that these settings, of the file `origin`, compute as those of [`computation`](Self::computation) or
+    /// [`fixed`](Self::fixed) that the weights keep; an empty text has none.
+    ///
+    /// # Errors
+    /// [`SettingsError::Edited`], which names the first that differs.
+    pub(crate) fn check_computation(&self, origin: &str, saved: &str) -> Result<(), SettingsError> {
+        if saved.is_empty() {
+            return Ok(());
+        }
+        match self.edited("the settings in the run's weights", saved, is_computation)? {
+            Some(Change { key, before, now }) => {
+                Err(SettingsError::Edited { origin: origin.into(), key, before, now })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The first setting that differs from its value in a text, of those that `counts` chooses. A setting that the text does not
+    /// have may be newer than the run: it must have its default.
+    fn edited(
+        &self,
+        origin: &str,
+        saved: &str,
+        counts: fn(&str) -> bool,
+    ) -> Result<Option<Change>, SettingsError> {
+        let mut before: BTreeMap<String, String> = serde_json::from_str(saved)
+            .map_err(|e| SettingsError::Unreadable { origin: origin.into(), problem: e.to_string() })?;
+        before.retain(|key, _| counts(key));
+        let now = self.values_of(counts)?;
+        let defaults = self.without(&|key| counts(key) && !before.contains_key(key));
+        let is_edited = |key: &String| before.contains_key(key) || defaults.get(key) != now.get(key);
+        Ok(differences(&before, &now).find(|change| is_edited(&change.key)))
+    }
+
+    /// The values with some settings at their defaults; none if they have no defaults.
+    fn without(&self, is_removed: &dyn Fn(&str) -> bool) -> BTreeMap<String, String> {
+        fn remove(key: &str, table: &mut toml::Table, is_removed: &dyn Fn(&str) -> bool) {
+            table.retain(|name, value| {
+                let key = below(key, name);
+                match value.as_table_mut() {
+                    Some(table) => {
+                        remove(&key, table, is_removed);
+                        !table.is_empty()
+                    }
+                    None => !is_removed(&key),
+                }
+            });
+        }
+        let defaults = toml::Table::try_from(self).ok().and_then(|mut table| {
+            remove("", &mut table, is_removed);
+            table.try_into::<Self>().ok()?.values().ok()
+        });
+        defaults.unwrap_or_default()
     }
 
     /// The settings that have other values in `now`.
@@ -77,13 +133,19 @@ impl RunConfig {
         Ok(differences(&self.values()?, &now.values()?).collect())
     }
 
+    /// The value of each setting that `counts` chooses.
+    fn values_of(&self, counts: fn(&str) -> bool) -> Result<BTreeMap<String, String>, SettingsError> {
+        let mut values = self.values()?;
+        values.retain(|key, _| counts(key));
+        Ok(values)
+    }
+
     /// The value of each setting, as TOML.
     fn values(&self) -> Result<BTreeMap<String, String>, SettingsError> {
         fn add(key: &str, value: &toml::Value, values: &mut BTreeMap<String, String>) {
             match value.as_table() {
                 Some(table) => {
-                    let dot = if key.is_empty() { "" } else { "." };
-                    table.iter().for_each(|(name, value)| add(&format!("{key}{dot}{name}"), value, values));
+                    table.iter().for_each(|(name, value)| add(&below(key, name), value, values));
                 }
                 None => drop(values.insert(key.into(), value.to_string())),
             }
@@ -94,6 +156,22 @@ impl RunConfig {
         add("", &table, &mut values);
         Ok(values)
     }
+}
+
+/// The name of a setting in a table of settings.
+fn below(table: &str, name: &str) -> String {
+    if table.is_empty() { name.into() } else { format!("{table}.{name}") }
+}
+
+fn is_fixed(key: &str) -> bool {
+    !may_change(key) && !is_place(key)
+}
+
+/// Whether a setting decides what the model computes: one of the model, the inputs or the outputs, also of a task of a mix.
+fn is_computation(key: &str) -> bool {
+    let is_part = |key: &str| ["inputs.", "outputs."].iter().any(|part| key.starts_with(part));
+    let is_of_mix = || key.starts_with("mix.") && (key.contains(".inputs.") || key.contains(".outputs."));
+    (key.starts_with("model.") || is_part(key) || is_of_mix()) && !is_place(key)
 }
 
 fn may_change(key: &str) -> bool {
@@ -147,6 +225,40 @@ mod tests {
             assert!(message.contains(key), "{message}");
         }
         assert!(settings("").check_fixed("{").unwrap_err().to_string().contains("in the run's state"));
+    }
+
+    #[test]
+    fn weights_are_used_with_the_settings_of_their_computation() {
+        let saved = settings("").computation().unwrap();
+        settings("[train]\nseed = 2\n").check_computation("run.toml", &saved).unwrap();
+        settings("[model]\nnorm_eps = 0.1\n").check_computation("run.toml", "").unwrap();
+        for (edited, message) in [
+            ("[model]\nattention.n_heads = 1\n", "run.toml: model.attention.n_heads: expected "),
+            (
+                "[model]\nmlp.experts = 4\n",
+                "model.mlp.experts: expected nothing, with which the weights were",
+            ),
+            ("[outputs.more]\nhead = \"classify\"\n", "outputs.more.head: expected nothing"),
+        ] {
+            for saved in [&saved, &settings("").fixed().unwrap()] {
+                let found = settings(edited).check_computation("run.toml", saved).unwrap_err().to_string();
+                assert!(found.contains(message) && found.contains("--no-verify"), "{found}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_newer_than_the_run_has_its_default() {
+        let mut older: BTreeMap<String, String> =
+            serde_json::from_str(&settings("").fixed().unwrap()).unwrap();
+        for newer in ["model.attention.n_heads", "model.d_model"] {
+            older.remove(newer).unwrap();
+        }
+        let older = serde_json::json!(older).to_string();
+        settings("").check_fixed(&older).unwrap();
+        settings("").check_computation("run.toml", &older).unwrap();
+        let edited = settings("[model]\nd_model = 32\n").check_fixed(&older).unwrap_err().to_string();
+        assert!(edited.contains("model.d_model: expected nothing, the run's value; found 32"), "{edited}");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::{ConvertError, Format, Options, ShardSize};
 use crate::train::checkpoint::write_atomically;
+use crate::train::{self, SaveError};
 use indexmap::IndexSet;
 use std::path::Path;
 
@@ -30,6 +31,17 @@ pub(super) fn is_single(dest: &Path, options: &Options) -> Result<bool, ConvertE
             }
             ShardSize::Bytes(_) => Ok(true),
         },
+    }
+}
+
+/// Fails if there is anything but a folder.
+pub(super) fn check_folder(dest: &Path) -> Result<(), ConvertError> {
+    match train::check_folder(dest) {
+        Err(SaveError::NotReplaced { found, .. }) => Err(ConvertError::destination(
+            dest,
+            format!("expected a folder, or a file name that ends in .parquet; found {found}"),
+        )),
+        checked => Ok(checked?),
     }
 }
 

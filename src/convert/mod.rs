@@ -208,6 +208,9 @@ fn run(
 ) -> Result<Outcome, ConvertError> {
     let media = Media::new(options)?;
     let is_file = files::is_single(dest, options)?;
+    if !is_file {
+        files::check_folder(dest)?;
+    }
     let groups = shards::groups(table, options.split.as_deref(), is_file)?;
     let rows: Vec<u32> = groups.values().flatten().copied().collect();
     let (fields, skipped) = field::fields(table, &names(table, options, is_file)?, &rows)?;

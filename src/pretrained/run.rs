@@ -14,7 +14,7 @@ use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::train::{
-    Checks, MODEL_FILE, SaveError, Storage, TrainConfig, check_folder, checkpoint, checksums,
+    Checks, MODEL_FILE, SETTINGS, SaveError, Storage, TrainConfig, check_vacant, checkpoint, checksums,
 };
 use candle_core::Device;
 use serde::Serialize;
@@ -65,11 +65,17 @@ pub fn import_with(
     storage: Storage,
     options: &Options,
 ) -> Result<Report, PretrainedError> {
+    check_new(run)?;
+    whole(run, || import_new(path, run, storage, options))
+}
+
+fn import_new(
+    path: &Path,
+    run: &Path,
+    storage: Storage,
+    options: &Options,
+) -> Result<Report, PretrainedError> {
     let Options { scales, ignored, .. } = *options;
-    check_folder(run)?;
-    if run.join(CONFIG_FILE).exists() {
-        return Err(PretrainedError::Exists(run.into()));
-    }
     let mut pretrained = open_with(path, options)?;
     if let Some(scales) = scales {
         let ImportedTask { settings, task } = trajectory::scaled(&pretrained.checkpoint, scales)?;
@@ -111,13 +117,35 @@ pub fn import_with(
     checkpoint::save(&published.join(UNREAD), &pretrained.unread, &BTreeMap::new())?;
     checksums::add_below(run, PUBLISHED_FOLDER)?;
     let tensors = pretrained.model.params().tensors();
-    checkpoint::save_in(run, MODEL_FILE, &tensors, &BTreeMap::new(), storage)?;
+    let toml = config.to_toml().map_err(RunError::from)?;
+    // The settings as they are read again.
+    let read = RunConfig::parse(CONFIG_FILE, &toml, &[]).map_err(RunError::from)?;
+    let texts = BTreeMap::from([(SETTINGS.to_string(), read.computation().map_err(RunError::from)?)]);
+    checkpoint::save_in(run, MODEL_FILE, &tensors, &texts, storage)?;
     let tokenizers = json_of(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
     checksums::write(run, TOKENIZERS_FILE, &tokenizers)?;
     // Written last: a folder with settings is a run.
-    let toml = config.to_toml().map_err(RunError::from)?;
     checksums::write(run, CONFIG_FILE, toml.as_bytes())?;
     Ok(Report { ids_as_text, ignored: ignored.to_vec(), ..pretrained.report })
+}
+
+/// Fails unless the folder is missing or empty.
+fn check_new(folder: &Path) -> Result<(), PretrainedError> {
+    match folder.join(CONFIG_FILE).exists() {
+        true => Err(PretrainedError::Exists(folder.into())),
+        false => Ok(check_vacant(folder, |_| false)?),
+    }
+}
+
+/// Writes a folder; if that fails, a folder that was missing is removed.
+fn whole<T>(folder: &Path, write: impl FnOnce() -> Result<T, PretrainedError>) -> Result<T, PretrainedError> {
+    let was_missing = !folder.exists();
+    let written = write();
+    if written.is_err() && was_missing {
+        // The error of the write says more than one of the removal.
+        let _ = std::fs::remove_dir_all(folder);
+    }
+    written
 }
 
 /// The vocabulary settings of text parts.
@@ -259,10 +287,11 @@ pub fn export_checked(
     storage: Storage,
     checks: Checks,
 ) -> Result<Tensors, PretrainedError> {
-    check_folder(to)?;
-    if to.join(CONFIG_FILE).exists() {
-        return Err(PretrainedError::Exists(to.into()));
-    }
+    check_new(to)?;
+    whole(to, || export_new(run, to, storage, checks))
+}
+
+fn export_new(run: &Path, to: &Path, storage: Storage, checks: Checks) -> Result<Tensors, PretrainedError> {
     let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
     let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
     if checks.checksums {

@@ -6,9 +6,9 @@ use super::{
 use crate::config::RunConfig;
 use crate::registry::Modalities;
 use crate::task::SavedTask;
-use crate::train::checksums::{self, Checksum};
+use crate::train::checksums::{self, CHECKSUMS_FILE, Checksum};
 use crate::train::{
-    Checks, LOCK_FILE, METRICS_FILE, MODEL_FILE, References, STATE_FILE, SaveError, Writer, check_folder,
+    Checks, LOCK_FILE, METRICS_FILE, MODEL_FILE, References, STATE_FILE, SaveError, Writer, check_vacant,
 };
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,26 +19,38 @@ pub(super) fn lock_existing(folder: &Path, writes: bool) -> Result<Option<Writer
     Ok(if is_locked { Some(Writer::lock(folder)?) } else { None })
 }
 
-/// Fails if the folder is none, or has a run in which a step was made.
+/// The files of a run before its first step, apart from its lock and its empty metrics. The settings are the first, as a folder
+/// without them is no run.
+const BEGUN: [&str; 5] = [CONFIG_FILE, TOKENIZERS_FILE, REFERENCE_FILE, CHECKSUMS_FILE, START_FILE];
+
+/// Fails unless the folder is missing, or holds only what a run in which no step was made has left.
 pub(super) fn check_unused(folder: &Path) -> Result<(), RunError> {
-    check_folder(folder)?;
     let has = |name: &str| folder.join(name).exists();
     let has_steps = std::fs::metadata(folder.join(METRICS_FILE)).is_ok_and(|file| file.len() > 0);
-    match has(CONFIG_FILE) && (has_steps || has(STATE_FILE) || has(MODEL_FILE)) {
-        true => Err(RunError::Exists(folder.into())),
-        false => Ok(()),
+    if has(CONFIG_FILE) && (has_steps || has(STATE_FILE) || has(MODEL_FILE)) {
+        return Err(RunError::Exists(folder.into()));
     }
+    // A run has its lock before its other files: without it, they are not those of a run that began here.
+    let has_begun = has(LOCK_FILE);
+    let is_replaced = |name: &str| match name {
+        LOCK_FILE => true,
+        METRICS_FILE => !has_steps,
+        PUBLISHED_FOLDER => has(START_FILE), // without it, the folder is that of an import
+        name => BEGUN.contains(&name),
+    };
+    Ok(check_vacant(folder, |name| has_begun && is_replaced(name))?)
 }
 
-/// Removes what a start from another run has left in a folder in which no step was made.
-fn remove_start(folder: &Path) -> Result<(), SaveError> {
+/// Removes what a run in which no step was made has left.
+fn remove_begun(folder: &Path) -> Result<(), SaveError> {
     let failed = |source| SaveError::Write { path: folder.into(), source };
-    if folder.join(START_FILE).exists() {
+    for name in BEGUN.iter().filter(|name| folder.join(name).exists()) {
+        // The copy of published files is removed before the file without which it counts as an import.
         let published = folder.join(PUBLISHED_FOLDER);
-        if published.is_dir() {
+        if *name == START_FILE && published.is_dir() {
             std::fs::remove_dir_all(&published).map_err(failed)?;
         }
-        std::fs::remove_file(folder.join(START_FILE)).map_err(failed)?;
+        std::fs::remove_file(folder.join(name)).map_err(failed)?;
     }
     Ok(())
 }
@@ -52,19 +64,19 @@ pub(super) fn write(
 ) -> Result<(), RunError> {
     let Run { folder, config, saved, .. } = run;
     std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
-    remove_start(folder)?;
+    remove_begun(folder)?;
     let json = serde_json::to_string_pretty(saved).map_err(|e| RunError::NoRun {
         folder: folder.into(),
         problem: format!("cannot write its tokenizers: {e}"),
     })?;
     checksums::write(folder, TOKENIZERS_FILE, json.as_bytes())?;
-    if let Some(other) = other {
-        copy(&other.folder.join(PUBLISHED_FOLDER), &folder.join(PUBLISHED_FOLDER))?;
-        checksums::inherit(&other.folder, folder, PUBLISHED_FOLDER)?;
-    }
     if let Some(start) = start {
         let json = serde_json::to_string_pretty(start).unwrap_or_default(); // lists of names
         checksums::write(folder, START_FILE, json.as_bytes())?;
+    }
+    if let Some(other) = other {
+        copy(&other.folder.join(PUBLISHED_FOLDER), &folder.join(PUBLISHED_FOLDER))?;
+        checksums::inherit(&other.folder, folder, PUBLISHED_FOLDER)?;
     }
     if let Some(references) = references {
         let bytes = postcard::to_stdvec(references).map_err(|e| SaveError::Write {

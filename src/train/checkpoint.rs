@@ -36,6 +36,14 @@ pub enum SaveError {
         /// What is there.
         found: String,
     },
+    /// A folder for new files has others.
+    #[error("{} holds {found}; expected a new folder, or an empty one: choose another --out", folder.display())]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
+        /// A file in it, and how many more there are.
+        found: String,
+    },
     /// Another process writes the run.
     #[error(
         "{} is written by {holder}: wait until that training ends, stop it, or choose another --out",

@@ -32,6 +32,7 @@ pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
 pub use reference::References;
+pub(crate) use target::check_vacant;
 pub use target::{check_folder, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]

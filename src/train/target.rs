@@ -1,9 +1,11 @@
 //! What a file may be written over: a regular file, and never a device, a link, a pipe or a folder.
 
-use super::SaveError;
+use super::{MODEL_FILE, STATE_FILE, SaveError};
+use crate::data::files::is_hidden;
+use crate::run::{CONFIG_FILE, PUBLISHED_FOLDER};
 use std::fs::FileType;
 use std::io::{ErrorKind, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Fails if a file of this name would replace anything but a regular file.
 ///
@@ -24,12 +26,20 @@ pub fn check_target(path: &Path) -> Result<(), SaveError> {
     }
 }
 
-/// As [`check_target`], for tensors: a regular file there must be a safetensors file, or empty.
+/// As [`check_target`], for tensors: a regular file there must be a safetensors file, or empty, and no file of a run.
 ///
 /// # Errors
-/// As for `check_target`, and [`SaveError::NotReplaced`] for a file of another format.
+/// As for `check_target`, and [`SaveError::NotReplaced`] for a file of another format or of a run.
 pub fn check_tensors_target(path: &Path) -> Result<(), SaveError> {
     check_target(path)?;
+    if let Some(run) = run_of(path) {
+        let found = format!("a file of the run {}", run.display());
+        return Err(SaveError::NotReplaced {
+            path: path.into(),
+            expected: "file of vectors or tokens",
+            found,
+        });
+    }
     let Ok(file) = std::fs::File::open(path) else { return Ok(()) };
     let mut beginning = Vec::new();
     // The length of the header, and the header, which is JSON.
@@ -60,6 +70,43 @@ pub fn check_folder(path: &Path) -> Result<(), SaveError> {
         // Whoever creates the folder says why that fails.
         Err(_) => Ok(()),
     }
+}
+
+/// The run folder that has this file among its own: its weights, its state, or a file of its published checkpoint.
+fn run_of(path: &Path) -> Option<PathBuf> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = std::fs::canonicalize(folder).ok()?;
+    let is_weights = path.file_name().is_some_and(|name| name == MODEL_FILE || name == STATE_FILE);
+    let published = folder.ancestors().find(|above| above.ends_with(PUBLISHED_FOLDER)).and_then(Path::parent);
+    let run = if is_weights { Some(&*folder) } else { None };
+    let runs = [run, published].into_iter().flatten();
+    runs.map(Path::to_path_buf).find(|run| run.join(CONFIG_FILE).is_file())
+}
+
+/// Fails if a folder has a file for which `may_stay` is not true, by its name. Hidden files stay.
+///
+/// # Errors
+/// [`SaveError::NotEmpty`], which names the first; as for [`check_folder`]; [`SaveError::Read`] if it cannot be listed.
+pub(crate) fn check_vacant(folder: &Path, may_stay: impl Fn(&str) -> bool) -> Result<(), SaveError> {
+    check_folder(folder)?;
+    let unreadable = |source| SaveError::Read { path: folder.into(), source };
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(unreadable)?,
+    };
+    let (mut first, mut others) = (None::<String>, 0);
+    for entry in entries {
+        let name = entry.map_err(unreadable)?.file_name().to_string_lossy().into_owned();
+        if is_hidden(&name) || may_stay(&name) {
+            continue;
+        }
+        others += usize::from(first.is_some());
+        first = Some(first.map_or(name.clone(), |first| first.min(name)));
+    }
+    let more = if others == 0 { String::new() } else { format!(" and {others} more") };
+    first.map_or(Ok(()), |first| {
+        Err(SaveError::NotEmpty { folder: folder.into(), found: format!("{first}{more}") })
+    })
 }
 
 /// The type of a file, in words.
@@ -122,6 +169,45 @@ mod tests {
             std::fs::write(&file, bytes).unwrap();
             assert_eq!(check_tensors_target(&file).is_ok(), replaced, "{bytes:?}");
         }
+    }
+
+    #[test]
+    fn tensors_do_not_replace_the_files_of_a_run() {
+        let place = tempfile::tempdir().unwrap();
+        let run = place.path().join("run");
+        std::fs::create_dir_all(run.join("published/1_Dense")).unwrap();
+        let tensors = b"\x02\0\0\0\0\0\0\0{}";
+        let own = [MODEL_FILE, STATE_FILE, "published/unread.safetensors", "published/1_Dense/x.safetensors"];
+        for name in own {
+            std::fs::write(run.join(name), tensors).unwrap();
+            check_tensors_target(&run.join(name)).unwrap();
+        }
+        std::fs::write(run.join(CONFIG_FILE), "").unwrap();
+        for name in own {
+            let message = refused(check_tensors_target(&run.join(name)));
+            assert!(message.contains("a file of the run ") && message.contains(name), "{message}");
+            std::fs::remove_file(run.join(name)).unwrap();
+            refused(check_tensors_target(&run.join(name)));
+        }
+        check_tensors_target(&run.join("vectors.safetensors")).unwrap();
+        check_tensors_target(&place.path().join(MODEL_FILE)).unwrap();
+    }
+
+    #[test]
+    fn a_vacant_folder_holds_only_what_may_stay() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path().join("out");
+        check_vacant(&folder, |_| false).unwrap();
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join(".gitattributes"), "").unwrap();
+        check_vacant(&folder, |_| false).unwrap();
+        for name in ["b.txt", "a.txt", "c.txt"] {
+            std::fs::write(folder.join(name), "").unwrap();
+        }
+        let message = refused(check_vacant(&folder, |name| name == "c.txt"));
+        assert!(message.contains("out holds a.txt and 1 more") && message.contains("--out"), "{message}");
+        check_vacant(&folder, |name| name.ends_with(".txt")).unwrap();
+        assert!(refused(check_vacant(&folder.join("a.txt"), |_| true)).contains("found a file"));
     }
 
     #[cfg(unix)]

@@ -127,6 +127,8 @@ pub struct Trainer {
     audited: bool,
     /// The settings that a resumed run must have, as text.
     settings: String,
+    /// Those of what the model computes, which its model keeps.
+    computation: String,
     /// The right to write the run's folder, until the end of training.
     writer: Option<Writer>,
 }
@@ -200,13 +202,15 @@ impl Trainer {
             watch: Watch::default(),
             audited: false,
             settings: String::new(),
+            computation: String::new(),
             writer: None,
         })
     }
 
-    /// The trainer with the settings that a resumed run must have, as text, which its state keeps.
-    pub(crate) fn with_settings(self, settings: String) -> Self {
-        Self { settings, ..self }
+    /// The trainer with the settings that a resumed run must have, and those of the model's computation, as texts, which its
+    /// state and its model keep.
+    pub(crate) fn with_settings(self, settings: String, computation: String) -> Self {
+        Self { settings, computation, ..self }
     }
 
     /// Computes the log-probabilities of preference pairs under the model as it is, which becomes the reference model; `None`

@@ -296,6 +296,7 @@ fn a_run_killed_before_its_first_step_starts_again() {
 fn training_starts_in_a_folder_without_settings() {
     let place = Place::text();
     std::fs::create_dir(place.path("run")).unwrap();
+    std::fs::write(place.path("run/run.lock"), "").unwrap(); // the first file of a run
     std::fs::write(place.path("run/tokenizers.json"), "{\"half").unwrap();
     place.works(&place.start());
     place.resumes();

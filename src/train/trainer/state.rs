@@ -95,20 +95,26 @@ impl Trainer {
         texts.insert(SETTINGS.into(), self.settings.clone());
         texts.insert("corrupt_samples".into(), json!(self.corrupt).to_string());
         checkpoint::save_in(folder, STATE_FILE, &tensors, &texts, Storage::F32)?;
-        if !folder.join(MODEL_FILE).exists() {
-            self.optimizer.with_average(self.model.params(), || self.save_model(folder))?;
+        self.save_missing_model(folder)
+    }
+
+    /// Saves the current weights, averaged if there are averages, as the run's model if it has none.
+    pub(crate) fn save_missing_model(&self, folder: &Path) -> Result<(), SaveError> {
+        match folder.join(MODEL_FILE).exists() {
+            true => Ok(()),
+            false => self.optimizer.with_average(self.model.params(), || self.save_model(folder)),
         }
-        Ok(())
     }
 
     /// Saves the current weights as the run's model.
     pub(super) fn save_model(&self, folder: &Path) -> Result<(), SaveError> {
-        let texts = BTreeMap::from([("step".to_string(), self.step.to_string())]);
+        let texts = [("step", self.step.to_string()), (SETTINGS, self.computation.clone())];
+        let texts = texts.map(|(name, text)| (name.to_string(), text)).into();
         checkpoint::save_in(folder, MODEL_FILE, &self.model.params().tensors(), &texts, Storage::F32)
     }
 }
 
-/// The name of the settings in a saved state.
+/// The name of the settings in a saved state or model.
 pub(crate) const SETTINGS: &str = "settings";
 /// The prefix of the names of weights in a saved state.
 pub(crate) const PARAM: &str = "param.";

@@ -5,6 +5,7 @@
 
 mod audio;
 mod episodes;
+mod folders;
 mod images;
 mod layouts;
 mod rows;
