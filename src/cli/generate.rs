@@ -16,7 +16,7 @@ use std::path::PathBuf;
 /// Generate text from a prompt.
 #[derive(Args)]
 pub struct GenerateArgs {
-    /// Folder of a run that continues texts, fills masked tokens, or generates texts from a single text input.
+    /// Folder of a run that continues texts, fills masked tokens, or generates from a text input.
     run: PathBuf,
     /// Text to continue, or the text input.
     ///

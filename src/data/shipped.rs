@@ -76,6 +76,6 @@ mod tests {
     fn shipped_files_are_small() {
         // The text is this project's own source, and grows with it.
         let total: usize = files().iter().map(|(_, bytes)| bytes.len()).sum();
-        assert!(total < 9_000_000, "{total} bytes");
+        assert!(total < 10_000_000, "{total} bytes");
     }
 }

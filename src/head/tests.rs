@@ -76,8 +76,18 @@ fn feature_targets(head: &dyn Head, values: &[Value]) -> Targets {
 fn the_registry_lists_heads_and_their_settings() {
     let mut registry = HeadRegistry::builtin().unwrap();
     let names: Vec<&str> = registry.names().collect();
-    let expected =
-        ["classify", "ctc", "generate", "masked", "multilabel", "reconstruct", "regress", "represent", "tag"];
+    let expected = [
+        "classify",
+        "ctc",
+        "generate",
+        "masked",
+        "multilabel",
+        "prefer",
+        "reconstruct",
+        "regress",
+        "represent",
+        "tag",
+    ];
     assert_eq!(names, expected);
     assert_eq!(registry.keys("tag").unwrap(), ["ignore", "separator"]);
     assert_eq!(registry.keys("regress").unwrap(), ["bounded", "normalize"]);

@@ -132,7 +132,7 @@ pub enum PretrainedError {
     Model(#[from] ModelError),
     /// A run folder cannot be read or written.
     #[error(transparent)]
-    Run(#[from] RunError),
+    Run(Box<RunError>),
     /// A file cannot be written.
     #[error(transparent)]
     Save(#[from] SaveError),
@@ -144,6 +144,12 @@ pub enum PretrainedError {
 impl From<OpenError> for PretrainedError {
     fn from(error: OpenError) -> Self {
         PretrainedError::Task(Box::new(error))
+    }
+}
+
+impl From<RunError> for PretrainedError {
+    fn from(error: RunError) -> Self {
+        PretrainedError::Run(Box::new(error))
     }
 }
 

@@ -69,6 +69,9 @@ impl Draw {
     }
 }
 
+/// Opens the rows of a kind with its settings.
+pub(super) type Open = fn(toml::Table, &Sizes) -> Result<Box<dyn Rows>, SyntheticError>;
+
 /// A kind in the list of all.
 pub(super) struct Entry {
     pub name: &'static str,
@@ -76,7 +79,7 @@ pub(super) struct Entry {
     pub paper: &'static str,
     pub fields: &'static [&'static str],
     pub schema: fn() -> serde_json::Value,
-    pub open: fn(toml::Table, &Sizes) -> Result<Box<dyn Rows>, SyntheticError>,
+    pub open: Open,
 }
 
 /// The entry of a kind.

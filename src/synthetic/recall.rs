@@ -36,14 +36,14 @@ impl Kind for Recall {
     const FIELDS: &'static [&'static str] = &["text", "targets"];
 
     fn open(self, _: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
-        if self.vocabulary % 2 != 0 {
+        if !self.vocabulary.is_multiple_of(2) {
             return Err(setting(Self::NAME, "vocabulary", "an even number", self.vocabulary));
         }
         if self.pairs > self.vocabulary / 2 {
             let expected = format!("at most {}, half of the vocabulary", self.vocabulary / 2);
             return Err(setting(Self::NAME, "pairs", expected, self.pairs));
         }
-        if self.length % 2 != 0 || self.length < 4 * self.pairs {
+        if !self.length.is_multiple_of(2) || self.length < 4 * self.pairs {
             let expected = format!("an even number from {}, four words for each pair", 4 * self.pairs);
             return Err(setting(Self::NAME, "length", expected, self.length));
         }

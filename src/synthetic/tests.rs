@@ -267,7 +267,11 @@ fn an_image_has_the_colour_of_its_caption_and_nothing_else() {
 #[test]
 fn a_wrong_setting_is_named_with_what_was_expected() {
     for (kind, settings, expected) in [
-        ("addition", "digits = 10", "digits: expected a whole number from 1 to 9; found 10 (from addition)"),
+        (
+            "addition",
+            "digits = 10",
+            "digits: expected a whole number from 1 to 9, such as 3; found 10 (from addition)",
+        ),
         ("addition", "form = \"long\"", "form: expected one of plain, reversed, scratchpad; found \"long\""),
         ("addition", "digit = 3", "unknown field `digit`, expected one of `digits`, `form`, `zero_pad`"),
         (

@@ -80,7 +80,10 @@ pub(crate) fn check_weights(outline: &Outline, device: &Device) -> Result<(), Tr
 
 fn refuse(bytes: u128, what: String, hint: String) -> TrainError {
     let hint = format!("{hint} ({VARIABLE}, in MiB, states another amount)");
-    TrainError::Memory { needed: size(bytes), what, at_hand: size(memory::at_hand().into()), hint }
+    let (needed, at_hand) = (size(bytes), size(memory::at_hand().into()));
+    TrainError::Memory(format!(
+        "training needs about {needed} of memory ({what}); {at_hand} are at hand: {hint}"
+    ))
 }
 
 /// A number of bytes for people.

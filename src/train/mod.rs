@@ -67,18 +67,9 @@ pub enum TrainError {
         /// Settings that need less memory.
         hints: Vec<String>,
     },
-    /// The model or a step does not fit into memory.
-    #[error("training needs about {needed} of memory ({what}); {at_hand} are at hand: {hint}")]
-    Memory {
-        /// The estimated size.
-        needed: String,
-        /// What it is needed for.
-        what: String,
-        /// The memory at hand.
-        at_hand: String,
-        /// Settings that need less.
-        hint: String,
-    },
+    /// The model or a step does not fit into memory: the sizes, the memory at hand, and settings that need less.
+    #[error("{0}")]
+    Memory(String),
     /// A task has no training samples or no validation samples.
     #[error("task {task} has no samples")]
     NoSamples {

@@ -68,7 +68,7 @@ fn packed_files_have_a_budget() {
     gzip(&at("idx/train-images-idx3-ubyte.gz"), best, &idx, &[0; 64]);
     gzip(&at("idx/train-labels-idx1-ubyte.gz"), best, &[0, 0, 8, 1, 0, 0x96, 0, 0], &[0; 64]);
     let states = npy("|i1", &format!("({}, 4)", UNPACKED / 4));
-    let one = npy("|i1", "(1,)");
+    let one = npy("|i1", &format!("({UNPACKED},)"));
     zip_of_zeros(
         &at("episodes.npz"),
         &[("obs.npy", &states), ("actions.npy", &one), ("rewards.npy", &one), ("episode_starts.npy", &one)],

@@ -33,7 +33,11 @@ fn place() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: String| fs::write(folder.path().join(name), text).unwrap();
     let line = |i: usize| {
-        format!("is it a {}? {}\n", WORDS[i % 10], if i / 10 % 2 == 0 { "yes." } else { "yes it is one." })
+        format!(
+            "is it a {}? {}\n",
+            WORDS[i % 10],
+            if (i / 10).is_multiple_of(2) { "yes." } else { "yes it is one." }
+        )
     };
     write("a.txt", (0..60).map(line).collect());
     let pair = |i: usize| match i {

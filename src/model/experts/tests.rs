@@ -81,7 +81,7 @@ fn a_token_gets_the_sum_of_its_experts_times_its_gates() -> Result<()> {
         for token in 0..8 {
             let row = x.narrow(0, token, 1)?;
             let scores: Vec<f32> = row.to_vec2::<f32>()?[0][..3].iter().map(|x| (2.0 * x).exp()).collect();
-            let mut order = vec![0, 1, 2];
+            let mut order = [0, 1, 2];
             order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
             let of = if k == 1 { &order[..] } else { &order[..k] };
             let total: f32 = of.iter().map(|&expert| scores[expert]).sum();

@@ -27,7 +27,7 @@ fn linear() -> Result<Vec<Case>> {
         for (map, causal) in
             [FeatureMap::Elu, FeatureMap::Identity].into_iter().flat_map(|map| [(map, true), (map, false)])
         {
-            for (n_heads, n_kv_heads, d_head) in [(2, 2, 3), (4, 2, 16), (1, 1, 1)] {
+            for (n_heads, n_kv_heads, d_head) in [(2, 2, 3), (4, 2, 16), (1, 1, 2)] {
                 // As many numbers as finite differences take quickly.
                 let small = small && d_head < 16;
                 let heads = Heads { n_heads, n_kv_heads, scale: 0.7, soft_cap: None };
@@ -75,8 +75,9 @@ fn state_spaces() -> Result<Vec<Case>> {
 }
 
 fn discretized() -> Result<Vec<Case>> {
-    type Of = fn([Value; 2]) -> Value;
-    let each: [(&str, usize, Of, fn(&[Tensor]) -> Result<Tensor>); 2] = [
+    /// A name, the number of inputs that the result depends on, the result of both, and its reference.
+    type Part = (&'static str, usize, fn([Value; 2]) -> Value, fn(&[Tensor]) -> Result<Tensor>);
+    let each: [Part; 2] = [
         ("exponents", 3, |[exponents, _]| exponents, state_space::exponents),
         ("weights", 5, |[_, weights]| weights, state_space::weights),
     ];
@@ -88,7 +89,7 @@ fn discretized() -> Result<Vec<Case>> {
         matrix(2 * states, d, 4)?,
         matrix(2 * states, d, 5)?,
     ];
-    let case = |(name, used, of, reference): (&str, usize, Of, fn(&[Tensor]) -> Result<Tensor>)| {
+    let case = |(name, used, of, reference): Part| {
         let rest = inputs.clone();
         let run = move |_: &(), x: &[Value]| {
             let all: Vec<Value> = (0..5)

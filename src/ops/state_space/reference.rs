@@ -69,7 +69,7 @@ impl Table {
         let mut y = vec![x.narrow(0, 0, 0)?];
         for start in (0..n).step_by(self.chunk) {
             let x = x.narrow(0, start, self.chunk.min(n - start))?;
-            y.push((self.within(&x)? + self.from_before(&s, x.dim(0)?)?)?);
+            y.push((self.within(&x)? + self.of_earlier(&s, x.dim(0)?)?)?);
             s = self.after(&x, &s)?;
         }
         Ok((Tensor::cat(&y, 0)?, Tensor::cat(&s, 0)?))
@@ -87,7 +87,7 @@ impl Table {
     }
 
     /// The result of a chunk of `n` tokens from the states before it.
-    fn from_before(&self, [real, imaginary]: &[Tensor; 2], n: usize) -> Result<Tensor> {
+    fn of_earlier(&self, [real, imaginary]: &[Tensor; 2], n: usize) -> Result<Tensor> {
         let of = |i: usize, s: &Tensor| self.weighted[i].narrow(0, 1, n)?.broadcast_mul(&s.unsqueeze(0)?);
         (of(0, real)? - of(1, imaginary)?)?.sum(1)
     }

@@ -1,3 +1,5 @@
+#![allow(clippy::single_range_in_vec_init, reason = "a batch may have one document")]
+
 use super::*;
 use crate::ops::testing::{assert_close, input, random};
 use candle_core::Device;

@@ -27,9 +27,12 @@ pub struct Form {
     quotes: bool,
 }
 
+/// A reader of the records of one form.
+type FormReader = (Form, Reader<Cursor<Vec<u8>>>);
+
 thread_local! {
     /// A reader for each form, because it takes longer to build a reader than to read a record.
-    static READERS: RefCell<Vec<(Form, Reader<Cursor<Vec<u8>>>)>> = const { RefCell::new(vec![]) };
+    static READERS: RefCell<Vec<FormReader>> = const { RefCell::new(vec![]) };
 }
 
 impl Form {

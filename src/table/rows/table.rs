@@ -43,8 +43,11 @@ pub struct Rows {
     len: usize,
     skipped: Vec<(String, &'static str)>,
     /// The row that each thread read last: the fields of a row are often read one after another.
-    decoded: Vec<Mutex<Option<(usize, Arc<Record>)>>>,
+    decoded: Vec<Mutex<Option<Decoded>>>,
 }
+
+/// A row and its record.
+type Decoded = (usize, Arc<Record>);
 
 /// The rows of one file.
 struct FileRows {

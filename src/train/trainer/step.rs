@@ -174,7 +174,7 @@ impl Trainer {
         let losses: Vec<(&(String, f64), f64)> =
             (0..outputs.len()).filter(|&i| present[i] > 0.0).map(|i| (&outputs[i], losses[i])).collect();
         let loss = losses.iter().map(|((_, weight), loss)| weight * loss).sum::<f64>() + load.weighted;
-        if !is_empty && !(loss.is_finite() && grad_norm.is_finite()) {
+        if !is_empty && (!loss.is_finite() || !grad_norm.is_finite()) {
             return Err(TrainError::Diverged { step, loss, grad_norm });
         }
         self.watch.empty_steps += u64::from(is_empty);
