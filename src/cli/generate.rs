@@ -92,6 +92,13 @@ fn produce(run: &Loaded, args: &GenerateArgs, sampling: Sampling) -> Result<(Str
             eprintln!("note: the prompt has {given} tokens; the model reads the last {context}");
         }
         let text = continuation.text(args.max_length)?;
+        let all = given + continuation.n_generated();
+        if all > context {
+            eprintln!(
+                "note: the text has {all} tokens, more than the model's context of {context}: each time the context is full, \
+                 the model goes on from its second half, which it reads from position 0 again; other programs differ there"
+            );
+        }
         return Ok((args.prompt.clone(), text, continuation.n_generated()));
     }
     let answers = |number, task| Some((number, task, output(task, |part| !part.windows)?, text_input(task)?));

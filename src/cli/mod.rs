@@ -97,6 +97,9 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+/// The environment variable for backtraces of errors alone; where it is not set, `RUST_BACKTRACE` is also for them.
+const BACKTRACE_OF_ERRORS: &str = "RUST_LIB_BACKTRACE";
+
 /// Exit status of wrong usage, as clap has it.
 const USAGE: u8 = 2;
 
@@ -107,7 +110,7 @@ const USAGE: u8 = 2;
 /// help and `--version` the program has the name of its file.
 ///
 /// Call it first in `main`, before another thread starts, because it changes the process:
-/// - It sets the environment variable `CANDLE_NUM_THREADS` to 1.
+/// - It sets the environment variable `CANDLE_NUM_THREADS` to 1, and `RUST_LIB_BACKTRACE` to 0 if it is not set.
 /// - A panic is printed as one sentence; the status is then 1. `RUST_BACKTRACE=1` adds its backtrace.
 /// - On Unix, SIGPIPE ends the process, as it ends other commands.
 /// - With the feature `hdf5`, the program starts a second time for each HDF5 file; that process only reads the file.
@@ -120,6 +123,11 @@ pub fn main(modalities: Modalities) -> ExitCode {
     // kernels' threads: on two cores that also compile, a step of text-nano takes 62 ms without that pool and 187 ms with it.
     // SAFETY: no other thread runs yet that could read the environment, as the documentation requires.
     unsafe { std::env::set_var("CANDLE_NUM_THREADS", "1") };
+    if std::env::var_os(BACKTRACE_OF_ERRORS).is_none() {
+        // candle writes a backtrace into the message of its errors.
+        // SAFETY: as above.
+        unsafe { std::env::set_var(BACKTRACE_OF_ERRORS, "0") };
+    }
     end_on_closed_output();
     panics::reported(|| run(std::env::args_os().collect(), &modalities))
 }

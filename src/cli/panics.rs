@@ -2,7 +2,7 @@
 
 use super::print;
 use smalti_contract::panics;
-use std::backtrace::{Backtrace, BacktraceStatus};
+use std::backtrace::Backtrace;
 use std::panic::{AssertUnwindSafe, PanicHookInfo, catch_unwind};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -36,9 +36,9 @@ fn report(panic: &PanicHookInfo) {
     REPORTED.store(true, Ordering::Relaxed);
     let place = panic.location().map(|place| format!(" at {}:{}", place.file(), place.line()));
     print::note(&sentence(panics::message(panic.payload()), &place.unwrap_or_default()));
-    let backtrace = Backtrace::capture();
-    if backtrace.status() == BacktraceStatus::Captured {
-        print::note(&backtrace.to_string());
+    // `Backtrace::capture` obeys the variable for errors first.
+    if std::env::var_os("RUST_BACKTRACE").is_some_and(|value| value != "0") {
+        print::note(&Backtrace::force_capture().to_string());
     }
 }
 

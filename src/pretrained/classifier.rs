@@ -215,7 +215,7 @@ fn architectures(checkpoint: &Checkpoint) -> Vec<&str> {
     named.filter_map(Value::as_str).collect()
 }
 
-/// Most classes without names.
+/// Most classes, labels or numbers.
 const MOST_LABELS: usize = 1 << 16;
 
 /// The names of the classes, by number.
@@ -232,6 +232,10 @@ fn names(checkpoint: &Checkpoint) -> Result<Vec<String>, PretrainedError> {
         return Ok((0..n).map(|i| format!("LABEL_{i}")).collect());
     };
     let names = value.as_object().ok_or_else(|| refuse(value))?;
+    if names.len() > MOST_LABELS {
+        let problem = format!("expected at most {MOST_LABELS} names; found {}", names.len());
+        return Err(settings.refuse("id2label", problem));
+    }
     let name = |i: usize| names.get(&i.to_string()).and_then(Value::as_str).map(String::from);
     (0..names.len()).map(|i| name(i).ok_or_else(|| refuse(value))).collect()
 }

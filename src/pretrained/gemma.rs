@@ -50,8 +50,10 @@ fn third(settings: &Settings, model: &mut ModelConfig) -> Result<Option<Window>,
     let every = every.or(settings.count("_sliding_window_pattern")?).unwrap_or(6).max(1);
     let size = window_size(settings, 4096)?;
     let window = window(settings, size, model.n_layers, |layer| !(layer + 1).is_multiple_of(every))?;
-    let base = settings.number("rope_local_base_freq", 1e4)?;
-    let rotary = rotary::of_windows(settings)?.unwrap_or(Rotary { base, ..Rotary::default() });
+    const LOCAL: &str = "rope_local_base_freq";
+    let base = settings.number(LOCAL, 1e4)?;
+    let usual = rotary::of_base(settings, LOCAL, Rotary { base, ..Rotary::default() })?;
+    let rotary = rotary::of_windows(settings)?.unwrap_or(usual);
     if let Some(Window { layers, .. }) = &window {
         let layers = if layers.is_empty() { (0..model.n_layers).collect() } else { layers.clone() };
         model.attention.layer_rotary.push(RotaryOfLayers { rotary, layers });

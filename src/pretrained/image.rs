@@ -87,6 +87,11 @@ fn image_config(checkpoint: &Checkpoint) -> Result<ImageConfig, PretrainedError>
         return Err(settings.refuse("patch_size", format!("expected a square patch; found {patch}×{other}")));
     }
     let channels = settings.count("num_channels")?.unwrap_or(3);
+    if ![1, 3].contains(&channels) {
+        return Err(
+            settings.refuse("num_channels", format!("expected 1 (grey) or 3 (RGB); found {channels}"))
+        );
+    }
     let (resize, kept) = preprocessor::whole_patches(Resize::Stretch, size, patch);
     let stretched = ImageConfig { resize, ..ImageConfig::vit(channels, patch, kept) };
     let usual = match (clip, size) {

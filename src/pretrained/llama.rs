@@ -65,11 +65,19 @@ pub(super) fn sliding(
                 Some("full_attention") => Some(false),
                 _ => None,
             };
-            let known = types.as_array().filter(|types| types.len() == n_layers);
-            known.and_then(|types| types.iter().map(slides).collect()).ok_or_else(|| {
-                let expected = "full_attention or sliding_attention for each layer";
-                settings.refuse("layer_types", format!("expected {expected}; found {types}"))
-            })?
+            let refuse = |problem: String| settings.refuse("layer_types", problem);
+            let expected = "full_attention or sliding_attention for each layer";
+            let list = types.as_array().map_or(&[][..], Vec::as_slice);
+            if list.len() != n_layers {
+                let problem = format!(
+                    "expected {expected}, {n_layers} as num_hidden_layers; found {} layers",
+                    list.len()
+                );
+                return Err(refuse(problem));
+            }
+            let read =
+                |kind| slides(kind).ok_or_else(|| refuse(format!("expected {expected}; found {kind}")));
+            list.iter().map(read).collect::<Result<_, _>>()?
         }
     };
     Ok((0..n_layers).filter(|&layer| slides[layer]).collect())

@@ -70,8 +70,10 @@ fn transformer(checkpoint: &Checkpoint) -> Result<ModelConfig, PretrainedError> 
         (settings.layers("num_hidden_layers")?, settings.size("global_attn_every_n_layers")?);
     let (base, share) = (("global_rope_theta", 160_000.0), ("partial_rotary_factor", 1.0));
     let global = rotary::read(settings, d_model / n_heads, base, share)?;
-    let base = settings.number_or_null("local_rope_theta", 1e4)?.unwrap_or(global.base);
-    let local = rotary::of_windows(settings)?.unwrap_or(Rotary { base, ..global });
+    const LOCAL: &str = "local_rope_theta";
+    let base = settings.number_or_null(LOCAL, 1e4)?.unwrap_or(global.base);
+    let usual = rotary::of_base(settings, LOCAL, Rotary { base, ..global })?;
+    let local = rotary::of_windows(settings)?.unwrap_or(usual);
     let layers = sliding(settings, n_layers, |layer| !layer.is_multiple_of(every))?;
     let local = (!layers.is_empty()).then_some(RotaryOfLayers { rotary: local, layers });
     let attention_bias = Some(settings.flag("attention_bias", false)?);

@@ -3,7 +3,7 @@
 
 use super::image::decimal;
 use super::run::write_json;
-use super::settings::Settings;
+use super::settings::{MOST_SIDE, Settings};
 use super::{Checkpoint, PretrainedError};
 use crate::modalities::image::{Filter, ImageConfig, Resize};
 use serde_json::{Map, Value, json};
@@ -288,8 +288,9 @@ fn stated(
 /// A size; one number is that of the shorter side, or of both sides.
 fn size(settings: &Settings, key: &str, shorter: bool) -> Result<Option<Size>, PretrainedError> {
     let Some(value) = settings.get(key) else { return Ok(None) };
-    let side =
-        |value: &Value| value.as_u64().filter(|side| (1..1 << 20).contains(side)).map(|side| side as usize);
+    let side = |value: &Value| {
+        value.as_u64().map(|side| side as usize).filter(|side| (1..=MOST_SIDE).contains(side))
+    };
     let of = |key: &str| value.get(key).and_then(side);
     let known =
         |keys: &[&str]| value.as_object().is_some_and(|size| size.keys().all(|key| keys.contains(&&**key)));
@@ -303,7 +304,9 @@ fn size(settings: &Settings, key: &str, shorter: bool) -> Result<Option<Size>, P
         _ => None,
     };
     size.map(Some).ok_or_else(|| {
-        let problem = format!("expected one side, a height and a width, or a shortest_edge; found {value}");
+        let problem = format!(
+            "expected one side, a height and a width, or a shortest_edge, of 1 to {MOST_SIDE} pixels; found {value}"
+        );
         settings.refuse(key, problem)
     })
 }
@@ -321,7 +324,9 @@ fn numbers(
     };
     let default = || default.get(..channels).map(<[f32]>::to_vec);
     let found: Option<Vec<f32>> = settings.get(key).map_or_else(default, read);
-    found
-        .filter(|found| found.len() == channels)
-        .ok_or_else(|| settings.refuse(key, format!("expected {channels} numbers, one for each channel")))
+    found.filter(|found| found.len() == channels).ok_or_else(|| {
+        let found = settings.values().get(key).map_or("none".into(), Value::to_string);
+        let problem = format!("expected a number for each channel, {channels} in all; found {found}");
+        settings.refuse(key, problem)
+    })
 }

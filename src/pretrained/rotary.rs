@@ -20,18 +20,48 @@ pub(super) fn read(
     base: (&str, f64),
     (share, default): (&str, f64),
 ) -> Result<Rotary, PretrainedError> {
-    let (base, share_of) = (settings.number(base.0, base.1)?, settings.number(share, default)?);
+    let (base_key, base) = (base.0, settings.number(base.0, base.1)?);
+    let share_of = settings.number(share, default)?;
     for key in ["rope_parameters", "rope_scaling"] {
         let Some(value) = settings.get(key) else { continue };
         let value = value.get(GLOBAL).unwrap_or(value);
         let (found, scaling) = scaling(settings, key, value)?;
         // The first of the two counts. Read the other too, so that `finish` does not reject it.
         _ = settings.get("rope_scaling");
-        let number = |key: &str| value.get(key).and_then(Value::as_f64);
-        let width = width(settings, share, number("partial_rotary_factor").unwrap_or(share_of), d_head)?;
-        return Ok(Rotary { base: found.unwrap_or(base), width, scaling });
+        let share_of = optional(settings, key, value, "partial_rotary_factor")?.unwrap_or(share_of);
+        let width = width(settings, share, share_of, d_head)?;
+        let rotary = Rotary { base: found.unwrap_or(base), width, scaling };
+        return checked(settings, if found.is_some() { key } else { base_key }, key, rotary);
     }
-    Ok(Rotary { base, width: width(settings, share, share_of, d_head)?, scaling: None })
+    let rotary = Rotary { base, width: width(settings, share, share_of, d_head)?, scaling: None };
+    of_base(settings, base_key, rotary)
+}
+
+/// The same rotary positions, whose base is the setting `key`.
+///
+/// # Errors
+/// [`PretrainedError::Setting`] if the base gives no angles.
+pub(super) fn of_base(settings: &Settings, key: &str, rotary: Rotary) -> Result<Rotary, PretrainedError> {
+    checked(settings, key, "rope_scaling", rotary)
+}
+
+/// The same rotary positions if they have angles. The base is the setting `base` or in it, the scaling is the object `scaling`.
+fn checked(
+    settings: &Settings,
+    base: &str,
+    scaling: &str,
+    rotary: Rotary,
+) -> Result<Rotary, PretrainedError> {
+    let (key, problem) = match rotary.check() {
+        Ok(()) => return Ok(rotary),
+        Err(("base", problem)) if base == scaling => (base, format!("rope_theta: {problem}")),
+        Err(("base", problem)) => (base, problem),
+        Err(("original_context", problem)) => {
+            (scaling, format!("original_max_position_embeddings: {problem}"))
+        }
+        Err((name, problem)) => (scaling, format!("{name}: {problem}")),
+    };
+    Err(settings.refuse(key, problem))
 }
 
 /// The rotary positions of layers with a window, if `rope_parameters` has them by the type of layers.
@@ -47,7 +77,7 @@ pub(super) fn of_windows(settings: &Settings) -> Result<Option<Rotary>, Pretrain
         return Err(settings.refuse(KEY, format!("expected partial_rotary_factor = 1; found {value}")));
     }
     let (base, scaling) = scaling(settings, KEY, value)?;
-    Ok(Some(Rotary { base: base.unwrap_or(1e4), width: 0, scaling }))
+    checked(settings, KEY, KEY, Rotary { base: base.unwrap_or(1e4), width: 0, scaling }).map(Some)
 }
 
 /// The number of rotated features; 0 for all.
@@ -95,5 +125,20 @@ fn scaling(
     if let Some(unknown) = values.keys().find(|key| !known.contains(&key.as_str())) {
         return Err(refuse(format!("expected {}; found {unknown}", known.join(", "))));
     }
-    Ok((values.get("rope_theta").and_then(Value::as_f64), scaling))
+    Ok((optional(settings, key, value, "rope_theta")?, scaling))
+}
+
+/// The number `name` of the object `value`, which is the setting `key`; `None` if it is missing or null.
+fn optional(
+    settings: &Settings,
+    key: &str,
+    value: &Value,
+    name: &str,
+) -> Result<Option<f64>, PretrainedError> {
+    let found = value.get(name).filter(|number| !number.is_null());
+    let read = |number: &Value| {
+        let problem = || format!("expected a number for {name}; found {number}");
+        number.as_f64().ok_or_else(|| settings.refuse(key, problem()))
+    };
+    found.map(read).transpose()
 }

@@ -93,6 +93,8 @@ const IGNORED: &[&str] = &[
 
 /// The largest width, vocabulary or number of positions; published ones are far below it.
 pub const MOST_SIZE: usize = 1 << 24;
+/// The largest height or width of an image, in pixels.
+pub const MOST_SIDE: usize = (1 << 20) - 1;
 
 impl Settings {
     /// Parse a JSON object; `file` is its name in errors.
@@ -125,9 +127,10 @@ impl Settings {
         self.values.get(key).filter(|value| !value.is_null())
     }
 
-    /// An error that names the file and the setting.
+    /// An error that names the file and the setting. A long problem is shortened in the middle, where the value is.
     pub fn refuse(&self, key: &str, problem: impl Into<String>) -> PretrainedError {
-        PretrainedError::Setting { file: self.file.clone(), setting: key.into(), problem: problem.into() }
+        let (setting, problem) = (shortened(key), shortened(&problem.into()));
+        PretrainedError::Setting { file: self.file.clone(), setting, problem }
     }
 
     fn read<T>(
@@ -177,7 +180,11 @@ impl Settings {
         self.size_up_to(key, MOST_LAYERS)
     }
 
-    fn size_up_to(&self, key: &str, most: usize) -> Result<usize, PretrainedError> {
+    /// Read a required count of at least 1 and at most `most`.
+    ///
+    /// # Errors
+    /// [`PretrainedError::Setting`] if it is missing or is not such a count.
+    pub fn size_up_to(&self, key: &str, most: usize) -> Result<usize, PretrainedError> {
         match self.count(key).and_then(|found| self.required(key, found))? {
             0 => Err(self.refuse(key, "expected at least 1; found 0")),
             size if size > most => Err(self.refuse(key, format!("expected at most {most}; found {size}"))),
@@ -266,13 +273,14 @@ impl Settings {
     /// [`PretrainedError::Setting`] if it is neither.
     pub fn sides(&self, key: &str, default: usize) -> Result<[usize; 2], PretrainedError> {
         let side = |value: &Value| {
-            value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|&n| n > 0 && n < 1 << 20)
+            value.as_u64().and_then(|n| usize::try_from(n).ok()).filter(|n| (1..=MOST_SIDE).contains(n))
         };
         let both = |value: &Value| match value.as_array() {
             None => side(value).map(|side| [side; 2]),
             Some(sides) => Some([side(sides.first()?)?, side(sides.get(1)?)?]),
         };
-        Ok(self.read(key, "a size of at least 1 or [height, width]", both)?.unwrap_or([default; 2]))
+        let expected = format!("a size of 1 to {MOST_SIDE} pixels, or [height, width] of such sizes");
+        Ok(self.read(key, &expected, both)?.unwrap_or([default; 2]))
     }
 
     /// Check settings of which this build supports only the default.
@@ -314,6 +322,17 @@ impl Settings {
     }
 }
 
+/// A text for a message: of more than 600 characters, the first 400 and the last 200. A file may have a value of megabytes.
+fn shortened(text: &str) -> String {
+    let (first, last) = (text.char_indices().nth(400), text.char_indices().nth_back(199));
+    match (first, last) {
+        (Some((first, _)), Some((last, _))) if first < last => {
+            format!("{} … {}", &text[..first], &text[last..])
+        }
+        _ => text.into(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,6 +349,19 @@ mod tests {
         assert!(error.contains("config.json") && error.contains("alien"), "{error}");
         settings.ignore(&["alien"]);
         settings.finish().unwrap();
+    }
+
+    #[test]
+    fn a_long_value_is_shortened_in_messages_which_keep_their_advice() {
+        let long = serde_json::json!({ "alien": vec!["ä"; 1_000_000] }).to_string();
+        let error = settings(&long).finish().unwrap_err().to_string();
+        assert!(error.contains("found [\"ä\",") && error.ends_with("--ignore-setting alien"), "{error}");
+        let named = settings(&format!(r#"{{"{}": 1}}"#, "ä".repeat(1_000_000)));
+        for error in [error, named.finish().unwrap_err().to_string()] {
+            assert!(error.chars().count() < 1_300, "{error}");
+        }
+        assert_eq!(shortened(&"a".repeat(600)), "a".repeat(600));
+        assert_eq!(shortened(&"a".repeat(601)).chars().count(), 603);
     }
 
     #[test]

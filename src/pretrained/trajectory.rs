@@ -1,5 +1,6 @@
 //! The task of a trajectory checkpoint: the sizes of states and actions, and the scaling of numbers.
 
+use super::settings::Settings;
 use super::task::{ImportedTask, TaskBuilder};
 use super::{Checkpoint, PretrainedError};
 use crate::head::Regress;
@@ -68,7 +69,7 @@ pub(super) fn scaled(checkpoint: &Checkpoint, scales: &Scales) -> Result<Importe
     };
     let ((mut states, steps), (actions, _)) = (fitted(OBSERVATIONS)?, fitted(ACTIONS)?);
     states.std = published_std(&states.mean, steps)?;
-    let expected = (checkpoint.settings.size("state_dim")?, checkpoint.settings.size("act_dim")?);
+    let expected = dims(&checkpoint.settings)?;
     let found = (states.dim(), actions.dim());
     if found != expected {
         let sizes = |(states, actions)| format!("states of {states} numbers and actions of {actions}");
@@ -98,7 +99,7 @@ fn with_states(
     fitted: Option<(&str, NumbersConfig)>,
 ) -> Result<ImportedTask, PretrainedError> {
     let settings = &checkpoint.settings;
-    let (state_dim, action_dim) = (settings.size("state_dim")?, settings.size("act_dim")?);
+    let (state_dim, action_dim) = dims(settings)?;
     let max_steps = settings.count("max_ep_len")?.unwrap_or(4096);
     let bounded = settings.flag("action_tanh", true)?;
     let normalize = fitted.is_some();
@@ -133,6 +134,12 @@ fn with_states(
         .output(NEXT_STATE, untrained.clone(), &next_state, Some(&states))?
         .output(NEXT_RETURN, untrained, &next_return, Some(&returns))?
         .finish()
+}
+
+/// The numbers of a state and of an action. The task has a mean and a scale of each, before shapes are compared.
+fn dims(settings: &Settings) -> Result<(usize, usize), PretrainedError> {
+    const MOST: usize = 1 << 16;
+    Ok((settings.size_up_to("state_dim", MOST)?, settings.size_up_to("act_dim", MOST)?))
 }
 
 /// One token of `dim` numbers, each divided by `scale`.

@@ -3,7 +3,7 @@
 use super::classifier::Classifier;
 use super::interpolate::Grid;
 use super::names::{Layout, NameMap};
-use super::settings::Settings;
+use super::settings::{MOST_SIZE, Settings};
 use super::task::ImportedTask;
 use super::{
     Checkpoint, Description, PretrainedError, blocks,
@@ -11,6 +11,9 @@ use super::{
 };
 use crate::model::{AttentionConfig, EmbeddingConfig, MlpConfig, ModelConfig, NormKind, Positions};
 use crate::ops::Activation;
+
+/// The most register tokens; published models have 4.
+const MOST_REGISTERS: usize = 1 << 12;
 
 /// The differences between the model families.
 pub(super) struct Family {
@@ -53,7 +56,14 @@ fn model(settings: &Settings, dino: bool) -> Result<ModelConfig, PretrainedError
     let (d_model, qkv_bias) = (settings.size("hidden_size")?, settings.flag("qkv_bias", true)?);
     let swiglu = settings.flag("use_swiglu_ffn", false)?;
     let d_ff = if dino {
-        mlp_of_dino(d_model, settings.number("mlp_ratio", 4.0)?, swiglu)
+        let ratio = settings.number("mlp_ratio", 4.0)?;
+        let width = d_model as f64 * ratio;
+        if !(1.0..=MOST_SIZE as f64).contains(&width) {
+            let problem =
+                format!("expected an MLP of 1 to {MOST_SIZE} features; found {ratio} times {d_model}");
+            return Err(settings.refuse("mlp_ratio", problem));
+        }
+        mlp_of_dino(width as usize, swiglu)
     } else {
         settings.size("intermediate_size")?
     };
@@ -113,14 +123,19 @@ fn family(checkpoint: &Checkpoint) -> Result<Family, PretrainedError> {
     Ok(match checkpoint.kind() {
         "deit" => vit("deit.", 1),
         "dinov2" => dino(0),
-        "dinov2_with_registers" => dino(settings.count("num_register_tokens")?.unwrap_or(4)),
+        "dinov2_with_registers" => dino(match settings.count("num_register_tokens")?.unwrap_or(4) {
+            found if found > MOST_REGISTERS => {
+                let problem = format!("expected at most {MOST_REGISTERS}; found {found}");
+                return Err(settings.refuse("num_register_tokens", problem));
+            }
+            registers => registers,
+        }),
         _ => vit("vit.", 0),
     })
 }
 
 /// The width of DINOv2's MLP; rounded up to a multiple of 8 if it is gated.
-fn mlp_of_dino(d_model: usize, ratio: f64, swiglu: bool) -> usize {
-    let d_ff = (d_model as f64 * ratio) as usize;
+fn mlp_of_dino(d_ff: usize, swiglu: bool) -> usize {
     if swiglu { (d_ff * 2 / 3).next_multiple_of(8) } else { d_ff }
 }
 

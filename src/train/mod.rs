@@ -97,6 +97,12 @@ pub enum TrainError {
         /// Documents in a batch.
         batch: usize,
     },
+    /// All outputs are representations, which have no target.
+    #[error(
+        "outputs: expected one that learns, such as classify, regress or generate; found head = \"represent\" alone, which has \
+         no target: add [outputs.NAME] with a head and the field of its targets"
+    )]
+    NothingToLearn,
     /// No sample of an evaluation has a target that fits its tokens.
     #[error(
         "outputs {task}: none of {samples} samples has a target: expected rows with the field of an output (a table \

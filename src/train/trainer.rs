@@ -281,8 +281,12 @@ impl Trainer {
     /// Reads and collates one sample of each data set, so that unsuitable settings fail before training.
     ///
     /// # Errors
-    /// If a sample cannot be read or collated, or a task gets no sample of a batch.
+    /// If no task has an output with targets, a sample cannot be read or collated, or a task gets no sample of a batch.
     pub fn try_samples(&self) -> Result<(), TrainError> {
+        let mut heads = self.tasks.iter().flat_map(|task| &task.task.spec().heads);
+        if heads.all(|head| head.head.is_representation()) {
+            return Err(TrainError::NothingToLearn);
+        }
         self.lanes()?;
         for (number, task) in self.tasks.iter().enumerate() {
             for dataset in [&task.train, &task.validation] {

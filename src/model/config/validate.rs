@@ -231,9 +231,14 @@ impl ModelConfig {
 
     fn validate_rotary(&self, rotary: &Rotary) -> Result<(), ConfigError> {
         let refuse = |setting, problem| Err(ConfigError { setting, problem });
-        let (Rotary { base, width, .. }, d_head) = (*rotary, self.d_head());
-        if !(base > 1.0 && base.is_finite()) {
-            return refuse("attention.rotary.base", format!("expected a number above 1; found {base}"));
+        let (Rotary { width, .. }, d_head) = (*rotary, self.d_head());
+        if let Err((name, problem)) = rotary.check() {
+            let setting = match name {
+                "base" => "attention.rotary.base",
+                _ => "attention.rotary.scaling",
+            };
+            let problem = if name == "base" { problem } else { format!("{name}: {problem}") };
+            return refuse(setting, problem);
         }
         if width == 0 && !d_head.is_multiple_of(2) {
             return refuse("attention.rotary", format!("expected heads of an even width; found {d_head}"));

@@ -1,6 +1,6 @@
 //! Run folders: damaged, missing or existing, and runs that diverge.
 
-use super::{Place, TINY, failed, text_place, text_train};
+use super::{Place, TINY, failed, smalti, text_place, text_train};
 
 #[test]
 fn damaged_run_folders_are_named() {
@@ -409,4 +409,40 @@ fn a_choice_between_two_models_needs_a_checkpoint_of_both() {
     assert!(!place.path("run").exists());
     place.works("import text --out run");
     place.works("embed run --text 20");
+}
+
+#[test]
+fn a_run_that_only_embeds_is_not_trained() {
+    let read = |name: &str| std::fs::read(format!("tests/checkpoints/siglip-image/{name}")).unwrap();
+    let (config, weights) = (read("config.json"), read("model.safetensors"));
+    let place = Place::new(&[("siglip/config.json", &config), ("siglip/model.safetensors", &weights)]);
+    place.works("import siglip --out tower");
+    let line = "train --from tower --set train.max_steps=2 --set data.source=builtin:digits";
+    place.fails_untouched(line, &["outputs: expected one that learns", "head = \"represent\" alone"]);
+}
+
+#[test]
+fn a_text_beyond_the_context_is_noted() {
+    let read = |name: &str| std::fs::read(format!("tests/checkpoints/gpt2-untied/{name}")).unwrap();
+    let (config, weights) = (read("config.json"), read("model.safetensors"));
+    let place = Place::new(&[("gpt/config.json", &config), ("gpt/model.safetensors", &weights)]);
+    place.works("import gpt --out run");
+    let note = "more than the model's context of 12";
+    let command = |length| format!("generate run --prompt 5 --temperature 0 --max-length {length}");
+    assert!(place.works(&command(30)).err.contains(note));
+    assert!(!place.works(&command(4)).err.contains(note));
+}
+
+/// candle's errors have a backtrace where RUST_BACKTRACE is set.
+#[test]
+fn messages_have_no_backtrace() {
+    let place =
+        Place::new(&[("gpt/config.json", b"{\"model_type\": \"gpt2\"}"), ("gpt/model.safetensors", b"x")]);
+    let output = smalti(place.0.path())
+        .args(["import", "gpt", "--out", "run"])
+        .env("RUST_BACKTRACE", "1")
+        .output()
+        .unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), message.lines().count()), (Some(1), 1), "{message}");
 }

@@ -66,6 +66,84 @@ fn sizes_that_the_tensors_do_not_have_are_errors() {
     }
 }
 
+/// Nothing is built or printed in the size that a file states.
+#[test]
+fn numbers_and_lists_that_a_file_states_are_bounded() {
+    let folders = shipped();
+    let huge = serde_json::json!(1_000_000_000);
+    let types = serde_json::json!(vec!["full_attention"; 100_000]);
+    let wrong = serde_json::json!([vec!["full_attention"; 100_000], "full_attention"]);
+    let labels: serde_json::Map<_, _> = (0..100_000).map(|i| (i.to_string(), "a".into())).collect();
+    for (name, setting, value, expected) in [
+        (
+            "siglip-image",
+            "num_channels",
+            &huge,
+            "num_channels: expected 1 (grey) or 3 (RGB); found 1000000000",
+        ),
+        ("clip-image", "num_channels", &huge, "num_channels: expected 1 (grey) or 3"),
+        ("dinov2", "num_channels", &huge, "num_channels: expected 1 (grey) or 3"),
+        ("siglip-image", "image_size", &huge, "expected a size of 1 to 1048575 pixels"),
+        ("dinov2", "mlp_ratio", &serde_json::json!(1e30), "mlp_ratio: expected an MLP of 1 to 16777216"),
+        ("dinov2-registers", "num_register_tokens", &huge, "num_register_tokens: expected at most 4096"),
+        (
+            "decision-transformer",
+            "state_dim",
+            &serde_json::json!(1 << 24),
+            "state_dim: expected at most 65536",
+        ),
+        ("decision-transformer", "act_dim", &serde_json::json!(1 << 24), "act_dim: expected at most 65536"),
+        ("bert-classes", "id2label", &labels.into(), "id2label: expected at most 65536 names; found 100000"),
+        ("qwen2", "layer_types", &types, "for each layer, 2 as num_hidden_layers; found 100000"),
+        (
+            "qwen2",
+            "layer_types",
+            &wrong,
+            "expected full_attention or sliding_attention for each layer; found [",
+        ),
+        ("qwen2", "alien", &types, "--ignore-setting alien"),
+        ("qwen2", "model_type", &"a".repeat(1_000_000).into(), "expected one of gpt2"),
+    ] {
+        let error = error_of(&folders[name], |_, config| config[setting] = value.clone());
+        assert!(error.contains(expected), "{name} {setting}: {error}");
+        assert!(error.len() < 1_000, "{name} {setting}: {} bytes", error.len());
+    }
+}
+
+#[test]
+fn rotary_positions_without_angles_are_errors_with_the_key_of_the_file() {
+    let folders = shipped();
+    for (name, setting, key, value, expected) in [
+        ("llama-linear-rope", "rope_parameters", "factor", 0.0, "rope_parameters: factor: expected 0.000001"),
+        ("llama-linear-rope", "rope_parameters", "factor", -2.0, "found -2"),
+        ("llama-linear-rope", "rope_parameters", "rope_theta", 0.0, "rope_parameters: rope_theta: expected"),
+        ("llama3-rope", "rope_parameters", "factor", 0.0, "rope_parameters: factor"),
+        ("llama3-rope", "rope_parameters", "low_freq_factor", 0.0, "low_freq_factor: expected a positive"),
+        ("llama3-rope", "rope_parameters", "high_freq_factor", 1.0, "high_freq_factor: expected more than"),
+        (
+            "llama3-rope",
+            "rope_parameters",
+            "original_max_position_embeddings",
+            -1.0,
+            "original_max_position_embeddings: expected 1 to",
+        ),
+        ("gemma3", "rope_scaling", "factor", 0.0, "rope_scaling: factor"),
+        ("qwen2", "rope_theta", "", -1.0, "config.json: rope_theta: expected a number above 1; found -1"),
+        ("modernbert", "local_rope_theta", "", 0.0, "config.json: local_rope_theta: expected"),
+        ("gemma3", "rope_local_base_freq", "", 0.0, "config.json: rope_local_base_freq: expected"),
+    ] {
+        let error = error_of(&folders[name], |_, config| match key {
+            "" => config[setting] = value.into(),
+            key => config[setting][key] = value.into(),
+        });
+        assert!(error.contains(expected), "{name} {setting} {key}: {error}");
+    }
+    let error = error_of(&folders["llama-linear-rope"], |_, config| {
+        config["rope_parameters"]["rope_theta"] = "many".into();
+    });
+    assert!(error.contains("expected a number for rope_theta; found \"many\""), "{error}");
+}
+
 #[test]
 fn unsupported_settings_are_errors() {
     let folders = shipped();
