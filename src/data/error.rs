@@ -125,9 +125,9 @@ pub enum DataError {
         problem: String,
     },
     /// A sample that does not fit its task.
-    #[error("task {task}: sample {id} {problem}")]
+    #[error("{}sample {id} {problem}", of_task(task))]
     Sample {
-        /// The task's name.
+        /// The task's name; empty for the only task of a run.
         task: String,
         /// The sample's identity.
         id: u64,
@@ -142,6 +142,11 @@ pub enum DataError {
         /// The error of the server or the connection.
         problem: String,
     },
+}
+
+/// The beginning of a message about a task; empty for a task without a name.
+pub(crate) fn of_task(task: &str) -> String {
+    if task.is_empty() { String::new() } else { format!("task {task}: ") }
 }
 
 /// The same as a tokenizer's error.

@@ -3,7 +3,8 @@
 
 use crate::commands;
 
-use commands::{at, bmp, folder, json, printed, refusal, smalti, wav};
+use crate::files::wav;
+use commands::{at, bmp, folder, json, printed, refusal, smalti};
 use serde_json::json;
 use std::fs;
 
