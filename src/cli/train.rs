@@ -333,6 +333,7 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) ->
         n => format!(", {n} processes"),
     };
     eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
+    schedule_notes(trainer.config(), steps).iter().for_each(|note| print::note(&format!("note: {note}")));
     let mut progress = progress::Progress::new(trainer);
     let outcome = trainer.run(folder, &stop, &mut progress);
     progress.finish();
@@ -341,6 +342,24 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) ->
         eprintln!("stopped at step {} of {steps}; --resume continues", outcome.step);
     }
     Ok(outcome)
+}
+
+/// What a user may not expect of the length of the training.
+fn schedule_notes(train: &TrainConfig, steps: u64) -> Vec<String> {
+    let mut notes = vec![];
+    if train.max_steps == 0 {
+        notes.push(format!(
+            "train.max_steps is 0, so train.epochs = {} is the length: {steps} steps",
+            train.epochs
+        ));
+    }
+    if train.warmup_steps > steps {
+        notes.push(format!(
+            "train.warmup_steps = {} is more than the {steps} steps: the learning rate does not reach train.learning_rate = {}",
+            train.warmup_steps, train.learning_rate
+        ));
+    }
+    notes
 }
 
 fn print_settings(args: &TrainArgs) -> Result<()> {

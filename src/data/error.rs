@@ -208,3 +208,17 @@ pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError>
     }
     Ok(parts.join("/"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_task_of_a_run_has_no_name() {
+        let message = |task: &str| {
+            DataError::Sample { task: task.into(), id: 35, problem: "has 50 tokens".into() }.to_string()
+        };
+        assert_eq!(message(""), "sample 35 has 50 tokens");
+        assert_eq!(message("words"), "task words: sample 35 has 50 tokens");
+    }
+}
