@@ -370,3 +370,19 @@ fn print_settings(args: &TrainArgs) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_training_is_noted_where_it_may_surprise() {
+        let train = TrainConfig { max_steps: 10, warmup_steps: 4, ..TrainConfig::default() };
+        assert!(schedule_notes(&train, 10).is_empty());
+        let long = TrainConfig { warmup_steps: 20, ..train.clone() };
+        assert!(schedule_notes(&long, 10)[0].starts_with("train.warmup_steps = 20 is more than the 10 steps"));
+        let epochs = TrainConfig { max_steps: 0, epochs: 2.0, ..train };
+        let notes = schedule_notes(&epochs, 30);
+        assert_eq!(notes, ["train.max_steps is 0, so train.epochs = 2 is the length: 30 steps"]);
+    }
+}
