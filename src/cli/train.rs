@@ -380,7 +380,9 @@ mod tests {
         let train = TrainConfig { max_steps: 10, warmup_steps: 4, ..TrainConfig::default() };
         assert!(schedule_notes(&train, 10).is_empty());
         let long = TrainConfig { warmup_steps: 20, ..train.clone() };
-        assert!(schedule_notes(&long, 10)[0].starts_with("train.warmup_steps = 20 is more than the 10 steps"));
+        assert!(
+            schedule_notes(&long, 10)[0].starts_with("train.warmup_steps = 20 is more than the 10 steps")
+        );
         let epochs = TrainConfig { max_steps: 0, epochs: 2.0, ..train };
         let notes = schedule_notes(&epochs, 30);
         assert_eq!(notes, ["train.max_steps is 0, so train.epochs = 2 is the length: 30 steps"]);

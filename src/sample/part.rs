@@ -125,7 +125,8 @@ impl Part {
         let (tokens, is_truncated) = self.tokenizer.encode_value_truncated(value, usize::MAX)?;
         if is_truncated {
             let name = &self.name;
-            let note = format!("inputs.{name}: longer texts were truncated to the length that the model reads");
+            let note =
+                format!("inputs.{name}: longer texts were truncated to the length that the model reads");
             NOTED.call_once(|| notify(Notice::Note(&note)));
         }
         Ok(Some(tokens))
