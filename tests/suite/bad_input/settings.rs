@@ -7,7 +7,7 @@ use crate::support;
 #[test]
 fn an_unknown_setting_of_an_output_names_those_that_there_are() {
     let place = image_place();
-    let line = format!("{} --set outputs.label.wieght=2 --out run", image_train());
+    let line = format!("{} --set outputs.class.wieght=2 --out run", image_train());
     place.fails(&line, &["wieght", "settings of head classify are:", "every output has", "weight", "pool"]);
 }
 
