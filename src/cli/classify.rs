@@ -1,6 +1,7 @@
 //! `smalti classify`
 
 use super::compositions::{Loaded, Unanswered, batches, files};
+use super::count::{MANY, up_to};
 use super::{device::DeviceChoice, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
@@ -26,8 +27,8 @@ pub struct ClassifyArgs {
     /// Text to classify. May be repeated.
     #[arg(long)]
     text: Vec<String>,
-    /// Number of classes to print for each prediction.
-    #[arg(long, default_value_t = 3)]
+    /// Number of classes to print for each prediction; 0 for all.
+    #[arg(long, default_value_t = 3, value_parser = up_to::<MANY>)]
     top: usize,
     /// Device: auto, cpu, cuda or cuda:N.
     #[arg(long, default_value_t = DeviceChoice::Auto)]
@@ -150,7 +151,9 @@ fn classes(
 ) -> impl Iterator<Item = (String, Vec<(String, f64)>)> {
     task.outputs().iter().filter(|output| has_classes(output)).filter_map(move |output| {
         let mut probabilities = predicted.remove(&output.name)?.probabilities;
-        probabilities.truncate(top);
+        if top > 0 {
+            probabilities.truncate(top);
+        }
         Some((output.name.clone(), probabilities))
     })
 }

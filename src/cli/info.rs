@@ -109,9 +109,13 @@ fn verify(args: &InfoArgs) -> Result<()> {
     }
     let differ = files.iter().filter(|file| matches!(file.finding, Finding::Differs | Finding::Missing));
     let differ: Vec<&str> = differ.map(|file| file.file.as_str()).collect();
+    let edited = match differ.contains(&CONFIG_FILE) {
+        true => format!(" (settings in {CONFIG_FILE} may have been edited)"),
+        false => String::new(),
+    };
     ensure!(
         differ.is_empty(),
-        "{folder}: not as the run wrote them: {}; restore them from a copy (settings in {CONFIG_FILE} may have been edited)",
+        "{folder}: not as the run wrote them: {}; restore them from a copy{edited}",
         differ.join(", ")
     );
     Ok(())

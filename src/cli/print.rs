@@ -4,6 +4,10 @@ use crate::train::SAMPLES;
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
+use std::io::IsTerminal;
+
+/// The most columns of a table where there is no terminal.
+const WIDTH: u16 = 120;
 
 /// An error with its causes, on one line; if a GPU's memory is full, with advice first.
 pub fn message(error: &anyhow::Error) -> String {
@@ -39,6 +43,19 @@ pub fn json(value: &Value) -> Result<()> {
 
 /// Prints a table; numbers are aligned right.
 pub fn table(header: &[&str], rows: &[Vec<String>]) {
+    println!("{}", laid_out(header, rows));
+}
+
+/// Prints a table with sentences, which are wrapped where standard output is no terminal.
+pub fn wrapped_table(header: &[&str], rows: &[Vec<String>]) {
+    let mut table = laid_out(header, rows);
+    if !std::io::stdout().is_terminal() {
+        table.set_width(WIDTH);
+    }
+    println!("{table}");
+}
+
+fn laid_out(header: &[&str], rows: &[Vec<String>]) -> Table {
     let mut table = Table::new();
     table.load_preset(presets::UTF8_FULL_CONDENSED).set_header(header);
     table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -50,7 +67,7 @@ pub fn table(header: &[&str], rows: &[Vec<String>]) {
         });
         table.add_row(cells.collect::<Vec<_>>());
     }
-    println!("{table}");
+    table
 }
 
 /// Prints a table of answers, if there are any.

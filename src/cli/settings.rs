@@ -52,6 +52,9 @@ pub(super) fn show(listed: &[&SettingKey], as_json: bool) -> Result<()> {
         };
         vec![name, values, key.default.as_ref().map_or(String::new(), Value::to_string), key.meaning.clone()]
     };
-    print::table(&["setting", "value", "default", "meaning"], &listed.iter().map(row).collect::<Vec<_>>());
+    print::wrapped_table(
+        &["setting", "value", "default", "meaning"],
+        &listed.iter().map(row).collect::<Vec<_>>(),
+    );
     Ok(())
 }

@@ -338,6 +338,7 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) ->
         n => format!(", {n} processes"),
     };
     eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
+    schedule_notes(trainer.config(), steps).iter().for_each(|note| print::note(&format!("note: {note}")));
     let mut progress = progress::Progress::new(trainer);
     let outcome = trainer.run(folder, &stop, &mut progress);
     progress.finish();
@@ -348,6 +349,24 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) ->
     Ok(outcome)
 }
 
+/// What a user may not expect of the length of the training.
+fn schedule_notes(train: &TrainConfig, steps: u64) -> Vec<String> {
+    let mut notes = vec![];
+    if train.max_steps == 0 {
+        notes.push(format!(
+            "train.max_steps is 0, so train.epochs = {} is the length: {steps} steps",
+            train.epochs
+        ));
+    }
+    if train.warmup_steps > steps {
+        notes.push(format!(
+            "train.warmup_steps = {} is more than the {steps} steps: the learning rate does not reach train.learning_rate = {}",
+            train.warmup_steps, train.learning_rate
+        ));
+    }
+    notes
+}
+
 fn print_settings(args: &TrainArgs) -> Result<()> {
     let preset = args.preset.as_deref().context("--print: expected a preset or a TOML file")?;
     match config::preset(preset).filter(|_| args.set.is_empty()) {
@@ -355,4 +374,22 @@ fn print_settings(args: &TrainArgs) -> Result<()> {
         None => print!("{}", RunConfig::of_preset_or_file(preset, &args.set)?.to_toml()?),
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_of_a_training_is_noted_where_it_may_surprise() {
+        let train = TrainConfig { max_steps: 10, warmup_steps: 4, ..TrainConfig::default() };
+        assert!(schedule_notes(&train, 10).is_empty());
+        let long = TrainConfig { warmup_steps: 20, ..train.clone() };
+        assert!(
+            schedule_notes(&long, 10)[0].starts_with("train.warmup_steps = 20 is more than the 10 steps")
+        );
+        let epochs = TrainConfig { max_steps: 0, epochs: 2.0, ..train };
+        let notes = schedule_notes(&epochs, 30);
+        assert_eq!(notes, ["train.max_steps is 0, so train.epochs = 2 is the length: 30 steps"]);
+    }
 }

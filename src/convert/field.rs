@@ -18,6 +18,8 @@ pub(super) struct Field {
     pub most_numbers: usize,
     /// Whether a number is infinite or NaN.
     pub has_nan: bool,
+    /// Whether all texts are whole numbers.
+    pub is_whole_text: bool,
     /// Whether the arrays in the steps of a series have different shapes.
     pub is_ragged: bool,
 }
@@ -60,8 +62,14 @@ pub(super) fn fields(
 
 /// A field; `None` if no row has a value.
 fn field(table: &dyn Table, name: &str, rows: &[u32]) -> Result<Option<Field>, ConvertError> {
-    let mut field =
-        Field { name: name.into(), kind: Kind::Text, most_numbers: 0, has_nan: false, is_ragged: false };
+    let mut field = Field {
+        name: name.into(),
+        kind: Kind::Text,
+        most_numbers: 0,
+        has_nan: false,
+        is_whole_text: true,
+        is_ragged: false,
+    };
     let mut kind = None;
     for row in sampled(rows) {
         let Some(value) = outline(table, row, name) else { continue };
@@ -70,6 +78,7 @@ fn field(table: &dyn Table, name: &str, rows: &[u32]) -> Result<Option<Field>, C
         let (numbers, has_nan) = numbers(&value);
         field.most_numbers = field.most_numbers.max(numbers);
         field.has_nan |= has_nan;
+        field.is_whole_text &= !matches!(&value, Value::Text(text) if text.parse::<i64>().is_err());
         field.is_ragged |= is_ragged(&value);
     }
     let later = || rows.iter().find_map(|row| Kind::of(&outline(table, *row, name)?).ok()?);

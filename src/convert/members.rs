@@ -1,22 +1,19 @@
 //! Rows as members of a tar archive: WebDataset.
 
 use super::ConvertError;
+use super::endings::{self, ending, key};
 use super::field::Field;
 use super::kind::Kind;
 use super::npy::npy;
 use crate::inference::write::Json;
 use indexmap::{IndexMap, IndexSet};
-use smalti_contract::{Array, File, Numbers, Value};
+use smalti_contract::{Array, Numbers, Value};
 use std::io::{self, Write};
 
 /// The most numbers of a value in JSON.
 const MAX_IN_JSON: usize = 256;
-/// Names of the field of the text.
-const TEXTS: [&str; 2] = ["text", "txt"];
 /// Names of the field of the class, if its values are numbers.
 const CLASSES: [&str; 3] = ["label", "class", "cls"];
-/// Endings of members that are no files of the table.
-const OWN: [&str; 3] = ["cls", "json", "txt"];
 /// The time of change of all members, in seconds of Unix time: the start of 2000.
 const CHANGED: u64 = 946_684_800;
 /// Bytes of a header; members are padded to a multiple.
@@ -28,21 +25,24 @@ pub(super) type Member = (String, Vec<u8>);
 /// The place of each field.
 pub(super) struct Members {
     places: Vec<Place>,
+    /// Whether one field alone has files.
+    has_one_file: bool,
 }
 
 /// The place of a field's values.
 #[derive(Clone, Debug, PartialEq)]
 enum Place {
     Class,
-    Text,
+    /// The ending of a text.
+    Text(String),
     /// The key in `json`.
     Json(String),
-    /// The name before `.npy`.
+    /// The ending of an array of NumPy.
     Npy(String),
     /// The name before `.series.npy`.
     Series(String),
-    /// The name before the ending of the file; `None` for the only field of files.
-    File(Option<String>),
+    /// The name of the field.
+    File(String),
 }
 
 impl Members {
@@ -51,20 +51,17 @@ impl Members {
     /// # Errors
     /// [`ConvertError::Field`] for series of files, and for two fields in one place.
     pub fn new(fields: &[Field]) -> Result<Self, ConvertError> {
-        let of_files = fields.iter().filter(|field| field.kind.is_file()).count();
+        let has_several_classes = fields.iter().filter(|field| is_class(field)).count() > 1;
         let mut places: Vec<Place> = vec![];
         for field in fields {
             let place = match &field.kind {
+                Kind::Class(_) | Kind::Integer | Kind::Text if is_counted(field) => {
+                    Place::Text(ending(&field.name))
+                }
                 Kind::Class(_) if !places.contains(&Place::Class) => Place::Class,
-                Kind::Integer if CLASSES.contains(&field.name.as_str()) && !has_several_classes(fields) => {
-                    Place::Class
-                }
-                Kind::Text if TEXTS.contains(&field.name.as_str()) && !places.contains(&Place::Text) => {
-                    Place::Text
-                }
-                Kind::Image | Kind::Audio | Kind::File => {
-                    Place::File((of_files > 1).then(|| ending(&field.name)))
-                }
+                Kind::Integer if is_class(field) && !has_several_classes => Place::Class,
+                Kind::Text if endings::is_text(&field.name) => Place::Text(ending(&field.name)),
+                Kind::Image | Kind::Audio | Kind::File => Place::File(ending(&field.name)),
                 Kind::Series(step) if step.is_file() => {
                     let problem =
                         "a series of files has no place in WebDataset; choose Parquet, or other fields";
@@ -73,11 +70,7 @@ impl Members {
                 Kind::Series(step) if is_numeric(step) && !field.is_ragged => {
                     Place::Series(ending(&field.name))
                 }
-                kind if is_numeric(kind) && (field.most_numbers > MAX_IN_JSON || field.has_nan) => match kind
-                {
-                    Kind::Number => Place::Json(key(&field.name)),
-                    _ => Place::Npy(ending(&field.name)),
-                },
+                Kind::Array { .. } if is_file_of_numpy(field) => Place::Npy(endings::npy(&field.name)),
                 _ => Place::Json(key(&field.name)),
             };
             if let Some(other) = places.iter().position(|known| *known == place) {
@@ -87,7 +80,8 @@ impl Members {
             }
             places.push(place);
         }
-        Ok(Self { places })
+        let has_one_file = fields.iter().filter(|field| field.kind.is_file()).count() == 1;
+        Ok(Self { places, has_one_file })
     }
 
     /// The class names of the member `cls`.
@@ -99,16 +93,14 @@ impl Members {
         })
     }
 
-    /// The place of a field, as its members end.
-    pub fn place(&self, field: usize) -> String {
-        match self.places.get(field) {
+    /// The place of a field, as its members end; `at` is its number.
+    pub fn place(&self, at: usize, field: &Field) -> String {
+        match self.places.get(at) {
             Some(Place::Class) => "cls".into(),
-            Some(Place::Text) => "txt".into(),
+            Some(Place::Text(ending) | Place::Npy(ending)) => ending.clone(),
             Some(Place::Json(key)) => format!("json, key {key}"),
-            Some(Place::Npy(name)) => format!("{name}.npy"),
             Some(Place::Series(name)) => format!("{name}.series.npy"),
-            Some(Place::File(Some(name))) => format!("{name}.*"),
-            Some(Place::File(None)) => "*".into(),
+            Some(Place::File(name)) => endings::pattern(name, &field.kind, self.has_one_file),
             None => String::new(),
         }
     }
@@ -126,19 +118,15 @@ impl Members {
                 (Place::Class, Value::Number(number)) => {
                     members.push(("cls".into(), number.to_string().into()))
                 }
-                (Place::Text, Value::Text(text)) => members.push(("txt".into(), text.into_bytes())),
+                (Place::Text(ending), value @ (Value::Text(_) | Value::Number(_))) => {
+                    let text = named(value, &field.kind).into_label().map_err(|e| failed(e.to_string()))?;
+                    members.push((ending.clone(), text.into_bytes()));
+                }
                 (Place::File(name), Value::File(file)) => {
-                    let extension = extension(&file);
-                    let ending = match name {
-                        None if !OWN.contains(&extension.as_str()) => extension,
-                        None => format!("{}.{extension}", ending(&field.name)),
-                        Some(name) => format!("{name}.{extension}"),
-                    };
+                    let ending = endings::of_file(name, &field.kind, self.has_one_file, &file);
                     members.push((ending, file.bytes));
                 }
-                (Place::Npy(name), value) => {
-                    members.push((format!("{name}.npy"), npy(&value).map_err(failed)?))
-                }
+                (Place::Npy(ending), value) => members.push((ending.clone(), npy(&value).map_err(failed)?)),
                 (Place::Series(name), value) => {
                     members.push((format!("{name}.series.npy"), npy(&value).map_err(failed)?))
                 }
@@ -166,29 +154,30 @@ impl Members {
     }
 }
 
-fn has_several_classes(fields: &[Field]) -> bool {
-    let is_class = |field: &Field| {
-        matches!(field.kind, Kind::Class(_))
-            || field.kind == Kind::Integer && CLASSES.contains(&field.name.as_str())
+/// Whether a field may be the member `cls`.
+fn is_class(field: &Field) -> bool {
+    let has_name = || field.kind == Kind::Integer && CLASSES.contains(&field.name.as_str());
+    (matches!(field.kind, Kind::Class(_)) || has_name()) && !is_counted(field)
+}
+
+/// Whether the values are whole numbers, and members of the field's name are those: `count`, but `cls` is the class.
+fn is_counted(field: &Field) -> bool {
+    let is_whole = |text: &String| text.parse::<i64>().is_ok();
+    let all_whole = match &field.kind {
+        Kind::Class(names) => names.iter().all(is_whole),
+        Kind::Text => field.is_whole_text,
+        _ => field.name == "class",
     };
-    fields.iter().filter(|field| is_class(field)).count() > 1
+    all_whole && field.name != "cls" && endings::is_count(&field.name)
+}
+
+/// Whether arrays have files of their own: those that were read from such files, and those that JSON cannot hold well.
+fn is_file_of_numpy(field: &Field) -> bool {
+    endings::is_npy(&field.name) || field.most_numbers > MAX_IN_JSON || field.has_nan
 }
 
 fn is_numeric(kind: &Kind) -> bool {
     matches!(kind, Kind::Integer | Kind::Number | Kind::Array { .. })
-}
-
-/// The name of a field as a part of a member's name: in lower case, as readers have it.
-fn ending(field: &str) -> String {
-    let allowed = |c: char| if c.is_alphanumeric() || ['.', '-', '_'].contains(&c) { c } else { '_' };
-    let name: String = key(field).trim_matches('.').to_lowercase().chars().map(allowed).collect();
-    // An array that was read from a .npy file has its old name again.
-    name.strip_suffix(".npy").map_or(name.clone(), str::to_string)
-}
-
-/// The name of a field as a key; a field that was read from JSON has its old key again.
-fn key(field: &str) -> String {
-    field.strip_prefix("json.").unwrap_or(field).into()
 }
 
 /// The value with the names of classes.
@@ -217,34 +206,6 @@ fn check_finite(value: &Value) -> Result<(), String> {
     }
 }
 
-/// The ending of a file: that of its name or, without one, by its content.
-fn extension(file: &File) -> String {
-    let name = file.name.rsplit(['/', '\\', ':']).next().unwrap_or_default();
-    let name = name.strip_suffix(".gz").unwrap_or(name);
-    let named = name.rsplit_once('.').map(|(_, extension)| extension.to_lowercase());
-    let is_plain = |extension: &String| {
-        (1..=8).contains(&extension.len()) && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    };
-    named.filter(is_plain).unwrap_or_else(|| extension_by_content(&file.bytes).into())
-}
-
-fn extension_by_content(bytes: &[u8]) -> &'static str {
-    match bytes {
-        [0x89, b'P', b'N', b'G', ..] => "png",
-        [0xff, 0xd8, 0xff, ..] => "jpg",
-        [b'G', b'I', b'F', b'8', ..] => "gif",
-        [b'B', b'M', ..] => "bmp",
-        [b'I', b'I', 42, 0, ..] | [b'M', b'M', 0, 42, ..] => "tif",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "webp",
-        [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => "wav",
-        [b'f', b'L', b'a', b'C', ..] => "flac",
-        [b'O', b'g', b'g', b'S', ..] => "ogg",
-        [b'I', b'D', b'3', ..] | [0xff, 0xe2..=0xff, ..] => "mp3",
-        [_, _, _, _, b'f', b't', b'y', b'p', ..] => "m4a",
-        _ => "bin",
-    }
-}
-
 /// The size of a member of these bytes in an archive.
 pub(super) fn size(bytes: &[u8]) -> u64 {
     (BLOCK + bytes.len().next_multiple_of(BLOCK)) as u64
@@ -262,23 +223,4 @@ pub(super) fn append(tar: &mut tar::Builder<impl Write>, row: u32, members: Vec<
         tar.append_data(&mut header, format!("{row:08}.{ending}"), bytes.as_slice())?;
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn endings_are_those_of_names_or_of_contents() {
-        let of = |name: &str, bytes: &[u8]| extension(&File { name: name.into(), bytes: bytes.to_vec() });
-        assert_eq!(of("a.b/c.JPG", b""), "jpg");
-        assert_eq!(of("notes.txt.gz", b""), "txt");
-        assert_eq!(of("step 7", b"\x89PNG\r\n"), "png");
-        assert_eq!(of("a.b/c", b"RIFF\0\0\0\0WAVEfmt "), "wav");
-        assert_eq!(of("x.a strange ending", b"?"), "bin");
-        assert_eq!(
-            [ending("json.Left Eye"), ending("scan.npy"), key("json.label")],
-            ["left_eye", "scan", "label"]
-        );
-    }
 }

@@ -37,6 +37,7 @@
 //! A class is a field whose source declares its names, or a text field named `label`, `class` or `cls`. Arrays of bytes in the
 //! shape of an image are images, and become PNG files.
 
+mod endings;
 mod error;
 mod field;
 mod files;

@@ -52,7 +52,7 @@ impl Target {
     /// The place of a field in the shards.
     pub fn place(&self, at: usize, field: &Field) -> String {
         match self {
-            Self::Webdataset(members) => members.place(at),
+            Self::Webdataset(members) => members.place(at, field),
             Self::Parquet(_) => format!("{}: {}", field.name, parquet::data_type(&field.kind)),
         }
     }

@@ -81,7 +81,7 @@ fn files_classes_and_texts_return_from_webdataset() {
     // The pattern lists the test split first.
     let sorted: Vec<Row> = rows[6..].iter().chain(&rows[..6]).cloned().collect();
     assert_eq!(values(&*table, "cls"), column(&sorted, "label"));
-    assert_eq!(values(&*table, "txt"), column(&sorted, "text"));
+    assert_eq!(values(&*table, "text"), column(&sorted, "text"));
     assert_eq!(values(&*table, "split"), column(&sorted, "split"));
     assert_eq!(table.classes("cls").unwrap(), ["cat", "dog"]);
     for (value, row) in values(&*table, "dat").into_iter().zip(&sorted) {

@@ -125,9 +125,9 @@ pub enum DataError {
         problem: String,
     },
     /// A sample that does not fit its task.
-    #[error("task {task}: sample {id} {problem}")]
+    #[error("{}sample {id} {problem}", of_task(task))]
     Sample {
-        /// The task's name.
+        /// The task's name; empty for the only task of a run.
         task: String,
         /// The sample's identity.
         id: u64,
@@ -142,6 +142,11 @@ pub enum DataError {
         /// The error of the server or the connection.
         problem: String,
     },
+}
+
+/// The beginning of a message about a task; empty for a task without a name.
+pub(crate) fn of_task(task: &str) -> String {
+    if task.is_empty() { String::new() } else { format!("task {task}: ") }
 }
 
 /// The same as a tokenizer's error.
@@ -202,4 +207,18 @@ pub(crate) fn contained(location: &str, path: &str) -> Result<String, DataError>
         return Err(refuse("it names no file"));
     }
     Ok(parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_only_task_of_a_run_has_no_name() {
+        let message = |task: &str| {
+            DataError::Sample { task: task.into(), id: 35, problem: "has 50 tokens".into() }.to_string()
+        };
+        assert_eq!(message(""), "sample 35 has 50 tokens");
+        assert_eq!(message("words"), "task words: sample 35 has 50 tokens");
+    }
 }

@@ -22,6 +22,7 @@ pub use cache::Cached;
 pub use collate::{Batch, HeadLayout, KindBatch, Layout, ReadRows, TokenBatch, collate};
 pub use corrupt::{CorruptSamples, OnCorruptSample, first};
 pub use error::DataError;
+pub(crate) use error::of_task;
 pub use files::{Files, glob, open_text, read, read_if_found, read_text};
 pub use head_batch::{HeadBatch, Pooling, Targets};
 pub use loader::{Loader, Plan, Prepared};

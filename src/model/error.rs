@@ -1,6 +1,7 @@
 //! Errors of building a model.
 
 use super::config::ConfigError;
+use crate::data::of_task;
 use crate::rules::RuleError;
 
 /// Errors of building a model.
@@ -14,9 +15,9 @@ pub enum ModelError {
     #[error(transparent)]
     Rule(#[from] RuleError),
     /// A task that does not fit the settings or the other tasks.
-    #[error("task {task}: {problem}")]
+    #[error("{}{problem}", of_task(task))]
     Task {
-        /// The task's name.
+        /// The task's name; empty for the only task of a run.
         task: String,
         /// The problem.
         problem: String,

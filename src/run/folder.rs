@@ -147,7 +147,10 @@ pub(super) fn check_modalities(
         let mut names = saved.tokenizers.values().map(|saved| saved.tokenizer.as_str());
         if let Some(unknown) = names.find(|name| !known.contains(name)) {
             let known = known.join(", ");
-            let problem = format!("task {task}: no modality is named {unknown:?}; this program has {known}");
+            let problem = format!(
+                "{}no modality is named {unknown:?}; this program has {known}",
+                crate::data::of_task(task)
+            );
             return Err(RunError::Modality { file: folder.join(TOKENIZERS_FILE), problem });
         }
     }

@@ -130,7 +130,11 @@ impl<'a> SampleBuilder<'a> {
                 return Ok(());
             }
         }
-        match part.tokens(value, self.seed(number))? {
+        let tokens = match self.purpose {
+            Purpose::Predict => part.beginning(value)?,
+            _ => part.tokens(value, self.seed(number))?,
+        };
+        match tokens {
             Some(tokens) => self.append(number, tokens, None),
             None => self.check_required(part.required)?,
         }

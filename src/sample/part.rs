@@ -1,11 +1,12 @@
 //! A part of a sample: fields of a row that become tokens.
 
 use crate::data::Stream;
+use crate::notice::{Notice, notify};
 use crate::random;
 use smalti_contract::{
     AnyTokenizer, Axis, Content, ContentSpec, Group, KindSpec, TokenizeError, Tokens, Value,
 };
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 
 /// A part with tokens in a sample: an input, or an output that is generated, masked or a series.
 #[derive(Clone)]
@@ -109,6 +110,26 @@ impl Part {
             return Ok(None);
         }
         self.tokenizer.encode_value(value, seed).map(Some)
+    }
+
+    /// The tokens of a value for a prediction: of a longer text than the model reads its beginning, with a note, which each
+    /// process has once; `None` if the value is missing.
+    ///
+    /// # Errors
+    /// If the value cannot be tokenized.
+    pub(super) fn beginning(&self, value: Value) -> Result<Option<Tokens>, TokenizeError> {
+        static NOTED: Once = Once::new();
+        if value.is_missing() {
+            return Ok(None);
+        }
+        let (tokens, is_truncated) = self.tokenizer.encode_value_truncated(value, usize::MAX)?;
+        if is_truncated {
+            let name = &self.name;
+            let note =
+                format!("inputs.{name}: longer texts were truncated to the length that the model reads");
+            NOTED.call_once(|| notify(Notice::Note(&note)));
+        }
+        Ok(Some(tokens))
     }
 
     /// The ids of a value, without special ids; `None` if the value is missing.

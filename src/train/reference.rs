@@ -101,7 +101,7 @@ impl Referenced {
             let Some(reference) = self.references.0.get(&key) else {
                 let problem = "is a pair for which the run has no log-probabilities of its reference model: it can be \
                                evaluated and resumed on the pairs alone with which it was created";
-                let task = if self.task.is_empty() { "of the run".into() } else { self.task.clone() };
+                let task = self.task.clone();
                 return Err(DataError::Sample { task, id: sample.id, problem: problem.into() });
             };
             found.insert(output.head, *reference);

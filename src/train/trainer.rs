@@ -311,6 +311,11 @@ impl Trainer {
         (self.step, self.steps)
     }
 
+    /// The settings.
+    pub fn config(&self) -> &TrainConfig {
+        &self.config
+    }
+
     /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
         self.config.learning_rate_at(self.step, self.steps)

@@ -172,6 +172,7 @@ fn settings_are_listed_with_their_meaning() {
     assert!(of("train.warmup_steps")["meaning"].as_str().unwrap().contains("learning rate"));
     let table = printed(&["settings", "image"]);
     assert!(table.contains("inputs.NAME.patch_size") && table.contains("modality = \"image\""), "{table}");
+    assert!(printed(&["settings"]).lines().all(|line| line.chars().count() <= 120), "it is no terminal");
     let message = refusal(1, &["settings", "train.lerning_rate"]);
     assert!(message.contains("did you mean train.learning_rate?"), "{message}");
     let message = refusal(1, &["train", "text", "--set", "train.warmup=5"]);

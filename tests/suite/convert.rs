@@ -3,6 +3,7 @@
 
 use crate::commands;
 
+use crate::files::wav;
 use commands::{at, bmp, folder, json, printed, refusal, smalti};
 use serde_json::json;
 use std::fs;
@@ -27,6 +28,49 @@ fn digits_become_shards_that_are_read_again() {
             .contains("360 rows in 1 shard")
     );
     assert_eq!(json(&["data", "check", &file])["splits"][0]["rows"], 360);
+}
+
+/// The names of the fields of a table, in order.
+fn fields(path: &str) -> Vec<String> {
+    let found = json(&["data", "check", path]);
+    let fields = found["splits"][0]["fields"].as_array().unwrap().iter();
+    let mut names: Vec<String> = fields.map(|field| field["field"].as_str().unwrap().to_string()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn fields_keep_their_names_from_webdataset_to_webdataset() {
+    let clip = wav(8000, 8, 1, 16);
+    let image = bmp();
+    let row: [(&str, &[u8]); 8] = [
+        ("bmp", &image),
+        ("left.bmp", &image),
+        ("wav", &clip),
+        ("cls", b"1"),
+        ("count", b"12"),
+        ("transcript", b"a red square"),
+        ("caption.txt", b"red"),
+        ("json", br#"{"ink": 0.5, "label": "a"}"#),
+    ];
+    let names: Vec<String> = row.iter().map(|(ending, _)| format!("in/0001.{ending}")).collect();
+    let files: Vec<(&str, &[u8])> =
+        names.iter().zip(row).map(|(name, (_, bytes))| (name.as_str(), bytes)).collect();
+    let place = folder(&files);
+    let (source, tars) = (at(&place, "in"), at(&place, "tars"));
+    let (table, again) = (at(&place, "table.parquet"), at(&place, "again"));
+    for (source, dest) in [(&source, &tars), (&tars, &table), (&table, &again)] {
+        printed(&["data", "convert", source, dest]);
+    }
+    let mut expected: Vec<String> = row[..7].iter().map(|(ending, _)| ending.to_string()).collect();
+    expected.extend(["json.ink", "json.label"].map(String::from));
+    expected.sort();
+    for path in [&source, &tars, &table, &again] {
+        let found: Vec<String> = fields(path).into_iter().filter(|field| field != "split").collect();
+        assert_eq!(found, expected, "{path}");
+    }
+    let shown = json(&["data", "convert", &table, &again]);
+    assert!(shown["conversion"]["fields"].as_array().unwrap().contains(&json!(["wav", "wav"])), "{shown}");
 }
 
 #[test]

@@ -84,6 +84,28 @@ fn all_windows_of_another_text_are_measured() {
 }
 
 #[test]
+fn long_texts_are_truncated_with_a_note_and_zero_is_all_classes() {
+    let place = tempfile::tempdir().unwrap();
+    let rows: String =
+        (0..30).map(|i| format!("good {i},yes\nbad {i},no\nodd {i},so\neven {i},or\n")).collect();
+    write(&place, "words.csv", format!("words,label\n{rows}").as_bytes());
+    let task = "[data]\nsource = \"words.csv\"\n[inputs.words]\nmodality = \"text\"\ncontext = 16\n\
+                [outputs.label]\nhead = \"classify\"\n[train]\nmax_steps = 2\n";
+    write(&place, "task.toml", task.as_bytes());
+    write(&place, "long.txt", "good bad ".repeat(10).as_bytes());
+    run(&place, 0, &format!("train task.toml {TINY} --out run"));
+    for command in ["classify", "predict"] {
+        let all = run(&place, 0, &format!("{command} run long.txt --top 0"));
+        assert!(
+            ["yes", "no", "so", "or"].iter().all(|class| all.out.contains(&format!("{class} "))),
+            "{}",
+            all.out
+        );
+        assert!(all.err.contains("truncated to the length that the model reads"), "{command}: {}", all.err);
+    }
+}
+
+#[test]
 fn one_bad_file_of_a_list_is_named_and_the_others_are_answered() {
     let place = images(&[]);
     run(&place, 0, &train("photos"));

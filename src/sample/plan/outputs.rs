@@ -83,10 +83,7 @@ impl Plan {
             }
             (None, None) => {
                 if let Some(key) = rest.keys().next() {
-                    let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-                    let problem =
-                        format!("unknown setting; the settings of head {} are: {known}", output.head);
-                    return refuse(&format!(".{key}"), problem);
+                    return refuse(&format!(".{key}"), unknown_setting(&output.head, &known));
                 }
             }
         }
@@ -280,4 +277,15 @@ fn check_preference(name: &str, output: &OutputSettings, is_preference: bool) ->
             refuse(format!("outputs.{name}.prompt"), problem)
         }
     }
+}
+
+/// The problem of an unknown setting of an output; `of_head` are the settings of its head.
+fn unknown_setting(head: &str, of_head: &[String]) -> String {
+    let schema: Value = schemars::schema_for!(OutputSettings).into();
+    let of_all = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str());
+    let of_head = if of_head.is_empty() { "none of its own".into() } else { of_head.join(", ") };
+    format!(
+        "unknown setting; the settings of head {head} are: {of_head}; every output has {}",
+        of_all.collect::<Vec<_>>().join(", ")
+    )
 }

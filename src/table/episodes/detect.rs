@@ -90,7 +90,9 @@ fn of_table(location: &str) -> Result<Result<String, String>, DataError> {
     if extension(location) == "csv" {
         let columns: Vec<String> =
             line.split(',').map(|name| name.trim().trim_matches('"').to_string()).collect();
-        return Ok(of_columns(&columns));
+        return Ok(
+            of_columns(&columns).map_err(|_| no_steps(&rows::first_cells(location, start.trim_start())))
+        );
     }
     let after = |key: &str| line.split_once(&format!("\"{key}\"")).map(|(_, value)| value);
     let is_series = |value: &str| value.trim_start_matches([':', ' ']).starts_with(['[', '{']);
@@ -106,8 +108,12 @@ fn of_table(location: &str) -> Result<Result<String, String>, DataError> {
 fn of_columns(columns: &[String]) -> Result<String, String> {
     match of_steps(columns) {
         true => Ok("it has columns of observations and actions".into()),
-        false => Err(format!("it has no columns of observations and actions; {}", found(columns))),
+        false => Err(no_steps(columns)),
     }
+}
+
+fn no_steps(columns: &[String]) -> String {
+    format!("it has no columns of observations and actions; {}", found(columns))
 }
 
 /// The names of the columns, each cut if it is long: a file may be no table.

@@ -122,6 +122,13 @@ impl Form {
     }
 }
 
+/// The cells of the first line of a text, which has the file's delimiter; none if it cannot be read.
+pub fn first_cells(location: &str, text: &str) -> Vec<String> {
+    let form = Form::detect(location, None, || text.as_bytes());
+    let record = form.decode(text.into()).unwrap_or_default();
+    form.cells(&record).map(|cell| cell.trim().to_string()).collect()
+}
+
 /// Checks the names of fields, the first of which is that of column `first`; a line that names the fields of a file
 /// (`is_header`) may not have only numbers.
 ///

@@ -46,6 +46,14 @@ fn the_delimiter_is_detected() {
 }
 
 #[test]
+fn the_names_of_columns_have_the_delimiter_of_the_file() {
+    for text in ["text;label\na;1\n", "text,label\na,1\n", "\"text\"|label\na|1\n"] {
+        assert_eq!(super::first_cells("t.csv", text), ["text", "label"], "{text:?}");
+    }
+    assert!(super::first_cells("t.csv", "").is_empty());
+}
+
+#[test]
 fn the_index_of_pandas_is_skipped() {
     for name in ["", "Unnamed: 0"] {
         let text = format!("{name},a\n0,x\n1,y\n");

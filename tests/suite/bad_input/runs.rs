@@ -152,6 +152,11 @@ fn a_file_of_another_run_is_found() {
     assert_eq!(verified.code, Some(1));
     assert!(verified.err.contains("run.toml may have been edited"), "{}", verified.err);
     place.fails("info none --verify", &["none is no run folder"]);
+    place.works(&format!("{} --out damaged", text_train()));
+    place.write("damaged/model.safetensors", &others);
+    let verified = place.run("info damaged --verify");
+    assert!(verified.err.contains("model.safetensors"), "{}", verified.err);
+    assert!(!verified.err.contains("edited"), "the settings are as they were: {}", verified.err);
 }
 
 #[test]

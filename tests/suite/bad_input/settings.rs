@@ -5,6 +5,13 @@ use crate::files::{log, npz, png, wav};
 use crate::support;
 
 #[test]
+fn an_unknown_setting_of_an_output_names_those_that_there_are() {
+    let place = image_place();
+    let line = format!("{} --set outputs.class.wieght=2 --out run", image_train());
+    place.fails(&line, &["wieght", "settings of head classify are:", "every output has", "weight", "pool"]);
+}
+
+#[test]
 fn invalid_settings_are_named() {
     let place = text_place();
     let cases: [(&str, &[&str]); 28] = [
