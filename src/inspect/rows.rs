@@ -83,20 +83,27 @@ pub(super) fn inspect(
     found
 }
 
-/// The digest of a row: of its files, arrays and series or, if it has none, of its texts and numbers except labels and split.
+/// The digest of a row: of its files and series, and of its arrays without a text beside them; or, if it has none, of all its
+/// values except labels and split.
 fn content(fields: &[String], summaries: &[Result<ValueSummary, String>]) -> Option<Content> {
     let present = || {
         let usable = fields.iter().zip(summaries);
         let usable = usable.filter_map(|(field, summary)| Some((field, summary.as_ref().ok()?)));
         usable.filter(|(_, summary)| summary.counts.holds != ValueType::Missing)
     };
-    let is_raw = |summary: &ValueSummary| {
-        summary.counts.series || !matches!(summary.counts.holds, ValueType::Text | ValueType::Number)
+    let is_other = |field: &str| !is_label(field) && field != "split";
+    let has_text =
+        present().any(|(field, summary)| summary.counts.holds == ValueType::Text && is_other(field));
+    let is_raw = |summary: &ValueSummary| match summary.counts.holds {
+        _ if summary.counts.series => true,
+        ValueType::Text | ValueType::Number => false,
+        ValueType::Array => !has_text, // beside a text, such as its alignment
+        _ => true,
     };
     let raw = present().any(|(_, summary)| is_raw(summary));
     let of_content = present().filter(|(field, summary)| match raw {
         true => is_raw(summary),
-        false => !is_label(field) && *field != "split",
+        false => is_other(field),
     });
     let (mut digest, mut any) = (Sha256::new(), false);
     for (field, summary) in of_content {

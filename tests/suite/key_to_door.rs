@@ -52,7 +52,7 @@ fn a_log_of_random_walks_trains_a_policy_and_its_baselines() {
 fn other_names_and_places_of_a_log_are_errors() {
     let folder = tempfile::tempdir().unwrap();
     let error = error_of(folder.path(), "data make maze");
-    assert!(error.contains("expected one of cartpole, key-to-door; found \"maze\""), "{error}");
+    assert!(error.contains("no kind \"maze\""), "{error}");
     let error = error_of(folder.path(), "data make cartpole --set episodes=2 --out missing/log.jsonl");
     assert!(error.contains("missing/log.jsonl"), "{error}");
     assert!(

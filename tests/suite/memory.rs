@@ -13,7 +13,7 @@ fn loss(memory: &str) -> f64 {
         "[data]\nsource = \"rows.jsonl\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\ncontext = 16\n\
          [model]\nd_model = 32\nn_layers = 2\nattention.n_heads = 2\n{memory}\n\
          attention.rules = [{{ query = \"text.*\", key = \"text.*\", rule = \"causal & near(3, order)\" }}]\n\
-         [train]\nmax_steps = 400\nbatch_size = 16\nlearning_rate = 3e-3\nmin_learning_rate = 1e-4\nwarmup_steps = 10\n\
+         [train]\nmax_steps = 800\nbatch_size = 16\nlearning_rate = 3e-3\nmin_learning_rate = 1e-4\nwarmup_steps = 10\n\
          eval_every = 0\n"
     );
     std::fs::write(place.path().join("task.toml"), task).unwrap();
@@ -28,13 +28,13 @@ fn loss(memory: &str) -> f64 {
 }
 
 /// Of 15 targets two are digits: the first cannot be known, and the last follows from the memory alone. Two layers with windows
-/// of 3 earlier characters reach back 6.
+/// of 3 earlier characters reach back 6. The memory is that of the first layer: no gradient teaches a layer below what to keep.
 #[test]
 fn a_layer_with_a_memory_recalls_what_its_window_has_lost() {
     let digit = f64::ln(10.0) / 15.0;
-    let (without, with) = (loss(""), loss("memory = { layer = 1, top_k = 12 }"));
+    let (without, with) = (loss(""), loss("memory = { layer = 0, top_k = 12 }"));
     assert!(without > 1.8 * digit, "{without} without a memory; a digit has {digit}");
-    assert!(with < 1.4 * digit, "{with} with a memory; a digit has {digit}");
+    assert!(with < 1.5 * digit, "{with} with a memory; a digit has {digit}");
 }
 
 #[test]

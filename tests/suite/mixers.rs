@@ -94,7 +94,10 @@ fn gradients_are_finite_differences() {
                 continue; // rounding would decide
             }
             reached += 1;
-            let found = slope(&model, &batch, parameter, &(gradient / f64::from(norm)).unwrap());
+            // A shorter step for a steep slope, which is curved.
+            let step = (1.0 / f64::from(norm)).min(1.0);
+            let direction = (gradient * (step / f64::from(norm))).unwrap();
+            let found = slope(&model, &batch, parameter, &direction) / step;
             let apart = (found - f64::from(norm)).abs();
             assert!(apart <= 0.02 * f64::from(norm) + 2e-3, "{mixers}, {name}: {found} is not {norm}");
         }

@@ -113,7 +113,7 @@ fn a_refused_kind_or_setting_leaves_nothing() {
         (
             "data make addition --set digits=0 --out a.parquet",
             1,
-            "digits: expected a whole number from 1 to 9; found 0",
+            "digits: expected a whole number from 1 to 9, such as 3; found 0",
         ),
         ("data make addition --set digits --out a.parquet", 1, "expected key=value"),
         ("data make addition --set digit=3 --out a.parquet", 1, "unknown field `digit`"),
