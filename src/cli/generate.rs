@@ -30,7 +30,7 @@ pub struct GenerateArgs {
     /// Character that stands for a token to fill.
     #[arg(long, default_value_t = '_', requires = "infill")]
     gap: char,
-    /// Passes of the model that fill masked tokens, an equal number of tokens in each; 0 for one pass a token.
+    /// Passes that fill masked tokens, an equal number of tokens in each; 0 for one pass a token.
     #[arg(long, value_parser = up_to::<MANY>)]
     steps: Option<usize>,
     /// Order in which masked tokens are filled: random, or confidence, the most probable first.

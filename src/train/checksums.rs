@@ -172,7 +172,7 @@ pub(crate) fn check(
 /// Checks all listed files below a folder of a run.
 ///
 /// # Errors
-/// As for [`check`], and if a file is missing.
+/// As for a file alone, and if a file is missing.
 pub fn check_below(run: &Path, below: &str) -> Result<(), SaveError> {
     let listed = Checksums::read(run)?.unwrap_or_default().0;
     listed.keys().filter(|name| is_below(name, below)).try_for_each(|name| {

@@ -123,6 +123,7 @@ impl Form {
 }
 
 /// The cells of the first line of a text, which has the file's delimiter; none if it cannot be read.
+#[cfg(any(feature = "trajectory", test))]
 pub fn first_cells(location: &str, text: &str) -> Vec<String> {
     let form = Form::detect(location, None, || text.as_bytes());
     let record = form.decode(text.into()).unwrap_or_default();

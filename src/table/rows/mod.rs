@@ -28,6 +28,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+#[cfg(any(feature = "trajectory", test))]
 pub(super) use delimited::first_cells;
 pub(super) use found::{is_table, names_none};
 pub(super) use kind::names_files;
