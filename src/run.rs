@@ -3,7 +3,7 @@
 mod folder;
 mod start;
 
-pub use crate::train::checksums::PUBLISHED_FOLDER;
+pub use crate::train::checksums::{CONFIG_FILE, PUBLISHED_FOLDER};
 pub use start::Start;
 
 use crate::config::{RunConfig, SettingsError, TaskEntry};
@@ -25,8 +25,6 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
-/// The file of all settings, including defaults.
-pub const CONFIG_FILE: &str = "run.toml";
 /// The file of each task's fitted tokenizers.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
 /// The file of the log-probabilities of preference pairs under the run that a run started from.

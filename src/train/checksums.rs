@@ -19,6 +19,8 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Component, Path, PathBuf};
 use tempfile::NamedTempFile;
 
+/// The file of all settings, including defaults.
+pub const CONFIG_FILE: &str = "run.toml";
 /// The file of checksums of a run folder.
 pub const CHECKSUMS_FILE: &str = "checksums.json";
 /// The folder of files that an imported run keeps from its published checkpoint; runs that start from it get a copy.

@@ -1,8 +1,8 @@
 //! What a file may be written over: a regular file, and never a device, a link, a pipe or a folder.
 
+use super::checksums::{CONFIG_FILE, PUBLISHED_FOLDER};
 use super::{MODEL_FILE, STATE_FILE, SaveError};
 use crate::data::files::is_hidden;
-use crate::run::{CONFIG_FILE, PUBLISHED_FOLDER};
 use std::fs::FileType;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
