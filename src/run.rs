@@ -379,7 +379,7 @@ impl Run {
     fn check_state(&self) -> Result<bool, RunError> {
         let has = |name: &str| self.folder.join(name).exists();
         if has(STATE_FILE) {
-            let state = TensorFile::open(&self.folder.join(STATE_FILE))?;
+            let state = TensorFile::open_in(&self.folder, STATE_FILE, self.checks)?;
             state
                 .texts()
                 .get(SETTINGS)
