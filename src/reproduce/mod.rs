@@ -58,5 +58,8 @@ shipped![
     "sparse",
     "lengths",
     "addition",
-    "memory"
+    "memory",
+    "decision",
+    "translation",
+    "protein"
 ];
