@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
     smalti data make recall --set pairs=8 --to webdataset --out recall/\n  \
     smalti data make key-to-door --set episodes=10000 --out door.jsonl")]
 pub struct MakeArgs {
-    /// Kind of data, or a built-in environment (cartpole, key-to-door), of which a log of random episodes is made.
+    /// Kind of data; or a built-in environment, cartpole or key-to-door, for a log of random episodes.
     ///
     /// Without it, the kinds are listed.
     kind: Option<String>,
