@@ -115,7 +115,7 @@ impl Tcp {
         };
         let received = streams.into_iter().enumerate().map(read_from).collect();
         let weak = Arc::downgrade(&connections);
-        std::thread::spawn(move || say_alive(&weak, frozen / 6));
+        std::thread::spawn(move || send_heartbeats(&weak, frozen / 6));
         Ok(Self { rank, world_size, connections, received })
     }
 
@@ -333,7 +333,7 @@ fn frozen_timeout() -> Result<Duration, RanksError> {
 }
 
 /// Tell the other ranks at each interval that this one runs, until it leaves.
-fn say_alive(connections: &Weak<Connections>, interval: Duration) {
+fn send_heartbeats(connections: &Weak<Connections>, interval: Duration) {
     loop {
         std::thread::sleep(interval);
         let Some(connections) = connections.upgrade() else { return };

@@ -99,7 +99,7 @@ fn with_stranger(frozen: Duration) -> (Tcp, TcpStream) {
 }
 
 #[test]
-fn a_rank_that_stays_silent_is_frozen_and_one_that_says_it_is_alive_is_not() {
+fn a_rank_that_stays_silent_is_frozen_and_one_that_sends_heartbeats_is_not() {
     let frozen = Duration::from_millis(600);
     let (rank_0, mut alive) = with_stranger(frozen);
     let messages = std::thread::spawn(move || {
