@@ -97,6 +97,13 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+impl Command {
+    /// True for a command that may train a model.
+    fn trains(&self) -> bool {
+        matches!(self, Self::Train(_) | Self::Bench(_) | Self::Reproduce(_) | Self::Demo(_))
+    }
+}
+
 /// The environment variable for backtraces of errors alone; where it is not set, `RUST_BACKTRACE` is also for them.
 const BACKTRACE_OF_ERRORS: &str = "RUST_LIB_BACKTRACE";
 
@@ -113,6 +120,7 @@ const USAGE: u8 = 2;
 /// - It sets the environment variable `CANDLE_NUM_THREADS` to 1, and `RUST_LIB_BACKTRACE` to 0 if it is not set.
 /// - A panic is printed as one sentence; the status is then 1. `RUST_BACKTRACE=1` adds its backtrace.
 /// - On Unix, SIGPIPE ends the process, as it ends other commands.
+/// - On Linux, a command that does not train turns transparent huge pages off for the process and its children.
 /// - With the feature `hdf5`, the program starts a second time for each HDF5 file; that process only reads the file.
 pub fn main(modalities: Modalities) -> ExitCode {
     #[cfg(feature = "hdf5")]
@@ -164,6 +172,9 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
     };
     crate::data::on_notice(notice::show);
     cli.checks.choose();
+    if !cli.command.trains() {
+        use_small_pages();
+    }
     // On a thread of the pool, so that work handed to the pool does not change threads.
     match rayon::scope(|_| dispatch(cli, modalities)) {
         Ok(()) => ExitCode::SUCCESS,
@@ -171,6 +182,20 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
             print::note(&format!("error: {}", print::message(&error)));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Asks the system for memory in pages of 4 KiB and not of 2 MiB, for a command that fills its memory once.
+///
+/// Large pages come from memory that has been free for a while, and a virtual machine may have given that back to its host:
+/// filling 650 MB took 2.0 s of system time in pages of 2 MiB and 0.5 s in pages of 4 KiB, and the first token of a model with
+/// 135M parameters came after 0.9 s instead of 2.4 s (2 cores of such a machine). Training fills the same memory in every step and is up to
+/// 8% faster with large pages.
+fn use_small_pages() {
+    #[cfg(target_os = "linux")]
+    // SAFETY: sets one flag of this process; if the system does not know the flag, nothing changes.
+    unsafe {
+        libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0);
     }
 }
 
