@@ -98,9 +98,18 @@ enum Command {
 }
 
 impl Command {
-    /// True for a command that may train a model.
-    fn trains(&self) -> bool {
-        matches!(self, Self::Train(_) | Self::Bench(_) | Self::Reproduce(_) | Self::Demo(_))
+    /// Whether the command loads the weights of a run and does not train them.
+    fn infers(&self) -> bool {
+        matches!(
+            self,
+            Self::Eval(_)
+                | Self::Predict(_)
+                | Self::Generate(_)
+                | Self::Classify(_)
+                | Self::Transcribe(_)
+                | Self::Rollout(_)
+                | Self::Embed(_)
+        )
     }
 }
 
@@ -120,7 +129,7 @@ const USAGE: u8 = 2;
 /// - It sets the environment variable `CANDLE_NUM_THREADS` to 1, and `RUST_LIB_BACKTRACE` to 0 if it is not set.
 /// - A panic is printed as one sentence; the status is then 1. `RUST_BACKTRACE=1` adds its backtrace.
 /// - On Unix, SIGPIPE ends the process, as it ends other commands.
-/// - On Linux, a command that does not train turns transparent huge pages off for the process and its children.
+/// - On Linux, a command that loads weights and does not train turns transparent huge pages off, also for its child processes.
 /// - With the feature `hdf5`, the program starts a second time for each HDF5 file; that process only reads the file.
 pub fn main(modalities: Modalities) -> ExitCode {
     #[cfg(feature = "hdf5")]
@@ -172,7 +181,7 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
     };
     crate::data::on_notice(notice::show);
     cli.checks.choose();
-    if !cli.command.trains() {
+    if cli.command.infers() {
         use_small_pages();
     }
     // On a thread of the pool, so that work handed to the pool does not change threads.
