@@ -2,7 +2,7 @@
 
 use super::{checks, device::DeviceChoice, print, progress};
 use crate::cli::count::{MANY, up_to};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, TaskEntry};
 use crate::inference::{Generation, measure_generated};
 use crate::metrics::Confusion;
 use crate::registry::Modalities;
@@ -151,7 +151,34 @@ fn settings(args: &EvalArgs, run: &Run) -> Result<RunConfig> {
         overrides.extend(["data.train=", "data.validation="].map(String::from));
     }
     overrides.extend_from_slice(&args.set);
-    Ok(RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?)
+    let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
+    check_fitted(run.config(), &config)?;
+    Ok(config)
+}
+
+/// Fails if a setting of a modality or a head differs: tokenizers and heads are those that the run has saved.
+fn check_fitted(own: &RunConfig, changed: &RunConfig) -> Result<()> {
+    let fitted = |config: &RunConfig| -> BTreeMap<String, Map<String, Value>> {
+        let of_task = |entry: TaskEntry| {
+            let key = |part: &str| joined(&[&entry.name, part]);
+            let inputs = entry.settings.inputs.iter().map(|(name, it)| (key(name), it.settings.clone()));
+            let outputs = entry.settings.outputs.iter().map(|(name, it)| (key(name), it.settings.clone()));
+            inputs.chain(outputs).collect::<Vec<_>>()
+        };
+        config.tasks().into_iter().flat_map(of_task).collect()
+    };
+    let own = fitted(own);
+    for (part, settings) in fitted(changed) {
+        let Some(own) = own.get(&part) else { continue };
+        let keys = settings.keys().chain(own.keys());
+        if let Some(key) = keys.into_iter().find(|key| settings.get(*key) != own.get(*key)) {
+            bail!(
+                "--set: {key} of {part}: expected a setting of the data, or which field a part reads; the tokenizers and heads of \
+                 a run are fixed; train a run with this setting, with `smalti train --from`"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// The rows that a task is measured on, and their splits if they are of several.

@@ -81,6 +81,9 @@ fn all_windows_of_another_text_are_measured() {
     let other = run(&place, 0, "eval run --data b.txt --json");
     assert!(other.err.contains("measured on the only row of b.txt"), "{}", other.err);
     assert_eq!(json(&other)["text"]["samples"], f64::from((350 - 1) / 16));
+    // The tokenizer is the run's, so another context would change nothing.
+    let refused = run(&place, 1, "eval run --data b.txt --set outputs.text.context=8");
+    assert!(refused.err.contains("context of text: expected a setting of the data"), "{}", refused.err);
 }
 
 #[test]
