@@ -51,21 +51,21 @@ macro_rules! shipped {
 
 shipped![
     "shakespeare",
+    "addition",
+    "translation",
     "masked-positions",
+    "spans",
     "vit",
     "spoken",
     "sensors",
-    "norms",
+    "decision",
+    "generalist",
+    "memory",
     "sparse",
     "lengths",
-    "addition",
-    "memory",
-    "decision",
-    "translation",
-    "protein",
-    "spans",
-    "generalist",
+    "norms",
     "experts",
     "diffusion",
-    "state-space"
+    "state-space",
+    "protein"
 ];
