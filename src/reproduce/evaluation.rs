@@ -36,7 +36,7 @@ impl Trained<'_> {
     pub fn measure(&self, point: &MeasurePoint, settings: &[String]) -> Result<ByOutput, ReproduceError> {
         let (model, opened) = self.open(point, settings)?;
         if let Some(spec) = &point.measure.rollout {
-            return roll_out(&model, &opened, spec);
+            return roll_out(&model, &opened, spec, point.measure.output.as_deref());
         }
         let measure = &point.measure;
         let batch = self.run.config().train.batch_size.max(1);
@@ -111,14 +111,16 @@ impl Trained<'_> {
     }
 }
 
-/// Acts in an environment with the first task that predicts a series.
+/// Acts in an environment with the first task, of this name if there is one, that predicts a series.
 fn roll_out(
     model: &Model,
     opened: &[(TaskEntry, Opened)],
     spec: &RolloutSpec,
+    name: Option<&str>,
 ) -> Result<ByOutput, ReproduceError> {
-    let acts = |(_, (_, opened)): &(usize, &(TaskEntry, Opened))| {
-        opened.task.outputs().iter().any(|output| output.is_series(opened.task.parts()))
+    let acts = |(_, (entry, opened)): &(usize, &(TaskEntry, Opened))| {
+        name.is_none_or(|name| name == entry.name)
+            && opened.task.outputs().iter().any(|output| output.is_series(opened.task.parts()))
     };
     let Some((number, (entry, policy))) = opened.iter().enumerate().find(acts) else {
         return Ok(ByOutput::new());

@@ -87,7 +87,7 @@ pub struct RunSpec {
     pub sweep: IndexMap<String, Vec<Value>>,
     /// The run whose best weights this one starts from.
     pub from: Option<String>,
-    /// What is measured, by name.
+    /// What is measured, by name. A run without measures is trained only if another starts from it.
     #[serde(default)]
     pub measures: IndexMap<String, Measure>,
 }
@@ -96,10 +96,10 @@ pub struct RunSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step` or
-    /// `parameters` of the training.
+    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step`,
+    /// `parameters` or `load_balance` of the training.
     pub metric: String,
-    /// The output; not needed in a run with one.
+    /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout; not needed in a run with one.
     pub output: Option<String>,
     /// The weights.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! The runs of an experiment: trained, measured, and kept.
 
+use super::clock::Clock;
 use super::data::{Places, digest};
 use super::evaluation::{ByOutput, Trained};
 use super::points::{MeasureId, MeasurePoint, RunPoint, overrides};
@@ -9,7 +10,7 @@ use super::{Experiment, ReproduceError};
 use crate::config::{RunConfig, SettingsError, preset};
 use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, Run, RunError};
-use crate::train::{Alone, Observer, StepReport, Trainer};
+use crate::train::{Alone, Observer, Trainer};
 use candle_core::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -60,6 +61,9 @@ struct Record {
     seconds_per_step: f64,
     steps: u64,
     parameters: usize,
+    /// The mean load-balance loss of the last steps, of a model with experts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    load_balance: Option<f64>,
 }
 
 /// The settings of a run: as the experiment names them, which is what they are kept by, and with paths.
@@ -131,23 +135,27 @@ impl Lab<'_> {
 }
 
 impl Session<'_, '_> {
-    /// Trains a run and measures it.
+    /// Trains a run and measures it; does nothing if there is nothing to measure.
     fn point(
         &mut self,
         point: &RunPoint,
         seed: u64,
         measured: &mut Measurements,
     ) -> Result<(), ReproduceError> {
+        if point.measures.is_empty() {
+            return Ok(());
+        }
         let (folder, key, record) = self.train(point, seed)?;
         measured.seconds += record.seconds;
         let name = point.name.to_string();
         let run = Run::open_with(&folder, self.lab.modalities).map_err(|error| failed(&name, error))?;
         for measure in &point.measures {
             let id = MeasureId { run: point.name.clone(), measure: measure.name.clone() };
-            let value = match measure.measure.metric.as_str() {
-                "seconds" => record.seconds,
-                "seconds_per_step" => record.seconds_per_step,
-                "parameters" => record.parameters as f64,
+            let value = match (measure.measure.metric.as_str(), record.load_balance) {
+                ("seconds", _) => record.seconds,
+                ("seconds_per_step", _) => record.seconds_per_step,
+                ("parameters", _) => record.parameters as f64,
+                ("load_balance", Some(load_balance)) => load_balance,
                 _ => self.evaluate(&run, &name, &key, measure).and_then(|all| choose(&id, measure, &all))?,
             };
             measured.add(&id, seed as usize, value);
@@ -199,7 +207,8 @@ impl Session<'_, '_> {
         let config = own.map_err(|problem| wrong(&format!("{name}.{}", point.name), problem))?;
         let data = digest(&config, &mut self.digests)?;
         let measure = &point.measure;
-        let rollout = measure.rollout.as_ref().map(|spec| format!("{spec:?}"));
+        let task = measure.output.as_deref().unwrap_or_default();
+        let rollout = measure.rollout.as_ref().map(|spec| format!("{spec:?}{task}"));
         let weights = format!("{:?}", measure.weights);
         let of = json!([
             key,
@@ -263,8 +272,7 @@ impl Session<'_, '_> {
         self.lab.host.note(&at);
         let mut trainer =
             self.trainer(&folder, config, from.as_deref()).map_err(|error| failed(&name, error))?;
-        let mut clock =
-            Clock { observer: self.lab.host.watch(&trainer), last: Instant::now(), steps: vec![] };
+        let mut clock = Clock::new(self.lab.host.watch(&trainer));
         let started = Instant::now();
         let outcome = trainer.run(Some(folder.as_path()), self.lab.stop, &mut clock)?;
         let record = Record {
@@ -274,9 +282,10 @@ impl Session<'_, '_> {
             version: env!("CARGO_PKG_VERSION").into(),
             finished: !outcome.stopped,
             seconds: known.map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
-            seconds_per_step: clock.median(),
+            seconds_per_step: clock.seconds_per_step(),
             steps: outcome.step,
             parameters: trainer.model().params().count(),
+            load_balance: clock.load_balance(),
         };
         self.store.write("runs", &key, &record)?;
         if outcome.stopped {
@@ -345,37 +354,4 @@ fn choose(id: &MeasureId, point: &MeasurePoint, all: &ByOutput) -> Result<f64, R
 fn metric(metrics: &crate::train::Metrics, name: &str) -> Option<f64> {
     let perplexity = || Some(metrics.get("loss").filter(|_| name == "perplexity")?.exp());
     metrics.get(name).copied().or_else(perplexity)
-}
-
-/// Measures the time between steps.
-struct Clock {
-    observer: Box<dyn Observer>,
-    last: Instant,
-    steps: Vec<f64>,
-}
-
-impl Clock {
-    /// The median time of a step, without the first, which audits gradients; other programs disturb a mean.
-    fn median(&self) -> f64 {
-        let mut steps = self.steps.get(1..).filter(|rest| !rest.is_empty()).unwrap_or(&self.steps).to_vec();
-        steps.sort_by(f64::total_cmp);
-        steps.get(steps.len() / 2).copied().unwrap_or(0.0)
-    }
-}
-
-impl Observer for Clock {
-    fn step(&mut self, report: &StepReport) {
-        self.steps.push(self.last.elapsed().as_secs_f64());
-        self.last = Instant::now();
-        self.observer.step(report);
-    }
-
-    fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, crate::train::Metrics>) {
-        self.observer.evaluated(step, metrics);
-        self.last = Instant::now();
-    }
-
-    fn note(&mut self, text: &str) {
-        self.observer.note(text);
-    }
 }

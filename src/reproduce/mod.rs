@@ -7,7 +7,7 @@
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
 //!   weights of another run; `sweep` makes a run for each value of a setting.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
-//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `seconds_per_step`).
+//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `load_balance`).
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
 //! - `[baselines.NAME]` and `[figure]` compare; `[quick]` shrinks everything for a check in seconds, which claims nothing.
@@ -17,6 +17,7 @@
 //!   as missed. It is drawn by [`Report::figure`], and [`page`] writes tables and pages of several reports.
 
 mod bounds;
+mod clock;
 mod data;
 mod draw;
 mod error;
@@ -50,16 +51,21 @@ macro_rules! shipped {
 
 shipped![
     "shakespeare",
+    "addition",
+    "translation",
     "masked-positions",
+    "spans",
     "vit",
     "spoken",
     "sensors",
-    "norms",
+    "decision",
+    "generalist",
+    "memory",
     "sparse",
     "lengths",
-    "addition",
-    "memory",
-    "decision",
-    "translation",
+    "norms",
+    "experts",
+    "diffusion",
+    "state-space",
     "protein"
 ];

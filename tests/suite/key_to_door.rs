@@ -30,7 +30,14 @@ fn a_log_of_random_walks_trains_a_policy_and_its_baselines() {
     let share = made["success_rate"].as_f64().unwrap();
     assert!((0.005..0.07).contains(&share), "{share}");
     works(place, "data make key-to-door --set episodes=400 --set seed=1 --out again.jsonl");
-    assert_eq!(fs::read(place.join("door.jsonl")).unwrap(), fs::read(place.join("again.jsonl")).unwrap());
+    let log = fs::read(place.join("door.jsonl")).unwrap();
+    assert_eq!(log, fs::read(place.join("again.jsonl")).unwrap());
+    works(place, "data make key-to-door --set episodes=400 --set seed=1 --out walks");
+    assert_eq!(
+        log,
+        fs::read(place.join("walks/episodes.jsonl")).unwrap(),
+        "a name without an ending is a folder"
+    );
 
     let best = "--set data.derived.total.kind=total --set data.derived.total.field=rewards --set \
                 data.keep_best.field=total --set data.keep_best.share=0.1";

@@ -90,6 +90,48 @@ each_seed = true
 }
 
 #[test]
+fn a_task_of_a_mix_acts_and_a_run_without_measures_holds_settings() {
+    let place = tempfile::tempdir().unwrap();
+    let pole = r#"data.source = "builtin:cartpole-mixed.npz"
+inputs.observations.modality = "numbers"
+outputs.actions.head = "classify"
+"#;
+    let file = format!(
+        r#"
+title = "Two tasks"
+text = "Both act."
+seeds = 1
+[runs.tasks.settings]
+model = {{ d_model = 16, n_layers = 1, mlp.experts = 2 }}
+train = {{ max_steps = 3, warmup_steps = 1, batch_size = 4, eval_every = 0, eval_samples = 4 }}
+[runs.tasks.settings.mix.first]
+{pole}
+[runs.tasks.settings.mix.second]
+{pole}
+[runs.all]
+like = "tasks"
+[runs.all.measures]
+load = {{ metric = "load_balance" }}
+first = {{ metric = "return_mean", output = "first", rollout = {{ env = "cartpole", episodes = 2 }} }}
+second = {{ metric = "return_mean", output = "second", rollout = {{ env = "cartpole", episodes = 2 }} }}
+[runs.alone]
+like = "tasks"
+settings.mix.first = ""
+measures.second = {{ metric = "accuracy", output = "second.actions" }}
+"#
+    );
+    std::fs::write(place.path().join("mine.toml"), file).unwrap();
+    let ran = run(place.path(), 0, "reproduce mine.toml --device cpu --json --out kept");
+    assert!(ran.err.contains("mine: alone, seed") && !ran.err.contains("mine: tasks"), "{}", ran.err);
+    let measures = &json(&ran)["experiments"]["mine"]["measures"];
+    let value = |name: &str| measures[name]["mean"].as_f64().unwrap_or_else(|| panic!("{name}: {measures}"));
+    assert!((0.9..=2.0).contains(&value("all.load")), "{measures}");
+    assert!(value("all.first") >= 1.0 && value("all.second") >= 1.0, "{measures}");
+    assert!((0.0..=1.0).contains(&value("alone.second")), "{measures}");
+    assert_eq!(measures.as_object().map(serde_json::Map::len), Some(4));
+}
+
+#[test]
 fn errors_name_the_experiment_the_place_and_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let unknown = run(place.path(), 1, "reproduce shakespear").err;

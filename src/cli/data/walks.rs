@@ -13,6 +13,9 @@ use std::path::Path;
 /// Most episodes of a log.
 const MOST_EPISODES: usize = 1 << 20;
 
+/// The name of a log in a folder.
+const FILE: &str = "episodes.jsonl";
+
 /// Settings of a log.
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -41,13 +44,21 @@ pub fn describe(as_json: bool) -> Result<()> {
     crate::cli::settings::show(&keys_of(&schema).iter().collect::<Vec<_>>(), as_json)
 }
 
-/// Writes a log of random walks.
+/// Writes a log of random walks to a file, or to `episodes.jsonl` in a folder, which is a name without an ending.
 pub fn write(name: &str, settings: toml::Table, out: &Path, as_json: bool) -> Result<()> {
     let Walks { episodes, seed } = read_table(name, settings)?;
     ensure!(
         (1..=MOST_EPISODES).contains(&episodes),
         "episodes: expected 1 to {MOST_EPISODES}; found {episodes}"
     );
+    let in_folder = out.join(FILE);
+    let out = match out.extension() {
+        Some(_) => out,
+        None => {
+            std::fs::create_dir_all(out).with_context(|| out.display().to_string())?;
+            &in_folder
+        }
+    };
     check_target(out)?;
     let place = || out.display().to_string();
     // The log gets its name once it is complete.
