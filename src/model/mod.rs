@@ -417,6 +417,15 @@ impl Model {
         &self.rules[layer.min(self.rules.len() - 1)]
     }
 
+    /// The learned vector of each place of a kind of token, `[places, d_model]`, the last axis running fastest; `None` for a kind
+    /// whose positions are not learned.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn positions(&self, kind: usize) -> candle_core::Result<Option<Tensor>> {
+        self.embedder.positions(kind)
+    }
+
     /// Head `head` of task `task`.
     pub fn head(&self, task: usize, head: usize) -> &HeadLayer {
         &self.heads[task][head]

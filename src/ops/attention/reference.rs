@@ -38,7 +38,8 @@ pub(crate) fn attention(
 
 /// [`attention_weights`](super::attention_weights()).
 pub(super) fn weights(t: &[Tensor], heads: Heads, mask: &Arc<AttentionMask>) -> Result<Vec<Tensor>> {
-    let within = |(q_rows, k_rows): (Range<usize>, Range<usize>)| match q_rows.is_empty() || k_rows.is_empty() {
+    let within = |(q_rows, k_rows): (Range<usize>, Range<usize>)| match q_rows.is_empty() || k_rows.is_empty()
+    {
         true => Tensor::zeros((heads.n_heads, q_rows.len(), k_rows.len()), t[0].dtype(), t[0].device()),
         false => weights_within(t, None, heads, mask, [&q_rows, &k_rows]),
     };
