@@ -61,6 +61,7 @@ shipped![
     "sparse",
     "lengths",
     "addition",
+    "alignment",
     "memory",
     "decision",
     "translation",
