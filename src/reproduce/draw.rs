@@ -1,6 +1,6 @@
 //! The figures of a report.
 
-use super::experiment::{FigureKind, FigureSpec};
+use super::forms::{FigureKind, FigureSpec};
 use super::report::Report;
 use crate::report::chart::{Bar, Chart, Point, Series};
 use crate::report::figure::{self, Scene};

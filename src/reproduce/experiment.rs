@@ -1,7 +1,7 @@
 //! The TOML file of an experiment.
 
 use super::bounds::Bound;
-use super::forms::{self, Sweep};
+use super::forms::{self, FigureKind, FigureSpec, Sweep};
 use super::points::{self, RunPoint};
 use super::{EXPERIMENTS, ReproduceError};
 use indexmap::IndexMap;
@@ -180,38 +180,6 @@ pub struct BaselineSpec {
     pub value: Option<f64>,
     /// Where the number is from.
     pub source: Option<String>,
-}
-
-/// `[figure]`: measures as bars, as curves over a swept setting, or as a matrix.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FigureSpec {
-    /// Bars, curves or matrices.
-    pub kind: FigureKind,
-    /// The measures; a name without swept values stands for all of them.
-    pub measures: Vec<String>,
-    /// The label of the horizontal axis of curves.
-    #[serde(default)]
-    pub x: String,
-    /// The label of the values.
-    #[serde(default)]
-    pub y: String,
-    /// Whether the axes of curves are logarithmic: `[x, y]`.
-    #[serde(default)]
-    pub log: [bool; 2],
-}
-
-/// The kind of a figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FigureKind {
-    /// A bar for each measure.
-    Bars,
-    /// A curve for each swept measure.
-    Lines,
-    /// The matrices of one measure of an alignment or of positions, with the first seed: a cell for each pair of an output and an
-    /// input token, of the first row, or a map of similarities for each place.
-    Matrix,
 }
 
 /// `[quick]`: what a check in seconds changes.

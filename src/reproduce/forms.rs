@@ -1,12 +1,43 @@
-//! Keys of an experiment's file that have two forms.
+//! Sweeps and figures in an experiment's file, each of which has two forms.
 
-use super::experiment::FigureSpec;
 use indexmap::IndexMap;
 use serde::{Deserialize, Deserializer, de::Error};
 use toml::Value;
 
 /// The values of settings, by path, each with its name.
 pub type Sweep = IndexMap<String, Vec<(String, Value)>>;
+
+/// `[figure]`: measures as bars, as curves over a swept setting, or as a matrix.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FigureSpec {
+    /// Bars, curves or matrices.
+    pub kind: FigureKind,
+    /// The measures; a name without swept values stands for all of them.
+    pub measures: Vec<String>,
+    /// The label of the horizontal axis of curves.
+    #[serde(default)]
+    pub x: String,
+    /// The label of the values.
+    #[serde(default)]
+    pub y: String,
+    /// Whether the axes of curves are logarithmic: `[x, y]`.
+    #[serde(default)]
+    pub log: [bool; 2],
+}
+
+/// The kind of a figure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FigureKind {
+    /// A bar for each measure.
+    Bars,
+    /// A curve for each swept measure.
+    Lines,
+    /// The matrices of one measure of an alignment or of positions, with the first seed: a cell for each pair of an output and an
+    /// input token, of the first row, or a map of similarities for each place.
+    Matrix,
+}
 
 /// Reads the values of each setting: a list, whose values are their own names, or a table of names and values.
 pub(super) fn sweep<'de, D: Deserializer<'de>>(file: D) -> Result<Sweep, D::Error> {

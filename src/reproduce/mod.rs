@@ -35,10 +35,10 @@ mod views;
 pub use bounds::{Bound, Judged};
 pub use error::ReproduceError;
 pub use experiment::{
-    AlignmentSpec, BaselineSpec, Data, Experiment, FigureKind, FigureSpec, Measure, Quick, Reference,
-    RolloutSpec, RunSpec, WhichWeights,
+    AlignmentSpec, BaselineSpec, Data, Experiment, Measure, Quick, Reference, RolloutSpec, RunSpec,
+    WhichWeights,
 };
-pub use forms::Sweep;
+pub use forms::{FigureKind, FigureSpec, Sweep};
 pub use lab::{Host, Lab};
 pub use report::{BaselineValue, Report, Stat};
 

@@ -1,7 +1,8 @@
 //! The result of an experiment.
 
 use super::bounds::{Judged, Measured};
-use super::experiment::{Experiment, FigureSpec};
+use super::experiment::Experiment;
+use super::forms::FigureSpec;
 use super::points::MeasureId;
 use crate::report::chart::Matrices;
 use indexmap::IndexMap;
