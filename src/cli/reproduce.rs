@@ -114,14 +114,15 @@ fn list(json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes the result and the figure of an experiment into a folder of its name.
+/// Writes the result and the figures of an experiment into a folder of its name.
 fn write(out: &Path, report: &Report) -> Result<()> {
     let folder = out.join(&report.name);
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     write_atomically(&folder.join("result.json"), &serde_json::to_vec_pretty(report)?)?;
-    if let Some(figure) = report.figure() {
-        for (name, format) in [("figure.svg", Format::Svg), ("figure.png", Format::Png)] {
-            write_atomically(&folder.join(name), &figure.encode(format)?)?;
+    for (place, figure) in report.figures().iter().enumerate() {
+        let name = if place == 0 { "figure".to_string() } else { format!("figure-{}", place + 1) };
+        for (ending, format) in [("svg", Format::Svg), ("png", Format::Png)] {
+            write_atomically(&folder.join(format!("{name}.{ending}")), &figure.encode(format)?)?;
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use super::norm::Norm;
 use super::params::Scope;
 use crate::ops::{self, Angles, Heads, Memory, RelativeBias, Value};
 use crate::rules::AttentionMask;
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
 /// The projections around the one attention operation.
@@ -136,6 +136,19 @@ impl Attention {
             None => self.key_values(encoder_output)?,
         };
         ops::attention(&self.queries(queries)?, &key_value, None, self.heads, mask)
+    }
+
+    /// The weights of [`cross_attention`](Self::cross_attention) in each document, `[n_heads, queries, keys]`.
+    ///
+    /// # Errors
+    /// If shapes differ from the mask's.
+    pub fn cross_weights(
+        &self,
+        queries: &Value,
+        encoder_output: &Value,
+        mask: &Arc<AttentionMask>,
+    ) -> Result<Vec<Tensor>> {
+        ops::attention_weights(&self.queries(queries)?, &self.key_values(encoder_output)?, self.heads, mask)
     }
 
     /// `[n, d_model]` → `[n, n_heads·d_head]`.

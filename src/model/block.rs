@@ -170,6 +170,10 @@ impl CrossAttention {
         let queries = self.residual.pre_norm(&rows)?;
         let heads =
             self.attention.cross_attention(&queries, &plan.encoder_output, plan.mask(layer), cache)?;
+        if let Some(weights) = &plan.weights {
+            let mask = plan.mask(layer);
+            weights.record(layer, self.attention.cross_weights(&queries, &plan.encoder_output, mask)?);
+        }
         let added = self.residual.add(&rows, plan.dropout.as_ref(), |residual| {
             self.attention.output_projection(&heads, residual)
         })?;

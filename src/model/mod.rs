@@ -32,6 +32,7 @@ mod saved;
 mod step;
 mod transformer;
 mod unused;
+mod weights;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -61,6 +62,7 @@ pub use rotary::RotaryAngles;
 pub use routing::{LayerLoad, Routing};
 pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
+pub use weights::CrossWeights;
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
 use crate::ops::{self, Value, without_gradients};
@@ -98,12 +100,14 @@ pub struct Model {
     dtype: DType,
 }
 
-/// What a forward pass of training has beside its batch.
+/// What a forward pass has beside its batch.
 #[derive(Clone, Default)]
 struct Pass {
     dropout_seed: Option<u64>,
     /// The routing to experts.
     routing: Option<Arc<Routing>>,
+    /// Takes the weights of cross-attention, if they are asked for.
+    weights: Option<Arc<CrossWeights>>,
 }
 
 /// One head's loss on a batch.
@@ -211,7 +215,7 @@ impl Model {
     /// # Errors
     /// If an operation fails.
     pub fn forward(&self, batch: &Batch, dropout_seed: Option<u64>) -> candle_core::Result<Value> {
-        let pass = Pass { dropout_seed, routing: None };
+        let pass = Pass { dropout_seed, ..Pass::default() };
         Ok(self.hidden(batch, None, &pass)?.0)
     }
 
@@ -225,7 +229,7 @@ impl Model {
         dropout_seed: Option<u64>,
         label_smoothing: f32,
     ) -> candle_core::Result<Vec<HeadLoss>> {
-        self.loss_of(batch, &Pass { dropout_seed, routing: None }, label_smoothing)
+        self.loss_of(batch, &Pass { dropout_seed, ..Pass::default() }, label_smoothing)
     }
 
     /// As [`loss`](Self::loss), with the [`routing`](Self::routing) to experts of a training batch, which takes their load. The
@@ -240,7 +244,8 @@ impl Model {
         label_smoothing: f32,
         routing: Option<&Arc<Routing>>,
     ) -> candle_core::Result<Vec<HeadLoss>> {
-        self.loss_of(batch, &Pass { dropout_seed, routing: routing.cloned() }, label_smoothing)
+        let pass = Pass { dropout_seed, routing: routing.cloned(), ..Pass::default() };
+        self.loss_of(batch, &pass, label_smoothing)
     }
 
     fn loss_of(
@@ -328,6 +333,7 @@ impl Model {
             encoder_output,
             dropout: dropout.as_ref(),
             routing: pass.routing.as_ref(),
+            weights: pass.weights.as_ref(),
             ..self.plan_inputs(tokens)
         });
         let mut x = ops::cast(&self.embedder.forward(tokens, quantized)?, self.dtype)?;
@@ -349,6 +355,7 @@ impl Model {
             rotary: &self.rotary,
             dropout: None,
             routing: None,
+            weights: None,
         }
     }
 
@@ -408,6 +415,15 @@ impl Model {
     /// The attention rules of a layer.
     pub fn rules(&self, layer: usize) -> &AttentionRules {
         &self.rules[layer.min(self.rules.len() - 1)]
+    }
+
+    /// The learned vector of each place of a kind of token, `[places, d_model]`, the last axis running fastest; `None` for a kind
+    /// whose positions are not learned.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn positions(&self, kind: usize) -> candle_core::Result<Option<Tensor>> {
+        self.embedder.positions(kind)
     }
 
     /// Head `head` of task `task`.

@@ -3,6 +3,7 @@
 use super::dropout::Dropout;
 use super::rotary::{LayerRotary, RotaryAngles};
 use super::routing::Routing;
+use super::weights::CrossWeights;
 use crate::ops::{self, Span, Value};
 use crate::rules::{AttentionMask, AttentionRules, Rule, TokenMeta};
 use candle_core::Result;
@@ -56,6 +57,8 @@ pub struct CrossAttentionPlan {
     masks: Vec<Arc<AttentionMask>>,
     /// The dropout of those rows, in training.
     pub dropout: Option<Dropout>,
+    /// Takes the weights of each layer, if they are asked for.
+    pub weights: Option<Arc<CrossWeights>>,
 }
 
 /// The inputs of a plan.
@@ -78,6 +81,8 @@ pub(super) struct PlanInputs<'a> {
     pub dropout: Option<&'a Dropout>,
     /// The routing to experts, in training.
     pub routing: Option<&'a Arc<Routing>>,
+    /// Takes the weights of cross-attention, if they are asked for.
+    pub weights: Option<&'a Arc<CrossWeights>>,
 }
 
 impl ForwardPlan {
@@ -163,17 +168,18 @@ impl PlanInputs<'_> {
         queries: &Arc<TokenMeta>,
         dropout: Option<&Dropout>,
     ) -> CrossAttentionPlan {
-        let encoder_output = encoder.hidden.clone();
+        let (encoder_output, weights) = (encoder.hidden.clone(), self.weights.cloned());
         let is_encoded = |document: usize| !encoder.tokens.documents[document].is_empty();
         if (0..encoder.tokens.documents.len()).all(is_encoded) {
             let masks = self.masks(queries, &encoder.tokens);
-            return CrossAttentionPlan { encoder_output, query_rows: None, masks, dropout: dropout.cloned() };
+            let dropout = dropout.cloned();
+            return CrossAttentionPlan { encoder_output, query_rows: None, masks, dropout, weights };
         }
         // A document without tokens in the encoder gets the same result as in a batch of its own.
         let (rows, queries) = queries.select(is_encoded);
         let dropout = dropout.map(|dropout| dropout.rows(&rows));
         let masks = self.masks(&Arc::new(queries), &encoder.tokens);
-        CrossAttentionPlan { encoder_output, query_rows: Some(rows), masks, dropout }
+        CrossAttentionPlan { encoder_output, query_rows: Some(rows), masks, dropout, weights }
     }
 
     fn masks(&self, queries: &Arc<TokenMeta>, keys: &Arc<TokenMeta>) -> Vec<Arc<AttentionMask>> {

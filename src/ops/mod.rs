@@ -49,7 +49,7 @@ pub(crate) mod testing;
 
 pub use activation::{Activation, activation};
 pub use adamw::{AdamwParameter, AdamwSettings, AdamwStep, OptimizerStep, square_sum};
-pub use attention::{Buckets, Distances, Heads, RelativeBias, attention, slopes};
+pub use attention::{Buckets, Distances, Heads, RelativeBias, attention, attention_weights, slopes};
 pub use autograd::{Gradients, Value, backward, checkpointed, without_gradients};
 pub use auxiliary_loss::auxiliary_loss;
 pub use binary_cross_entropy::binary_cross_entropy;

@@ -1,4 +1,6 @@
-//! Measured numbers as bars, or as curves over a setting, each with its standard deviation.
+//! Measured numbers as bars, as curves over a setting, each with its standard deviation, or as matrices.
+
+use serde::{Deserialize, Serialize};
 
 /// What bars or curves have in common.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,4 +48,21 @@ pub struct Point {
     pub value: f64,
     /// The standard deviation of the value.
     pub deviation: f64,
+}
+
+/// Matrices of one shape, whose cells are numbers of one range: the weights of attention, or a map for each place of a grid.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Matrices {
+    /// What the numbers are.
+    pub caption: String,
+    /// The texts beside the rows; empty for matrices without texts.
+    pub rows: Vec<String>,
+    /// The texts above the columns; empty for matrices without texts.
+    pub columns: Vec<String>,
+    /// `[rows, columns]` of each matrix.
+    pub shape: [usize; 2],
+    /// Each matrix in row-major order.
+    pub matrices: Vec<Vec<f32>>,
+    /// How many are beside each other.
+    pub across: usize,
 }

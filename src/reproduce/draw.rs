@@ -1,18 +1,26 @@
-//! The figure of a report.
+//! The figures of a report.
 
-use super::experiment::FigureKind;
+use super::forms::{FigureKind, FigureSpec};
 use super::report::Report;
 use crate::report::chart::{Bar, Chart, Point, Series};
 use crate::report::figure::{self, Scene};
 
 impl Report {
-    /// The figure of the experiment; `None` if it has none.
-    pub fn figure(&self) -> Option<Scene> {
-        let spec = self.spec.as_ref()?;
+    /// The figures of the experiment, in its order.
+    pub fn figures(&self) -> Vec<Scene> {
+        self.specs.iter().filter_map(|spec| self.figure(spec)).collect()
+    }
+
+    /// A figure; `None` for a matrix that was not measured.
+    fn figure(&self, spec: &FigureSpec) -> Option<Scene> {
         let chart = Chart { title: self.title.clone(), x: spec.x.clone(), y: spec.y.clone(), log: spec.log };
         Some(match spec.kind {
             FigureKind::Bars => figure::bars(&chart, &self.bars(&spec.measures)),
             FigureKind::Lines => figure::lines(&chart, &self.lines(&spec.measures)),
+            FigureKind::Matrix => {
+                let mut ids = spec.measures.iter().flat_map(|name| self.named(name));
+                figure::matrices(&chart, ids.find_map(|(id, _)| self.views.get(&id.to_string()))?)
+            }
         })
     }
 

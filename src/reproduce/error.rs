@@ -62,6 +62,14 @@ pub enum ReproduceError {
         /// The parameters.
         names: String,
     },
+    /// An alignment or positions cannot be measured.
+    #[error("measure {measure}: {problem}")]
+    View {
+        /// The measure.
+        measure: String,
+        /// The problem.
+        problem: PredictError,
+    },
     /// The settings of a run are unusable.
     #[error("run {run}: {problem}")]
     Settings {

@@ -3,12 +3,13 @@
 use super::ReproduceError;
 use super::experiment::{RolloutSpec, WhichWeights};
 use super::points::MeasurePoint;
+use super::views::{self, View};
 use crate::config::{RunConfig, TaskEntry};
 use crate::env::{Copies, EnvError};
 use crate::inference::{Generation, RolloutError, RolloutSettings, measure_generated, rollout};
 use crate::model::Model;
 use crate::run::{Run, RunError, Weights};
-use crate::sample::Opened;
+use crate::sample::{Opened, Role};
 use crate::task::joined;
 use crate::train::{Alone, Metrics, baseline, evaluate};
 use candle_core::Device;
@@ -54,6 +55,26 @@ impl Trained<'_> {
             }
         }
         Ok(all)
+    }
+
+    /// A measure of an alignment or of positions. `settings` are its settings with paths.
+    pub fn view(&self, point: &MeasurePoint, settings: &[String]) -> Result<View, ReproduceError> {
+        let (model, opened) = self.open(point, settings)?;
+        let measure = &point.measure;
+        let generates = |(_, (_, opened)): &(usize, &(TaskEntry, Opened))| {
+            opened.task.parts().iter().any(|part| matches!(part.role, Role::Generated(_)))
+        };
+        let generated = opened.iter().enumerate().find(generates);
+        let viewed = match (&measure.positions, &measure.alignment, generated) {
+            (Some(kind), ..) => views::positions(&model, kind),
+            (None, Some(spec), Some((number, (entry, opened)))) => {
+                let (task, rows) = (opened.task.as_ref(), &opened.validation_rows);
+                views::alignment(&model, (number, &entry.name), task, rows, (spec, measure.samples))
+            }
+            _ => return Ok(View::default()), // which has no metric
+        };
+        let failed = |problem| ReproduceError::View { measure: point.name.to_string(), problem };
+        viewed.map_err(failed)
     }
 
     /// The metrics of predictions that ignore the input.

@@ -1,6 +1,7 @@
 //! The TOML file of an experiment.
 
 use super::bounds::Bound;
+use super::forms::{self, FigureKind, FigureSpec, Sweep};
 use super::points::{self, RunPoint};
 use super::{EXPERIMENTS, ReproduceError};
 use indexmap::IndexMap;
@@ -37,8 +38,9 @@ pub struct Experiment {
     /// What must hold.
     #[serde(default)]
     pub bounds: Vec<Bound>,
-    /// The figure.
-    pub figure: Option<FigureSpec>,
+    /// The figures: `[figure]`, or `[[figure]]` for each of several.
+    #[serde(default, rename = "figure", deserialize_with = "forms::figures")]
+    pub figures: Vec<FigureSpec>,
     /// What a quick check changes.
     #[serde(default)]
     pub quick: Quick,
@@ -83,8 +85,8 @@ pub struct RunSpec {
     #[serde(default)]
     pub settings: Table,
     /// The values of settings, by path: a run for each, and for each pair of two.
-    #[serde(default)]
-    pub sweep: IndexMap<String, Vec<Value>>,
+    #[serde(default, deserialize_with = "forms::sweep")]
+    pub sweep: Sweep,
     /// The run whose best weights this one starts from.
     pub from: Option<String>,
     /// What is measured, by name. A run without measures is trained only if another starts from it.
@@ -109,8 +111,8 @@ pub struct Measure {
     #[serde(default)]
     pub settings: Table,
     /// The values of such settings: a number for each.
-    #[serde(default)]
-    pub sweep: IndexMap<String, Vec<Value>>,
+    #[serde(default, deserialize_with = "forms::sweep")]
+    pub sweep: Sweep,
     /// Maximum number of samples; 0 for all.
     #[serde(default)]
     pub samples: usize,
@@ -119,6 +121,29 @@ pub struct Measure {
     pub generate: usize,
     /// The environment to act in.
     pub rollout: Option<RolloutSpec>,
+    /// A known alignment, with which cross-attention is compared on `samples` rows. The metric is `alignment`: the share of output
+    /// tokens whose highest weight is where they are aligned, in the layer and head, or mean of heads, with the largest share.
+    pub alignment: Option<AlignmentSpec>,
+    /// The kind of token whose learned positions are compared. The metrics are `near` and `far`: the mean cosine similarity of
+    /// positions that differ by one step on one axis, and by more.
+    pub positions: Option<String>,
+}
+
+impl Measure {
+    /// Whether a figure of kind `matrix` can draw it.
+    pub(super) fn is_view(&self) -> bool {
+        self.alignment.is_some() || self.positions.is_some()
+    }
+}
+
+/// Where the alignment of a generated output with an input is known.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlignmentSpec {
+    /// The field: for each token of the output start and end of the tokens of the input; an empty range for none.
+    pub field: String,
+    /// The input; the first that the output reads by cross-attention if left out.
+    pub input: Option<String>,
 }
 
 /// Which weights are measured.
@@ -157,35 +182,6 @@ pub struct BaselineSpec {
     pub source: Option<String>,
 }
 
-/// `[figure]`: measures as bars or as curves over a swept setting.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FigureSpec {
-    /// Bars or curves.
-    pub kind: FigureKind,
-    /// The measures; a name without swept values stands for all of them.
-    pub measures: Vec<String>,
-    /// The label of the horizontal axis of curves.
-    #[serde(default)]
-    pub x: String,
-    /// The label of the values.
-    #[serde(default)]
-    pub y: String,
-    /// Whether the axes of curves are logarithmic: `[x, y]`.
-    #[serde(default)]
-    pub log: [bool; 2],
-}
-
-/// The kind of a figure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FigureKind {
-    /// A bar for each measure.
-    Bars,
-    /// A curve for each swept measure.
-    Lines,
-}
-
 /// `[quick]`: what a check in seconds changes.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -197,8 +193,8 @@ pub struct Quick {
     #[serde(default)]
     pub runs: IndexMap<String, Table>,
     /// Other values of swept settings, by path.
-    #[serde(default)]
-    pub sweep: IndexMap<String, Vec<Value>>,
+    #[serde(default, deserialize_with = "forms::sweep")]
+    pub sweep: Sweep,
     /// Other arguments of `smalti data make`.
     #[serde(default)]
     pub make: IndexMap<String, Vec<String>>,
@@ -296,7 +292,25 @@ impl Experiment {
                 return Err(format!("bounds[{place}]: expected one of {}; found {name:?}", known()));
             }
         }
-        let figure = self.figure.iter().flat_map(|figure| &figure.measures).map(|name| ("figure", name));
+        let views = points.iter().flat_map(|point| {
+            point
+                .ids()
+                .zip(&point.measures)
+                .filter(|(_, measure)| measure.measure.is_view())
+                .map(|(id, _)| id)
+        });
+        let views: Vec<_> = views.collect();
+        let is_view = |figure: &&FigureSpec| match (figure.kind, &figure.measures[..]) {
+            (FigureKind::Matrix, [name]) => views.iter().any(|id| id.is(name)),
+            (kind, _) => kind != FigureKind::Matrix,
+        };
+        if let Some(figure) = self.figures.iter().find(|figure| !is_view(figure)) {
+            let found = figure.measures.join(", ");
+            return Err(format!(
+                "figure: matrix: expected one measure with alignment or positions; found {found:?}"
+            ));
+        }
+        let figure = self.figures.iter().flat_map(|figure| &figure.measures).map(|name| ("figure", name));
         let baselines = self.baselines.iter().map(|(name, baseline)| (name.as_str(), &baseline.of));
         match figure.chain(baselines).find(|(_, name)| missing(name)) {
             Some((place, name)) => Err(format!("{place}: expected one of {}; found {name:?}", known())),

@@ -6,13 +6,14 @@ use super::evaluation::{ByOutput, Trained};
 use super::points::{MeasureId, MeasurePoint, RunPoint, overrides};
 use super::report::{Measurements, Report};
 use super::store::{self, Store};
+use super::views::View;
 use super::{Experiment, ReproduceError};
 use crate::config::{RunConfig, SettingsError, preset};
 use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, Run, RunError};
 use crate::train::{Alone, Observer, Trainer};
 use candle_core::Device;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -152,6 +153,11 @@ impl Session<'_, '_> {
         for measure in &point.measures {
             let id = MeasureId { run: point.name.clone(), measure: measure.name.clone() };
             let value = match (measure.measure.metric.as_str(), record.load_balance) {
+                _ if measure.measure.is_view() => {
+                    let View { metrics, matrices } = self.view(&run, &name, &key, measure)?;
+                    measured.add_view(&id, seed, matrices);
+                    choose(&id, measure, &metrics)?
+                }
                 ("seconds", _) => record.seconds,
                 ("seconds_per_step", _) => record.seconds_per_step,
                 ("parameters", _) => record.parameters as f64,
@@ -175,12 +181,12 @@ impl Session<'_, '_> {
     }
 
     /// The result of a key; computed and kept if there is none.
-    fn kept(
+    fn kept<T: Serialize + DeserializeOwned>(
         &self,
         kind: &str,
         key: &str,
-        compute: impl FnOnce(&Self) -> Result<ByOutput, ReproduceError>,
-    ) -> Result<ByOutput, ReproduceError> {
+        compute: impl FnOnce(&Self) -> Result<T, ReproduceError>,
+    ) -> Result<T, ReproduceError> {
         if let Some(known) = self.store.read(kind, key) {
             return Ok(known);
         }
@@ -201,11 +207,7 @@ impl Session<'_, '_> {
         key: &str,
         point: &MeasurePoint,
     ) -> Result<ByOutput, ReproduceError> {
-        let settings = overrides(&self.places.resolve(&point.settings)?);
-        let own =
-            run.config().to_toml().and_then(|text| RunConfig::parse("the run's settings", &text, &settings));
-        let config = own.map_err(|problem| wrong(&format!("{name}.{}", point.name), problem))?;
-        let data = digest(&config, &mut self.digests)?;
+        let (settings, data) = self.evaluated_on(run, name, point)?;
         let measure = &point.measure;
         let task = measure.output.as_deref().unwrap_or_default();
         let rollout = measure.rollout.as_ref().map(|spec| format!("{spec:?}{task}"));
@@ -222,6 +224,36 @@ impl Session<'_, '_> {
         self.kept("evaluations", &store::key(&of), |session| {
             session.trained(run, name).measure(point, &settings)
         })
+    }
+
+    /// The measure of an alignment or of positions, with what is seen of it.
+    fn view(
+        &mut self,
+        run: &Run,
+        name: &str,
+        key: &str,
+        point: &MeasurePoint,
+    ) -> Result<View, ReproduceError> {
+        let (settings, data) = self.evaluated_on(run, name, point)?;
+        let measure = &point.measure;
+        let spec = format!("{:?} {:?} {:?}", measure.weights, measure.alignment, measure.positions);
+        let of = json!([key, overrides(&point.settings), data, spec, measure.samples]);
+        self.kept("views", &store::key(&of), |session| session.trained(run, name).view(point, &settings))
+    }
+
+    /// The settings of a measure with paths, and a digest of its data.
+    fn evaluated_on(
+        &mut self,
+        run: &Run,
+        name: &str,
+        point: &MeasurePoint,
+    ) -> Result<(Vec<String>, String), ReproduceError> {
+        let settings = overrides(&self.places.resolve(&point.settings)?);
+        let own =
+            run.config().to_toml().and_then(|text| RunConfig::parse("the run's settings", &text, &settings));
+        let config = own.map_err(|problem| wrong(&format!("{name}.{}", point.name), problem))?;
+        let data = digest(&config, &mut self.digests)?;
+        Ok((settings, data))
     }
 
     /// The settings of a run with a seed.

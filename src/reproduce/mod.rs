@@ -14,7 +14,7 @@
 //! - A [`Lab`] runs an experiment for several seeds. It keeps each run and each evaluation under a hash of its settings, data,
 //!   seed and version, so that an interrupted experiment continues, and experiments share what they have in common.
 //! - A [`Report`] has the mean and deviation of each measure, and whether each bound holds; a bound that is missed is reported
-//!   as missed. It is drawn by [`Report::figure`], and [`page`] writes tables and pages of several reports.
+//!   as missed. It is drawn by [`Report::figures`], and [`page`] writes tables and pages of several reports.
 
 mod bounds;
 mod clock;
@@ -23,6 +23,7 @@ mod draw;
 mod error;
 mod evaluation;
 mod experiment;
+mod forms;
 mod lab;
 pub mod page;
 mod points;
@@ -30,13 +31,15 @@ mod report;
 mod store;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use bounds::{Bound, Judged};
 pub use error::ReproduceError;
 pub use experiment::{
-    BaselineSpec, Data, Experiment, FigureKind, FigureSpec, Measure, Quick, Reference, RolloutSpec, RunSpec,
+    AlignmentSpec, BaselineSpec, Data, Experiment, Measure, Quick, Reference, RolloutSpec, RunSpec,
     WhichWeights,
 };
+pub use forms::{FigureKind, FigureSpec, Sweep};
 pub use lab::{Host, Lab};
 pub use report::{BaselineValue, Report, Stat};
 
@@ -52,6 +55,7 @@ macro_rules! shipped {
 shipped![
     "shakespeare",
     "addition",
+    "alignment",
     "translation",
     "masked-positions",
     "spans",

@@ -87,7 +87,7 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;mar
      table{border-collapse:collapse;margin:1rem 0;font-size:.9rem}td,th{border-bottom:1px solid #e8e8e8;padding:.25rem .6rem;\
      text-align:left}svg{max-width:100%;height:auto}.missed{color:#d55e00}.passed{color:#009e73}small{color:#6e6e76}";
 
-/// A page with the text, the figure and the tables of each report, in one file.
+/// A page with the text, the figures and the tables of each report, in one file.
 ///
 /// # Errors
 /// [`ReproduceError::Draw`] if a figure cannot be drawn.
@@ -108,7 +108,7 @@ fn section(report: &Report, page: &mut String) -> Result<(), ReproduceError> {
     for paragraph in report.text.split("\n\n") {
         let _ = writeln!(page, "<p>{}</p>", escaped(paragraph));
     }
-    if let Some(figure) = report.figure() {
+    for figure in report.figures() {
         page.push_str(&String::from_utf8_lossy(&figure.encode(Format::Svg)?));
         page.push('\n');
     }

@@ -1,6 +1,7 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
 use super::experiment::{Experiment, Measure};
+use super::forms::Sweep;
 use indexmap::IndexMap;
 use std::fmt;
 use toml::{Table, Value};
@@ -164,17 +165,17 @@ fn of_measure(name: &str, measure: &Measure) -> Vec<MeasurePoint> {
     combinations(&measure.sweep).into_iter().map(point).collect()
 }
 
-/// The values of swept settings as text, and the settings.
+/// The names of the values of swept settings, and the settings.
 type Combination = (Vec<String>, Vec<Setting>);
 
 /// Each combination of the values of swept settings.
-fn combinations(sweep: &IndexMap<String, Vec<Value>>) -> Vec<Combination> {
+fn combinations(sweep: &Sweep) -> Vec<Combination> {
     let mut all = vec![(vec![], vec![])];
     for (key, values) in sweep {
         let extended = all.iter().flat_map(|(texts, settings)| {
-            values.iter().map(move |value| {
+            values.iter().map(move |(name, value)| {
                 let (mut texts, mut settings) = (texts.clone(), settings.clone());
-                texts.push(value.as_str().map_or_else(|| value.to_string(), String::from));
+                texts.push(name.clone());
                 settings.push((key.clone(), value.clone()));
                 (texts, settings)
             })

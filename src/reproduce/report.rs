@@ -1,8 +1,10 @@
 //! The result of an experiment.
 
 use super::bounds::{Judged, Measured};
-use super::experiment::{Experiment, FigureSpec};
+use super::experiment::Experiment;
+use super::forms::FigureSpec;
 use super::points::MeasureId;
+use crate::report::chart::Matrices;
 use indexmap::IndexMap;
 use serde::Serialize;
 
@@ -10,6 +12,8 @@ use serde::Serialize;
 #[derive(Default)]
 pub(super) struct Measurements {
     measures: Vec<(MeasureId, Vec<f64>)>,
+    /// What is seen of measures of an alignment or of positions, with the first seed.
+    views: IndexMap<String, Matrices>,
     /// Computed baselines.
     pub baselines: IndexMap<String, f64>,
     /// Seconds of training, of all seeds.
@@ -25,6 +29,13 @@ impl Measurements {
                 values.push(value);
             }
             None => self.measures.push((id.clone(), vec![value])),
+        }
+    }
+
+    /// Adds what is seen of a measure.
+    pub fn add_view(&mut self, id: &MeasureId, seed: u64, matrices: Matrices) {
+        if seed == 0 {
+            self.views.insert(id.to_string(), matrices);
         }
     }
 }
@@ -59,7 +70,9 @@ pub struct Report {
     /// Whether all bounds hold; `None` for a quick check.
     pub passed: Option<bool>,
     #[serde(skip)]
-    pub(super) spec: Option<FigureSpec>,
+    pub(super) specs: Vec<FigureSpec>,
+    #[serde(skip)]
+    pub(super) views: IndexMap<String, Matrices>,
     #[serde(skip)]
     pub(super) ids: Vec<MeasureId>,
 }
@@ -99,7 +112,7 @@ impl Stat {
 
 impl Report {
     pub(super) fn of(experiment: &Experiment, quick: bool, measured: Measurements) -> Self {
-        let Measurements { measures, baselines: mut computed, seconds } = measured;
+        let Measurements { measures, views, baselines: mut computed, seconds } = measured;
         let ids = measures.iter().map(|(id, _)| id.clone()).collect();
         let measures = measures.into_iter().map(|(id, values)| (id.to_string(), Stat::of(values))).collect();
         let baselines = experiment.baselines.iter().filter_map(|(name, baseline)| {
@@ -126,7 +139,8 @@ impl Report {
             baselines: baselines.collect(),
             bounds: vec![],
             passed: None,
-            spec: experiment.figure.clone(),
+            specs: experiment.figures.clone(),
+            views,
             ids,
         };
         report.bounds = experiment.bounds.iter().map(|bound| bound.judge(&report)).collect();

@@ -76,6 +76,40 @@ fn a_run_has_the_settings_and_measures_of_the_run_that_it_is_like() {
 }
 
 #[test]
+fn values_may_have_names_and_figures_may_be_several() {
+    let text = SMALL.replace("[64, 128] }", "{ short = 64, 2 = 128 } }");
+    let text = text.replace("[figure]", "[[figure]]\nkind = \"bars\"\nmeasures = [\"a.long\"]\n[[figure]]");
+    let text = text.replace("a.long(64)", "a.long(short)").replace("a.long(128)", "a.long(2)");
+    let experiment = Experiment::parse("small", &text).unwrap();
+    let points = experiment.points().unwrap();
+    let ids: Vec<String> = points[0].ids().map(|id| id.to_string()).collect();
+    assert_eq!(ids, ["a.loss", "a.long(short)", "a.long(2)"]);
+    assert_eq!(overrides(&points[0].measures[1].settings), ["outputs.text.context=64"]);
+    assert_eq!(Report::of(&experiment, false, measured()).figures().len(), 2);
+}
+
+#[test]
+fn a_matrix_is_drawn_of_what_is_seen_with_the_first_seed() {
+    let text = SMALL.replace("metric = \"loss\", sweep", "metric = \"near\", positions = \"text\", sweep");
+    let text = text.replace("kind = \"lines\"", "kind = \"matrix\"");
+    let text = text.replace("[\"b.loss\", \"a.long\"]", "[\"a.long(64)\"]");
+    let experiment = Experiment::parse("small", &text).unwrap();
+    let view = |value: f32| crate::report::chart::Matrices {
+        shape: [1, 1],
+        matrices: vec![vec![value]],
+        ..Default::default()
+    };
+    let mut measured = measured();
+    assert!(Report::of(&experiment, false, Default::default()).figures().is_empty(), "none was seen");
+    for seed in 0..2 {
+        measured.add_view(&id("a", None, "long", Some("64")), seed, view(seed as f32));
+    }
+    let report = Report::of(&experiment, false, measured);
+    assert_eq!(report.views.values().collect::<Vec<_>>(), [&view(0.0)]);
+    assert_eq!(report.figures().len(), 1);
+}
+
+#[test]
 fn bounds_are_judged_by_the_mean_or_for_each_seed() {
     let experiment = Experiment::parse("small", SMALL).unwrap();
     let report = Report::of(&experiment, false, measured());
@@ -95,7 +129,7 @@ fn bounds_are_judged_by_the_mean_or_for_each_seed() {
 fn a_report_is_a_figure_a_table_and_a_page() {
     let experiment = Experiment::parse("small", &SMALL.replace("Some text.", "a < b")).unwrap();
     let report = Report::of(&experiment, false, measured());
-    assert!(report.figure().is_some());
+    assert_eq!(report.figures().len(), 1);
     let reports = [report];
     let table = page::markdown(&reports);
     assert!(table.contains("| small | b(2).loss / a.loss | at least 2 | 2.500 | passed |"), "{table}");
@@ -116,6 +150,9 @@ fn an_error_of_a_file_names_the_place() {
         ("b(2).loss", "b(3).loss", "bounds[0]: expected one of a.loss"),
         ("at_least = 2.0", "", "bounds[0]: expected at_least or at_most"),
         ("[\"b.loss\", \"a.long\"]", "[\"b.bleu\"]", "figure: expected one of a.loss"),
+        ("kind = \"lines\"", "kind = \"matrix\"", "figure: matrix: expected one measure with alignment"),
+        ("kind = \"lines\"", "kinds = \"lines\"", "unknown field `kinds`"),
+        ("[64, 128]", "64", "sweep.outputs.text.context: expected a list of values, or a table"),
         ("seeds = 2", "seeds = 0", "seeds: expected 1 or more, found 0"),
         ("seeds = 2", "seed = 2", "unknown field `seed`"),
         ("title = \"T\"", "title = ", "experiment small"),

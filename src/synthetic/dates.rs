@@ -162,12 +162,15 @@ fn ordinal(day: i64) -> &'static str {
 }
 
 impl Written {
-    /// For each of the ten characters of the ISO date the characters here that determine it: its own digit, the digit of a
-    /// number without a leading zero, or the name of the month; none for a hyphen.
+    /// For each of the ten characters of the ISO date the characters here that determine it: its own digit, or the name of the
+    /// month; none for a hyphen, and for the zero before a number of one digit, which the sign after the digit tells as well.
     fn alignment(&self) -> Vec<Range<usize>> {
         let digits = |at: &Range<usize>, n: usize| -> Vec<Range<usize>> {
-            let place = |i: usize| (at.start + (i + at.len()).saturating_sub(n)).max(at.start);
-            (0..n).map(|i| place(i)..place(i) + 1).collect()
+            let digit = |i: usize| match (i + at.len()).checked_sub(n) {
+                Some(place) => at.start + place..at.start + place + 1,
+                None => Range::default(),
+            };
+            (0..n).map(digit).collect()
         };
         let month = match self.is_number {
             true => digits(&self.month, 2),
@@ -206,9 +209,9 @@ mod tests {
             (written.text.clone(), parts.collect::<Vec<_>>().join("|"))
         };
         let expected = |human: &str, parts: &str| (human.to_string(), parts.to_string());
-        assert_eq!(aligned("W, M D, Y"), expected("thursday, may 3, 1979", "1|9|7|9||may|may||3|3"));
-        assert_eq!(aligned("D.N.Y"), expected("3.5.1979", "1|9|7|9||5|5||3|3"));
-        assert_eq!(aligned("the DO of M Y"), expected("the 3rd of may 1979", "1|9|7|9||may|may||3|3"));
+        assert_eq!(aligned("W, M D, Y"), expected("thursday, may 3, 1979", "1|9|7|9||may|may|||3"));
+        assert_eq!(aligned("D.N.Y"), expected("3.5.1979", "1|9|7|9|||5|||3"));
+        assert_eq!(aligned("the DO of M Y"), expected("the 3rd of may 1979", "1|9|7|9||may|may|||3"));
         let late = Date { day: 21, month: 12, ..date };
         let written = late.written("D.N.Y");
         let parts: String = written.alignment().into_iter().map(|at| &written.text[at]).collect();

@@ -1,9 +1,10 @@
-//! Numbers as digits and as English words.
+//! Numbers as digits and as English words, with the alignment of their characters.
 
 use super::kind::{Distinct, Draw, Kind, Rows};
 use super::{Sizes, SyntheticError, setting};
 use serde::Deserialize;
-use smalti_contract::Value;
+use smalti_contract::{Array, Numbers, Value};
+use std::ops::Range;
 
 /// Numbers as digits and as English words. Every number of digits is equally frequent.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
@@ -25,9 +26,10 @@ impl Default for NumberWords {
 
 impl Kind for NumberWords {
     const NAME: &'static str = "number-words";
-    const ABOUT: &'static str = "numbers as digits and as English words, 42 and forty-two";
+    const ABOUT: &'static str =
+        "numbers as digits and as English words, 42 and forty-two, with the alignment of characters";
     const PAPER: &'static str = "for translation by length as in Bahdanau et al. 2014";
-    const FIELDS: &'static [&'static str] = &["number", "words", "digits"];
+    const FIELDS: &'static [&'static str] = &["number", "words", "digits", "alignment"];
 
     fn open(self, _: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
         if self.min_digits > self.max_digits {
@@ -47,8 +49,16 @@ impl Rows for NumberWords {
         let digits = self.min_digits + draw.below((self.max_digits - self.min_digits + 1) as usize) as u32;
         let least = if digits == 1 { 0 } else { 10_u64.pow(digits - 1) };
         let number = least + draw.below((10_u64.pow(digits) - least) as usize) as u64;
-        let texts = [number.to_string(), words(number)].map(Value::Text);
-        Some(texts.into_iter().chain([Value::Number(digits.into())]).collect())
+        let Spelled { text, spans } = spell(number);
+        let shape = vec![spans.len(), 2];
+        let ends = spans.into_iter().flat_map(|at| [at.start as f32, at.end as f32]).collect();
+        let alignment = Value::Array(Array { shape, numbers: Numbers::F32(ends) });
+        Some(vec![
+            Value::Text(number.to_string()),
+            Value::Text(text),
+            Value::Number(digits.into()),
+            alignment,
+        ])
     }
 }
 
@@ -76,29 +86,66 @@ const ONES: [&str; 20] = [
 ];
 const TENS: [&str; 10] =
     ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
-const SCALES: [&str; 5] = ["", " thousand", " million", " billion", " trillion"];
+const SCALES: [&str; 5] = ["", "thousand", "million", "billion", "trillion"];
 
-/// A number below 10¹⁵ in American English: `one thousand two hundred thirty-four`.
-fn words(number: u64) -> String {
-    if number == 0 {
-        return "zero".into();
-    }
-    let groups = SCALES.iter().enumerate().rev().filter_map(|(place, scale)| {
-        let group = number / 1000_u64.pow(place as u32) % 1000;
-        (group > 0).then(|| format!("{}{scale}", below_thousand(group as usize)))
-    });
-    groups.collect::<Vec<_>>().join(" ")
+/// A number in words. Each character has the digits that determine it: of a word for one or two digits its first letter, which
+/// is known from them alone; all others are known from the text before them, or from the length of the number.
+#[derive(Default)]
+struct Spelled {
+    text: String,
+    spans: Vec<Range<usize>>,
 }
 
-fn below_thousand(number: usize) -> String {
-    let (hundreds, rest) = (number / 100, number % 100);
-    let hundreds = if hundreds > 0 { format!("{} hundred", ONES[hundreds]) } else { String::new() };
-    let rest = match (rest / 10, rest % 10) {
-        (0 | 1, _) => ONES[rest].to_string(),
-        (tens, 0) => TENS[tens].to_string(),
-        (tens, ones) => format!("{}-{}", TENS[tens], ONES[ones]),
-    };
-    [hundreds, rest].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+impl Spelled {
+    /// Appends a word, and a sign before it unless it is the first.
+    fn word(&mut self, sign: char, word: &str, digits: Range<usize>) {
+        if !self.text.is_empty() {
+            self.text.push(sign);
+            self.spans.push(0..0);
+        }
+        self.text += word;
+        self.spans.push(digits);
+        self.spans.extend(word.chars().skip(1).map(|_| 0..0));
+    }
+
+    /// Appends a number below 1000, whose last digit is the one before `end`.
+    fn below_thousand(&mut self, number: usize, end: usize) {
+        let (hundreds, rest) = (number / 100, number % 100);
+        if hundreds > 0 {
+            self.word(' ', ONES[hundreds], end - 3..end - 2);
+            self.word(' ', "hundred", 0..0);
+        }
+        match (rest / 10, rest % 10) {
+            (0, 0) => {}
+            (0, ones) => self.word(' ', ONES[ones], end - 1..end),
+            (1, _) => self.word(' ', ONES[rest], end - 2..end),
+            (tens, ones) => {
+                self.word(' ', TENS[tens], end - 2..end - 1);
+                if ones > 0 {
+                    self.word('-', ONES[ones], end - 1..end);
+                }
+            }
+        }
+    }
+}
+
+/// A number below 10¹⁵ in American English: `one thousand two hundred thirty-four`.
+fn spell(number: u64) -> Spelled {
+    let (mut spelled, digits) = (Spelled::default(), number.to_string().len());
+    if number == 0 {
+        spelled.word(' ', "zero", 0..1);
+    }
+    for (place, scale) in SCALES.iter().enumerate().rev() {
+        let group = number / 1000_u64.pow(place as u32) % 1000;
+        if group == 0 {
+            continue;
+        }
+        spelled.below_thousand(group as usize, digits - 3 * place);
+        if !scale.is_empty() {
+            spelled.word(' ', scale, 0..0);
+        }
+    }
+    spelled
 }
 
 #[cfg(test)]
@@ -120,7 +167,22 @@ mod tests {
             (999_000_000_000_080, "nine hundred ninety-nine trillion eighty"),
         ];
         for (number, expected) in spelled {
-            assert_eq!(words(number), expected);
+            assert_eq!(spell(number).text, expected);
         }
+    }
+
+    #[test]
+    fn the_first_letter_of_a_word_is_aligned_to_its_digits() {
+        let aligned = |number: u64| {
+            let (digits, Spelled { text, spans }) = (number.to_string(), spell(number));
+            assert_eq!(text.chars().count(), spans.len());
+            let known = text.chars().zip(spans).filter(|(_, at)| !at.is_empty());
+            known.map(|(letter, at)| format!("{letter}{}", &digits[at])).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(aligned(0), "z0");
+        assert_eq!(aligned(42), "f4 t2");
+        assert_eq!(aligned(213), "t2 t13");
+        assert_eq!(aligned(70_305), "s7 t3 f5");
+        assert_eq!(aligned(999_000_000_000_081), "n9 n9 n9 e8 o1");
     }
 }

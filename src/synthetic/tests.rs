@@ -133,8 +133,8 @@ fn an_aligned_date_reads_as_its_iso_date() {
         for (sign, at) in iso.chars().zip(alignment.chunks_exact(2)) {
             let part = &human[at[0] as usize..at[1] as usize];
             let is_right = match part {
-                "" => sign == '-',
-                digit if digit.len() == 1 => digit == sign.to_string() || sign == '0',
+                "" => sign == '-' || sign == '0',
+                digit if digit.len() == 1 => digit == sign.to_string(),
                 month => month.chars().all(char::is_alphabetic),
             };
             assert!(is_right, "{human}: {sign} of {iso} is aligned to {part:?}");

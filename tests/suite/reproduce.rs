@@ -57,6 +57,52 @@ fn an_experiment_is_measured_at_other_settings_than_it_is_trained() {
 }
 
 #[test]
+fn an_alignment_and_positions_are_measured_and_drawn() {
+    let place = tempfile::tempdir().unwrap();
+    let line = "reproduce alignment --quick --device cpu --json --out kept";
+    let first = json(&run(place.path(), 0, line));
+    let measures = &first["experiments"]["alignment"]["measures"];
+    let share = measures["dates.alignment"]["mean"].as_f64().unwrap();
+    assert!((0.0..=1.0).contains(&share), "{measures}");
+    assert!(measures["bottleneck.by-length(9)"]["mean"].is_number(), "{measures}");
+    for file in ["figure.svg", "figure.png", "figure-2.svg", "figure-2.png"] {
+        assert!(place.path().join("kept/alignment").join(file).is_file(), "{file}");
+    }
+    let matrix = std::fs::read_to_string(place.path().join("kept/alignment/figure-2.svg")).unwrap();
+    assert!(matrix.contains("attention of each output token to the input, layer 0, "), "{matrix}");
+    let second = json(&run(place.path(), 0, line));
+    assert_eq!(&second["experiments"]["alignment"]["measures"], measures, "what is kept is read");
+    let digits = r#"
+title = "Places"
+text = "Positions of patches."
+seeds = 1
+[runs.a]
+preset = "image"
+settings.model = { d_model = 16, n_layers = 1, attention.n_heads = 2 }
+settings.inputs.image = { patch_size = 2, permute = 3 }
+settings.train = { max_steps = 2, epochs = 0.0, warmup_steps = 1, batch_size = 4, eval_every = 0, eval_samples = 4 }
+measures.near = { metric = "near", positions = "image.patch" }
+[figure]
+kind = "matrix"
+measures = ["a.near"]
+"#;
+    let write = |text: &str| std::fs::write(place.path().join("places.toml"), text).unwrap();
+    write(digits);
+    let result = json(&run(place.path(), 0, "reproduce places.toml --device cpu --json --out kept"));
+    let near = result["experiments"]["places"]["measures"]["a.near"]["mean"].as_f64().unwrap();
+    assert!((0.0..1.0).contains(&near), "one of two vectors is shared: {result}");
+    for (from, to, expected) in [
+        ("positions = \"image.patch\"", "positions = \"patch\"", "expected one of image.patch"),
+        ("positions = \"image.patch\"", "alignment = { field = \"label\" }", "metric"),
+        ("metric = \"near\"", "metric = \"nearer\"", "expected one of the metrics far of \"image.patch\""),
+    ] {
+        write(&digits.replace(from, to));
+        let error = run(place.path(), 1, "reproduce places.toml --device cpu --out kept").err;
+        assert!(error.contains("a.near") && error.contains(expected), "{to}: {error}");
+    }
+}
+
+#[test]
 fn bounds_hold_or_are_missed_and_a_run_starts_from_another() {
     let place = tempfile::tempdir().unwrap();
     let file = r#"

@@ -35,6 +35,9 @@ pub struct ImageConfig {
     pub background: [u8; 3],
     /// The maximal `[rows, columns]` of patches in an image: the sizes of the axes `row` and `column`.
     pub max_patches: [usize; 2],
+    /// The seed of a permutation of the patches, the same for every image; `None` for patches in their places.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permute: Option<u64>,
     /// The mean of each channel, of pixels in 0..=1.
     pub mean: Vec<f32>,
     /// The standard deviation of each channel, of pixels in 0..=1.

@@ -37,6 +37,7 @@ mod image;
 mod jpeg;
 mod normalise;
 mod patches;
+mod permute;
 mod preset;
 mod read;
 mod resize;

@@ -76,6 +76,7 @@ impl ImageConfig {
             resize: Resize::Stretch,
             filter: Filter::Bilinear,
             background: WHITE,
+            permute: None,
             max_patches: size.map(|side| side.checked_div(patch).unwrap_or(0)),
             mean: mean.into(),
             std: std.into(),

@@ -56,6 +56,10 @@ pub struct ImageSettings {
     /// not be trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_patches: Option<[usize; 2]>,
+    /// The seed of a random permutation of the patches, the same for every image: each patch is at another patch's row and
+    /// column. Default: patches are in their places.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permute: Option<u64>,
     /// The mean of each channel, for pixels in 0..=1. Default: that of the training images.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mean: Option<Vec<f32>>,
@@ -133,6 +137,7 @@ impl ImageSettings {
             filter: Filter::default(),
             background: WHITE,
             max_patches: [1, 1],
+            permute: None,
             mean: vec![],
             std: vec![],
             augment: Augment::default(),
@@ -161,6 +166,7 @@ impl ImageSettings {
             filter: self.filter.unwrap_or(base.filter),
             background: self.background.unwrap_or(base.background),
             max_patches: self.max_patches.unwrap_or(unbounded),
+            permute: self.permute.or(base.permute),
             mean: mean.clone().unwrap_or(vec![0.0; width]),
             std: std.unwrap_or(vec![1.0; width]),
             augment: self.augment,

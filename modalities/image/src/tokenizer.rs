@@ -6,7 +6,7 @@ use crate::normalise::Normaliser;
 use crate::read::{read_over, read_value};
 use crate::resize::{Side, resize};
 use crate::write::write_png;
-use crate::{Augment, ImageSettings, Resize, idx, patches};
+use crate::{Augment, ImageSettings, Resize, idx, patches, permute};
 use smalti_contract::{
     Axis, ContentSpec, File, KindSpec, RawInputs, TokenSpec, TokenizeError, Tokenizer, Tokens, Value, Values,
 };
@@ -15,7 +15,7 @@ use std::borrow::Cow;
 /// The image tokenizer: tokens of kind `patch`, row by row, with axes `row` and `column`.
 ///
 /// A patch's `patch_size * patch_size * num_channels` features are its pixels by row, column and channel, each
-/// `(pixel / 255 - mean) / std`.
+/// `(pixel / 255 - mean) / std`. With [`ImageConfig::permute`], row and column name the place to which a patch was moved.
 ///
 /// [`decode`](Tokenizer::decode) returns the image after conversion to the configured channels and size, exactly;
 /// features between two pixel values are rounded, those beyond black and white clipped. After a centre crop
@@ -72,7 +72,11 @@ impl ImageTokenizer {
     pub fn cut(&self, prepared: &Image) -> Result<Tokens, TokenizeError> {
         prepared.check()?;
         self.config.grid([prepared.height, prepared.width]).map_err(TokenizeError::Input)?;
-        Ok(Tokens::new(vec![patches::cut(prepared, self.config.tiling(), &self.normaliser)]))
+        let patches = patches::cut(prepared, self.config.tiling(), &self.normaliser);
+        Ok(Tokens::new(vec![match self.config.permute {
+            Some(seed) => permute::permute(patches, seed),
+            None => patches,
+        }]))
     }
 
     /// The inverse of [`prepare`](Self::prepare) for augmented images. For a crop, the image is put in its
@@ -207,6 +211,10 @@ impl Tokenizer for ImageTokenizer {
             .and_then(|group| Some((group.content.features()?, group.positions.as_slice())))
             .unwrap_or_default();
         let (tiling, shape) = (self.config.tiling(), (self.config.image_size, self.config.num_channels));
-        self.unprepare(patches::join(values, positions, tiling, shape, &self.normaliser)?)
+        let positions = match self.config.permute {
+            Some(seed) => Cow::Owned(permute::places(positions, seed)),
+            None => Cow::Borrowed(positions),
+        };
+        self.unprepare(patches::join(values, &positions, tiling, shape, &self.normaliser)?)
     }
 }

@@ -46,6 +46,19 @@ fn overlapping_patches_conform_and_survive_a_round_trip() {
 }
 
 #[test]
+fn permuted_patches_conform_and_survive_a_round_trip() {
+    let samples = [image(32, 24, 3), image(8, 16, 1), image(8, 8, 3)];
+    check(&tokenizer(ImageConfig { permute: Some(5), ..free(3) }), &samples).unwrap();
+    let plain = ImageConfig::vit(3, 8, [24, 32]);
+    let permuted = tokenizer(ImageConfig { permute: Some(5), ..plain.clone() });
+    let tokens = permuted.encode(&samples[0]).unwrap();
+    let expected = tokenizer(plain).encode(&samples[0]).unwrap();
+    assert_eq!(tokens.groups[0].positions, expected.groups[0].positions);
+    assert_ne!(tokens.groups[0].content, expected.groups[0].content);
+    assert_eq!(permuted.decode(&tokens).unwrap(), samples[0]);
+}
+
+#[test]
 fn any_aspect_ratio_survives_a_round_trip() {
     let wide = image(48, 16, 3);
     let tokens = tokenizer(free(3)).encode(&wide).unwrap();

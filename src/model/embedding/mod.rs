@@ -195,6 +195,25 @@ impl Embedder {
         }
     }
 
+    /// The learned vector of each place of a kind, `[places, d_model]`, the last axis running fastest; `None` for a kind whose
+    /// positions are not learned.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    pub fn positions(&self, kind: usize) -> Result<Option<Tensor>> {
+        let Some(kind) = self.kinds.get(kind).filter(|kind| !kind.axes.is_empty()) else { return Ok(None) };
+        if self.positions == Positions::Grid {
+            return Ok(Some(kind.axes[0].tensor().clone()));
+        }
+        let mut vectors = Tensor::zeros((1, self.d_model), DType::F32, &self.device)?;
+        for table in &kind.axes {
+            let table = table.tensor().to_dtype(DType::F32)?;
+            let sums = vectors.unsqueeze(1)?.broadcast_add(&table.unsqueeze(0)?)?;
+            vectors = sums.reshape(((), self.d_model))?;
+        }
+        Ok(Some(vectors))
+    }
+
     /// Quantizes the encoder's outputs, `[n, d_model]`, with the codebook of a kind.
     ///
     /// # Errors

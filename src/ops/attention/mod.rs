@@ -17,7 +17,7 @@ use super::autograd::Value;
 use super::dispatch::dispatch;
 use super::from_candle::from_candle;
 use crate::rules::AttentionMask;
-use candle_core::{Result, bail};
+use candle_core::{Result, Tensor, bail};
 use std::sync::Arc;
 
 /// The layout of heads in the columns of queries, keys and values, and the scale of scores.
@@ -84,13 +84,27 @@ pub fn attention(
     reference => from_candle(&inputs, |t| reference::attention(t, distances, heads, mask)))
 }
 
+/// The attention weights of each document, `[n_heads, queries, keys]`, as the reference computes them, without a gradient.
+/// `query` and `key_value` are those of [`attention`].
+///
+/// # Errors
+/// If the shapes do not fit each other.
+pub fn attention_weights(
+    query: &Value,
+    key_value: &Value,
+    heads: Heads,
+    mask: &Arc<AttentionMask>,
+) -> Result<Vec<Tensor>> {
+    let inputs = [query, key_value].map(|x| x.tensor().detach());
+    reference::weights(&inputs, heads, mask)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ops::cases::attention::{documents, mask};
     use crate::ops::testing::{assert_close, check_kernel, input, random};
     use crate::rules::TokenMeta;
-    use candle_core::Tensor;
 
     fn mask_of(rule: &str, lengths: &[usize]) -> Arc<AttentionMask> {
         let meta = documents(lengths);
@@ -141,6 +155,24 @@ mod tests {
             attention(&input(&inputs[0]), &input(&inputs[1]), None, Heads::even(2, 4), &mask)?.into_tensor();
         assert_eq!(y.to_vec2::<f32>()?, [[0.0; 4]; 3]);
         Ok(())
+    }
+
+    #[test]
+    fn the_weights_of_a_query_add_up_to_one_and_give_its_output() -> Result<()> {
+        let (mask, heads) = (mask_of("strict_past", &[3, 2]), Heads::even(2, 4));
+        let inputs = inputs(5, 5, 4)?;
+        let (query, key_value) = (input(&inputs[0]), input(&inputs[1]));
+        let weights = attention_weights(&query, &key_value, heads, &mask)?;
+        let shapes: Vec<_> = weights.iter().map(|of| of.dims().to_vec()).collect();
+        assert_eq!(shapes, [[2, 3, 3], [2, 2, 2]]);
+        let sums = weights[0].sum(2)?.to_vec2::<f32>()?;
+        for head in sums {
+            assert!(head[0] == 0.0 && head[1..].iter().all(|sum| (sum - 1.0).abs() < 1e-6), "{head:?}");
+        }
+        let values = inputs[1].narrow(0, 0, 3)?.narrow(1, 4, 2)?.contiguous()?; // of the first head
+        let expected = weights[0].get(0)?.matmul(&values)?;
+        let found = attention(&query, &key_value, None, heads, &mask)?.into_tensor();
+        assert_close("output", &found.narrow(0, 0, 3)?.narrow(1, 0, 2)?.contiguous()?, &expected, 1e-5)
     }
 
     /// As in training on a batch whose documents have no token that a head reads.

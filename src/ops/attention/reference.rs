@@ -23,51 +23,80 @@ pub(crate) fn attention(
         false => t.iter().map(|x| x.narrow(0, 0, 0)?.reshape((0, d))).collect::<Result<_>>()?,
     };
     for (q_rows, k_rows) in mask.documents().filter(|(q_rows, _)| !q_rows.is_empty()) {
-        let (n, m) = (q_rows.len(), k_rows.len());
-        if m == 0 {
+        let n = q_rows.len();
+        if k_rows.is_empty() {
             documents.push(Tensor::zeros((n, d), dtype, device)?);
             continue;
         }
-        let allowed =
-            Tensor::from_vec(dense_mask(mask, &q_rows, &k_rows), (n, m), device)?.to_dtype(dtype)?;
-        let split = |x: &Tensor, rows: &Range<usize>, from: usize, width: usize| {
-            let rows = x.narrow(0, rows.start, rows.len())?.narrow(1, from, width)?;
-            rows.reshape((rows.dim(0)?, width / d_head, d_head))?.transpose(0, 1)?.contiguous() // [heads, rows, d_head]
-        };
-        let shared = |x: Tensor| {
-            let all = (heads.n_kv_heads, heads.group(), m, d_head);
-            x.unsqueeze(1)?.broadcast_as(all)?.reshape((heads.n_heads, m, d_head))?.contiguous()
-        };
-        let q = split(query, &q_rows, 0, d)?;
-        let k = shared(split(key_value, &k_rows, 0, d_keys)?)?;
-        let v = shared(split(key_value, &k_rows, d_keys, d_keys)?)?;
-        let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(heads.scale))?; // [heads, n, m]
-        match distances {
-            None => {}
-            Some(Distances::Buckets(buckets)) => {
-                let places = Tensor::from_vec(buckets.dense(mask, &q_rows, &k_rows), n * m, device)?;
-                let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
-                scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
-            }
-            Some(Distances::Slopes(slopes)) => {
-                let apart = Tensor::from_vec(distances_of(mask, &q_rows, &k_rows), (1, n, m), device)?;
-                let slopes = Tensor::from_slice(slopes, (heads.n_heads, 1, 1), device)?;
-                scores = (scores - apart.broadcast_mul(&slopes)?.to_dtype(dtype)?)?;
-            }
-        }
-        if let Some(cap) = heads.soft_cap.map(f64::from) {
-            scores = ((scores / cap)?.tanh()? * cap)?;
-        }
-        // Masked scores must not decide the maximum; the product with `allowed` makes their weights exactly 0.
-        let masked = scores.broadcast_add(&((&allowed - 1.0)? * 1e4)?)?;
-        let highest = masked.detach().max_keepdim(2)?;
-        let weights = masked.broadcast_sub(&highest)?.exp()?.broadcast_mul(&allowed)?;
-        let total = weights.sum_keepdim(2)?;
-        let total = (&total + total.eq(0.0)?.to_dtype(dtype)?)?;
-        let y = weights.broadcast_div(&total)?.matmul(&v)?; // [heads, n, d_head]
+        let weights = weights_within(t, distances, heads, mask, [&q_rows, &k_rows])?;
+        let v = shared(split(key_value, &k_rows, d_keys..2 * d_keys, d_head)?, heads)?;
+        let y = weights.matmul(&v)?; // [heads, n, d_head]
         documents.push(y.transpose(0, 1)?.reshape((n, d))?);
     }
     Tensor::cat(&documents, 0)
+}
+
+/// [`attention_weights`](super::attention_weights()).
+pub(super) fn weights(t: &[Tensor], heads: Heads, mask: &Arc<AttentionMask>) -> Result<Vec<Tensor>> {
+    let within = |(q_rows, k_rows): (Range<usize>, Range<usize>)| match q_rows.is_empty() || k_rows.is_empty()
+    {
+        true => Tensor::zeros((heads.n_heads, q_rows.len(), k_rows.len()), t[0].dtype(), t[0].device()),
+        false => weights_within(t, None, heads, mask, [&q_rows, &k_rows]),
+    };
+    mask.documents().map(within).collect()
+}
+
+/// The weights of a document with queries and keys, `[heads, queries, keys]`: 0 for keys that a query does not attend to.
+fn weights_within(
+    t: &[Tensor],
+    distances: Option<&Distances>,
+    heads: Heads,
+    mask: &Arc<AttentionMask>,
+    [q_rows, k_rows]: [&Range<usize>; 2],
+) -> Result<Tensor> {
+    let (query, key_value) = (&t[0], &t[1]);
+    let (device, dtype, d) = (query.device(), query.dtype(), query.dim(1)?);
+    let (d_head, d_keys, n, m) = (d / heads.n_heads, key_value.dim(1)? / 2, q_rows.len(), k_rows.len());
+    let allowed = Tensor::from_vec(dense_mask(mask, q_rows, k_rows), (n, m), device)?.to_dtype(dtype)?;
+    let q = split(query, q_rows, 0..d, d_head)?;
+    let k = shared(split(key_value, k_rows, 0..d_keys, d_head)?, heads)?;
+    let mut scores = (q.matmul(&k.t()?.contiguous()?)? * f64::from(heads.scale))?; // [heads, n, m]
+    match distances {
+        None => {}
+        Some(Distances::Buckets(buckets)) => {
+            let places = Tensor::from_vec(buckets.dense(mask, q_rows, k_rows), n * m, device)?;
+            let bias = t[2].index_select(&places, 0)?.reshape((n, m, heads.n_heads))?;
+            scores = (scores + bias.permute((2, 0, 1))?.contiguous()?)?;
+        }
+        Some(Distances::Slopes(slopes)) => {
+            let apart = Tensor::from_vec(distances_of(mask, q_rows, k_rows), (1, n, m), device)?;
+            let slopes = Tensor::from_slice(slopes, (heads.n_heads, 1, 1), device)?;
+            scores = (scores - apart.broadcast_mul(&slopes)?.to_dtype(dtype)?)?;
+        }
+    }
+    if let Some(cap) = heads.soft_cap.map(f64::from) {
+        scores = ((scores / cap)?.tanh()? * cap)?;
+    }
+    // Masked scores must not decide the maximum; the product with `allowed` makes their weights exactly 0.
+    let masked = scores.broadcast_add(&((&allowed - 1.0)? * 1e4)?)?;
+    let highest = masked.detach().max_keepdim(2)?;
+    let weights = masked.broadcast_sub(&highest)?.exp()?.broadcast_mul(&allowed)?;
+    let total = weights.sum_keepdim(2)?;
+    let total = (&total + total.eq(0.0)?.to_dtype(dtype)?)?;
+    weights.broadcast_div(&total)
+}
+
+/// Rows and columns of `x` by head: `[heads, rows, d_head]`.
+fn split(x: &Tensor, rows: &Range<usize>, columns: Range<usize>, d_head: usize) -> Result<Tensor> {
+    let rows = x.narrow(0, rows.start, rows.len())?.narrow(1, columns.start, columns.len())?;
+    rows.reshape((rows.dim(0)?, columns.len() / d_head, d_head))?.transpose(0, 1)?.contiguous()
+}
+
+/// The keys or values of each query head, of which several share one.
+fn shared(x: Tensor, heads: Heads) -> Result<Tensor> {
+    let (_, m, d_head) = x.dims3()?;
+    let all = (heads.n_kv_heads, heads.group(), m, d_head);
+    x.unsqueeze(1)?.broadcast_as(all)?.reshape((heads.n_heads, m, d_head))?.contiguous()
 }
 
 /// |key's place − query's place| of each pair, `[n, m]` row-major.

@@ -26,6 +26,7 @@ mod curves;
 mod font;
 mod lanes;
 mod lines;
+mod matrices;
 #[cfg(feature = "image")]
 mod patches;
 mod png;
@@ -42,6 +43,7 @@ pub use boxes::boxes;
 pub use curves::curves;
 pub use lanes::lanes;
 pub use lines::lines;
+pub use matrices::matrices;
 pub use rules::rules;
 pub use scene::Scene;
 
