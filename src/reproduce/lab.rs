@@ -1,6 +1,6 @@
 //! The runs of an experiment: trained, measured, and kept.
 
-use super::data::{Places, digest};
+use super::data::{Places, digest, digest_of};
 use super::evaluation::{ByOutput, Trained};
 use super::points::{MeasureId, MeasurePoint, RunPoint, overrides};
 use super::report::{Measurements, Report};
@@ -86,7 +86,7 @@ impl Lab<'_> {
     pub fn reproduce(&mut self, experiment: &Experiment, quick: bool) -> Result<Report, ReproduceError> {
         let store = Store(self.out.clone());
         let made = self.make(experiment, &store)?;
-        let places = Places { users: self.data.clone(), made };
+        let places = Places { users: self.data.clone(), made, runs: BTreeMap::new() };
         let malformed = |problem| ReproduceError::Malformed { origin: experiment.name.clone(), problem };
         let points = experiment.points().map_err(malformed)?;
         let mut session = Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
@@ -110,13 +110,19 @@ impl Lab<'_> {
         store: &Store,
     ) -> Result<BTreeMap<String, PathBuf>, ReproduceError> {
         let mut made = BTreeMap::new();
+        let places = Places { users: self.data.clone(), ..Places::default() };
         for (name, arguments) in &experiment.data.make {
-            let key = store::key(&json!(arguments));
+            let resolved = arguments.iter().map(|argument| places.argument(argument));
+            let resolved = resolved.collect::<Result<Vec<_>, _>>()?;
+            let read = resolved.iter().filter_map(|(_, path)| path.as_deref());
+            let read = read.map(digest_of).collect::<Result<Vec<_>, _>>()?;
+            let key = store::key(&if read.is_empty() { json!(arguments) } else { json!([arguments, read]) });
             let folder = store.folder("data", &key);
             if store.read::<Vec<String>>("data", &key).is_none() || !folder.exists() {
                 store::remove(&folder)?;
                 let out = ["--out".to_string(), folder.to_string_lossy().into_owned()];
-                let all: Vec<String> = arguments.iter().cloned().chain(out).collect();
+                let all: Vec<String> =
+                    resolved.into_iter().map(|(argument, _)| argument).chain(out).collect();
                 store::create(&self.out.join("data"))?;
                 self.host.note(&format!("{}: making {name}", experiment.name));
                 let command = || format!("data make {}", all.join(" "));
@@ -148,7 +154,11 @@ impl Session<'_, '_> {
                 "seconds" => record.seconds,
                 "seconds_per_step" => record.seconds_per_step,
                 "parameters" => record.parameters as f64,
-                _ => self.evaluate(&run, &name, &key, measure).and_then(|all| choose(&id, measure, &all))?,
+                _ => {
+                    let judge = self.judge(measure, seed)?;
+                    let all = self.evaluate((&run, &name, &key), measure, judge.as_ref())?;
+                    choose(&id, measure, &all)?
+                }
             };
             measured.add(&id, seed as usize, value);
         }
@@ -185,13 +195,21 @@ impl Session<'_, '_> {
         Trained { run, name, device: &self.lab.device, scratch: &self.store.0 }
     }
 
-    /// All metrics of a measure's evaluation.
+    /// The run that judges a measure, and its key.
+    fn judge(&mut self, point: &MeasurePoint, seed: u64) -> Result<Option<(Run, String)>, ReproduceError> {
+        let Some(spec) = &point.measure.judge else { return Ok(None) };
+        let Some(judge) = self.named(&spec.run) else { return Ok(None) };
+        let (folder, key, _) = self.train(&judge, seed)?;
+        let run = Run::open_with(&folder, self.lab.modalities).map_err(|error| failed(&spec.run, error))?;
+        Ok(Some((run, key)))
+    }
+
+    /// All metrics of a measure's evaluation, of a run with its name and key.
     fn evaluate(
         &mut self,
-        run: &Run,
-        name: &str,
-        key: &str,
+        (run, name, key): (&Run, &str, &str),
         point: &MeasurePoint,
+        judge: Option<&(Run, String)>,
     ) -> Result<ByOutput, ReproduceError> {
         let settings = overrides(&self.places.resolve(&point.settings)?);
         let own =
@@ -207,11 +225,12 @@ impl Session<'_, '_> {
             data,
             weights,
             measure.samples,
-            measure.generate,
+            (measure.generate, measure.temperature, &measure.matches, &measure.output),
+            judge.map(|(_, key)| key),
             rollout
         ]);
         self.kept("evaluations", &store::key(&of), |session| {
-            session.trained(run, name).measure(point, &settings)
+            session.trained(run, name).measure(point, &settings, judge.map(|(run, _)| run))
         })
     }
 
@@ -230,19 +249,23 @@ impl Session<'_, '_> {
             Ok(config)
         };
         let unresolved = config(&point.settings)?.to_toml().map_err(|problem| wrong(&name, problem))?;
+        let mut needed = vec![];
+        for name in point.needs() {
+            let Some(other) = self.named(&name) else { continue };
+            let key = self.settings(&other, seed)?.key;
+            self.places.runs.insert(name, self.store.folder("runs", &key));
+            needed.push(key);
+        }
         let config = config(&self.places.resolve(&point.settings)?)?;
-        let start = match self.start_of(point) {
-            Some(other) => Some(self.settings(&other, seed)?.key),
-            None => None,
-        };
         let data = digest(&config, &mut self.digests)?;
-        Ok(Settings { key: store::key(&json!([unresolved, start, data])), config })
+        // The key of a run that needs one other or none.
+        let needed = if let [] | [_] = &needed[..] { json!(needed.first()) } else { json!(needed) };
+        Ok(Settings { key: store::key(&json!([unresolved, needed, data])), config })
     }
 
-    /// The run that a run starts from.
-    fn start_of(&self, point: &RunPoint) -> Option<RunPoint> {
-        let from = point.from.as_ref()?;
-        self.points.iter().find(|other| other.name.name == *from).cloned()
+    /// The training of a run without sweep.
+    fn named(&self, name: &str) -> Option<RunPoint> {
+        self.points.iter().find(|other| other.name.name == name).cloned()
     }
 
     /// The folder of a trained run, its key, and the record of its training.
@@ -254,10 +277,12 @@ impl Session<'_, '_> {
         if let Some(known) = known.as_ref().filter(|known| known.finished) {
             return Ok((folder, key, known.clone()));
         }
-        let from = match self.start_of(point) {
-            Some(other) => Some(self.train(&other, seed)?.0),
-            None => None,
-        };
+        let mut from = None;
+        for other in point.needs() {
+            let Some(needed) = self.named(&other) else { continue };
+            let (folder, ..) = self.train(&needed, seed)?;
+            from = if point.from.as_ref() == Some(&other) { Some(folder) } else { from };
+        }
         let name = point.name.to_string();
         let at = format!("{}: {name}, seed {} of {}", self.experiment.name, seed + 1, self.experiment.seeds);
         self.lab.host.note(&at);
@@ -324,8 +349,8 @@ fn wrong(run: &str, problem: SettingsError) -> ReproduceError {
 /// The metric of a measure.
 fn choose(id: &MeasureId, point: &MeasurePoint, all: &ByOutput) -> Result<f64, ReproduceError> {
     let measure = &point.measure;
-    let mut outputs =
-        all.iter().filter(|(name, _)| measure.output.as_ref().is_none_or(|output| output == *name));
+    let of = measure.judge.as_ref().map_or(&measure.output, |judge| &judge.output);
+    let mut outputs = all.iter().filter(|(name, _)| of.as_ref().is_none_or(|output| output == *name));
     if let (Some((_, metrics)), None) = (outputs.next(), outputs.next())
         && let Some(value) = metric(metrics, &measure.metric)
     {
