@@ -98,8 +98,8 @@ pub struct RunSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step` or
-    /// `parameters` of the training.
+    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step`,
+    /// `first_loss` or `parameters` of the training.
     pub metric: String,
     /// The output; not needed in a run with one.
     pub output: Option<String>,

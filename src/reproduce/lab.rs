@@ -58,6 +58,8 @@ struct Record {
     finished: bool,
     seconds: f64,
     seconds_per_step: f64,
+    /// The training loss of the first step.
+    first_loss: Option<f64>,
     steps: u64,
     parameters: usize,
 }
@@ -153,6 +155,7 @@ impl Session<'_, '_> {
             let value = match measure.measure.metric.as_str() {
                 "seconds" => record.seconds,
                 "seconds_per_step" => record.seconds_per_step,
+                "first_loss" => record.first_loss.unwrap_or(f64::NAN),
                 "parameters" => record.parameters as f64,
                 _ => {
                     let judge = self.judge(measure, seed)?;
@@ -288,8 +291,12 @@ impl Session<'_, '_> {
         self.lab.host.note(&at);
         let mut trainer =
             self.trainer(&folder, config, from.as_deref()).map_err(|error| failed(&name, error))?;
-        let mut clock =
-            Clock { observer: self.lab.host.watch(&trainer), last: Instant::now(), steps: vec![] };
+        let mut clock = Clock {
+            observer: self.lab.host.watch(&trainer),
+            last: Instant::now(),
+            steps: vec![],
+            first_loss: None,
+        };
         let started = Instant::now();
         let outcome = trainer.run(Some(folder.as_path()), self.lab.stop, &mut clock)?;
         let record = Record {
@@ -298,7 +305,8 @@ impl Session<'_, '_> {
             seed,
             version: env!("CARGO_PKG_VERSION").into(),
             finished: !outcome.stopped,
-            seconds: known.map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
+            seconds: known.as_ref().map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
+            first_loss: clock.first_loss.or(known.and_then(|known| known.first_loss)),
             seconds_per_step: clock.median(),
             steps: outcome.step,
             parameters: trainer.model().params().count(),
@@ -377,6 +385,7 @@ struct Clock {
     observer: Box<dyn Observer>,
     last: Instant,
     steps: Vec<f64>,
+    first_loss: Option<f64>,
 }
 
 impl Clock {
@@ -391,6 +400,7 @@ impl Clock {
 impl Observer for Clock {
     fn step(&mut self, report: &StepReport) {
         self.steps.push(self.last.elapsed().as_secs_f64());
+        self.first_loss = if report.step == 1 { Some(report.loss) } else { self.first_loss };
         self.last = Instant::now();
         self.observer.step(report);
     }

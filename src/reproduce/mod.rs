@@ -8,7 +8,7 @@
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
 //!   weights of another run; `sweep` makes a run for each value of a setting.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
-//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `seconds_per_step`). Another run
+//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `first_loss`). Another run
 //!   may judge what is generated: a classifier names what a generated image shows.
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
@@ -63,6 +63,8 @@ shipped![
     "addition",
     "memory",
     "decision",
+    "captions-to-images",
+    "preferences",
     "translation",
     "protein"
 ];
