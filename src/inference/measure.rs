@@ -11,6 +11,54 @@ use crate::sample::{Composition, Part, Purpose, Role, Samples};
 use smalti_contract::Value;
 use std::collections::BTreeMap;
 
+/// A value that was generated for a sample.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Generated {
+    /// The index of the output.
+    pub output: usize,
+    /// The index of the sample.
+    pub sample: usize,
+    /// The value.
+    pub value: Value,
+}
+
+/// Generates each output that has a value of its own for `limit` rows spread evenly over the data set (0 for all rows), where
+/// `is_wanted` holds for the row's value.
+///
+/// # Errors
+/// [`PredictError`] for a row that cannot be predicted.
+pub fn generate_rows(
+    model: &Model,
+    number: usize,
+    task: &Composition,
+    samples: &Samples,
+    limit: usize,
+    generation: &Generation,
+    is_wanted: &dyn Fn(&Value) -> bool,
+) -> Result<Vec<Generated>, PredictError> {
+    let n = samples.len();
+    let n_rows = if limit == 0 { n } else { limit.min(n) };
+    let mut all = vec![];
+    for part in task.parts() {
+        // A window of a longer text has no target of its own, and removed spans are drawn.
+        let Role::Generated(output) = part.role else { continue };
+        if part.windows || task.outputs()[output].spans.is_some() {
+            continue;
+        }
+        for place in 0..n_rows {
+            let index = random::spread(place, n_rows, n);
+            let (get, steps, id) = samples.row(index);
+            if !is_wanted(&Part::value(&part.fields, &get)?) {
+                continue;
+            }
+            let sample = task.sample(&get, steps, Purpose::Predict, id)?;
+            let ids = generate(model, number, task, output, &sample, generation)?;
+            all.push(Generated { output, sample: index, value: task.decode(output, &ids)? });
+        }
+    }
+    Ok(all)
+}
+
 /// Metrics of a task's generated texts, by output, on `limit` rows spread evenly over the data set (0 for all rows).
 ///
 /// `generated_samples` is the number of texts; `exact` is the share of exact matches; `wer` and `cer` are error rates; `bleu` (4-grams, tokenization 13a) and `chrf`
@@ -26,28 +74,31 @@ pub fn measure_generated(
     limit: usize,
     generation: &Generation,
 ) -> Result<BTreeMap<String, Metrics>, PredictError> {
-    let n = samples.len();
-    let n_rows = if limit == 0 { n } else { limit.min(n) };
+    let is_text = |value: &Value| matches!(value, Value::Text(_));
+    let values = generate_rows(model, number, task, samples, limit, generation, &is_text)?;
+    score_generated(task, samples, &values)
+}
+
+/// The metrics of [`measure_generated`] of texts that were generated for these samples.
+///
+/// # Errors
+/// [`PredictError`] for a row that cannot be read.
+pub fn score_generated(
+    task: &Composition,
+    samples: &Samples,
+    values: &[Generated],
+) -> Result<BTreeMap<String, Metrics>, PredictError> {
     let mut all = BTreeMap::new();
     for part in task.parts() {
-        // A window of a longer text has no target of its own, and removed spans are drawn.
         let Role::Generated(output) = part.role else { continue };
-        if part.windows || task.outputs()[output].spans.is_some() {
-            continue;
-        }
         let mut pairs: Vec<(String, String)> = vec![];
-        for i in 0..n_rows {
-            let (get, steps, id) = samples.row(random::spread(i, n_rows, n));
-            let Value::Text(expected) = Part::value(&part.fields, &get)? else { continue };
-            let sample = task.sample(&get, steps, Purpose::Predict, id)?;
-            let ids = generate(model, number, task, output, &sample, generation)?;
-            let text = |value: Value| value.into_text();
+        for made in values.iter().filter(|made| made.output == output) {
+            let expected = Part::value(&part.fields, &samples.row(made.sample).0)?;
+            let (Value::Text(found), Value::Text(_)) = (&made.value, &expected) else { continue };
             // Both texts are decoded from ids: normalization, such as lower case, is no error.
-            let expected = match part.ids(Value::Text(expected))? {
-                Some(ids) => text(task.decode(output, &ids)?)?,
-                None => continue,
-            };
-            pairs.push((text(task.decode(output, &ids)?)?, expected));
+            if let Some(ids) = part.ids(expected)? {
+                pairs.push((found.clone(), task.decode(output, &ids)?.into_text()?));
+            }
         }
         if !pairs.is_empty() {
             all.insert(task.outputs()[output].name.clone(), text_metrics(&pairs));

@@ -1,4 +1,4 @@
-//! What a training measures of itself: the time of its steps, and the load of experts.
+//! What a training measures of itself: the time of its steps, the loss of the first, and the load of experts.
 
 use crate::train::{Metrics, Observer, StepReport};
 use std::collections::BTreeMap;
@@ -14,11 +14,13 @@ pub(super) struct Clock {
     seconds: Vec<f64>,
     /// The load-balance losses; none without experts.
     load_balance: Vec<f64>,
+    /// The loss of the first step; `None` if the training resumed after it.
+    pub first_loss: Option<f64>,
 }
 
 impl Clock {
     pub fn new(observer: Box<dyn Observer>) -> Self {
-        Self { observer, last: Instant::now(), seconds: vec![], load_balance: vec![] }
+        Self { observer, last: Instant::now(), seconds: vec![], load_balance: vec![], first_loss: None }
     }
 
     /// The median time of a step, without the first, which audits gradients; other programs disturb a mean.
@@ -41,6 +43,9 @@ impl Observer for Clock {
         self.seconds.push(self.last.elapsed().as_secs_f64());
         self.last = Instant::now();
         self.load_balance.extend(report.load_balance);
+        if report.step == 1 {
+            self.first_loss = Some(report.loss);
+        }
         self.observer.step(report);
     }
 

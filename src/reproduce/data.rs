@@ -1,4 +1,5 @@
-//! Where data lie, and what they are: `{data}/…` of the user, `{NAME}/…` that were made, and a digest of their bytes.
+//! Where data lie, and what they are: `{data}/…` of the user, `{NAME}/…` that were made, `{runs.NAME}` that were trained, and a
+//! digest of their bytes.
 
 use super::ReproduceError;
 use crate::config::RunConfig;
@@ -13,12 +14,18 @@ use toml::Value;
 /// The name of the user's folder.
 pub(super) const USERS: &str = "data";
 
+/// What the name of a run in braces begins with.
+const RUN: &str = "runs.";
+
 /// The folders that names in braces stand for.
+#[derive(Default)]
 pub(super) struct Places {
     /// The folder of --data.
     pub users: Option<PathBuf>,
     /// The folders of the data that were made, by name.
     pub made: BTreeMap<String, PathBuf>,
+    /// The folders of runs, by name; they are trained before they are read.
+    pub runs: BTreeMap<String, PathBuf>,
 }
 
 impl Places {
@@ -26,6 +33,17 @@ impl Places {
     pub fn resolve(&self, settings: &[(String, Value)]) -> Result<Vec<(String, Value)>, ReproduceError> {
         let resolved = |(path, value): &(String, Value)| Ok((path.clone(), self.value(value)?));
         settings.iter().map(resolved).collect()
+    }
+
+    /// An argument of `smalti data make` with a path for a value in braces: `text={data}/book.txt`; and the path.
+    pub fn argument(&self, argument: &str) -> Result<(String, Option<PathBuf>), ReproduceError> {
+        match argument.split_once('=') {
+            Some((setting, text)) if text.starts_with('{') => {
+                let path = self.path(text)?;
+                Ok((format!("{setting}={path}"), Some(path.into())))
+            }
+            _ => Ok((argument.into(), None)),
+        }
     }
 
     fn value(&self, value: &Value) -> Result<Value, ReproduceError> {
@@ -46,15 +64,25 @@ impl Places {
     fn path(&self, text: &str) -> Result<String, ReproduceError> {
         let missing = |advice: String| Err(ReproduceError::NoData { place: text.into(), advice });
         for alternative in text.split('|').map(str::trim) {
-            let Some((name, rest)) = alternative.strip_prefix('{').and_then(|rest| rest.split_once('}'))
-            else {
-                return missing("expected {data}/…, or {NAME}/… with a NAME of [data.make]".into());
+            let Some((name, rest)) = braced(alternative) else {
+                return missing(
+                    "expected {data}/…, {NAME}/… with a NAME of [data.make], or {runs.NAME} with a run"
+                        .into(),
+                );
             };
+            if let Some(run) = name.strip_prefix(RUN) {
+                return match self.runs.get(run) {
+                    Some(folder) => Ok(below(folder, rest).to_string_lossy().into_owned()),
+                    None => missing(
+                        "expected a run without sweep; a measure takes those of its run's settings".into(),
+                    ),
+                };
+            }
             let folder = match name {
                 USERS => self.users.as_ref(),
                 name => self.made.get(name),
             };
-            match folder.map(|folder| folder.join(rest.trim_start_matches('/'))) {
+            match folder.map(|folder| below(folder, rest)) {
                 Some(path) if is_there(&path) => return Ok(path.to_string_lossy().into_owned()),
                 None if name != USERS => return missing(format!("[data.make] has no {name}")),
                 _ => {}
@@ -67,6 +95,32 @@ impl Places {
             ),
             None => "name the folder of your data with --data DIR or SMALTI_DATA".into(),
         })
+    }
+}
+
+/// The name in braces and the rest of `{NAME}/…`.
+fn braced(text: &str) -> Option<(&str, &str)> {
+    text.strip_prefix('{')?.split_once('}')
+}
+
+/// A folder, or a path below it.
+fn below(folder: &Path, rest: &str) -> PathBuf {
+    match rest.trim_start_matches('/') {
+        "" => folder.into(),
+        rest => folder.join(rest),
+    }
+}
+
+/// The runs that a setting names in braces.
+pub(super) fn runs_in(value: &Value) -> Vec<String> {
+    match value {
+        Value::String(text) => {
+            let names = text.split('|').filter_map(|alternative| braced(alternative.trim()));
+            names.filter_map(|(name, _)| Some(name.strip_prefix(RUN)?.to_string())).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(runs_in).collect(),
+        Value::Table(table) => table.values().flat_map(runs_in).collect(),
+        _ => vec![],
     }
 }
 
@@ -106,7 +160,8 @@ pub(super) fn digest(config: &RunConfig, known: &mut BTreeMap<PathBuf, String>) 
     Ok(hex(&all.finalize()))
 }
 
-fn digest_of(path: &Path) -> Result<String, SaveError> {
+/// A digest of a file, or of the files below a folder.
+pub(super) fn digest_of(path: &Path) -> Result<String, SaveError> {
     let (mut files, mut hash) = (vec![], Sha256::new());
     let read = |path: &Path, source| SaveError::Read { path: path.into(), source };
     list(path, &mut files).map_err(|error| read(path, error))?;

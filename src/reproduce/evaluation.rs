@@ -1,18 +1,22 @@
 //! The metrics of a trained run, as `smalti eval` and `smalti rollout` compute them, also with other settings.
 
 use super::ReproduceError;
-use super::experiment::{RolloutSpec, WhichWeights};
+use super::experiment::{Measure, RolloutSpec, WhichWeights};
+use super::judge::Judge;
 use super::points::MeasurePoint;
 use super::views::{self, View};
 use crate::config::{RunConfig, TaskEntry};
 use crate::env::{Copies, EnvError};
-use crate::inference::{Generation, RolloutError, RolloutSettings, measure_generated, rollout};
+use crate::inference::{
+    Generated, Generation, RolloutError, RolloutSettings, Sampling, generate_rows, rollout, score_generated,
+};
 use crate::model::Model;
 use crate::run::{Run, RunError, Weights};
 use crate::sample::{Opened, Role};
 use crate::task::joined;
 use crate::train::{Alone, Metrics, baseline, evaluate};
 use candle_core::Device;
+use smalti_contract::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -33,25 +37,30 @@ pub(super) struct Trained<'a> {
 const BASELINE_SAMPLES: usize = 20_000;
 
 impl Trained<'_> {
-    /// All metrics of a measure's evaluation. `settings` are its settings with paths.
-    pub fn measure(&self, point: &MeasurePoint, settings: &[String]) -> Result<ByOutput, ReproduceError> {
+    /// All metrics of a measure's evaluation, or those of the run that judges it. `settings` are its settings with paths.
+    pub fn measure(
+        &self,
+        point: &MeasurePoint,
+        settings: &[String],
+        judge: Option<&Run>,
+    ) -> Result<ByOutput, ReproduceError> {
         let (model, opened) = self.open(point, settings)?;
         if let Some(spec) = &point.measure.rollout {
             return roll_out(&model, &opened, spec, point.measure.output.as_deref());
         }
         let measure = &point.measure;
         let batch = self.run.config().train.batch_size.max(1);
+        if let Some(judge) = judge {
+            let judge = Judge::open(judge, self.device).map_err(|error| self.failed(error))?;
+            return judge.measure(&model, &opened, measure, batch);
+        }
         let mut all = ByOutput::new();
         for (number, (entry, opened)) in opened.iter().enumerate() {
             let (task, validation) = (opened.task.as_ref(), opened.validation.as_ref());
             let scores = evaluate(&model, number, task, validation, measure.samples, batch, &mut vec![])?;
             all.extend(scores.metrics());
-            if measure.generate > 0 {
-                let (rows, generation) = (&opened.validation_rows, Generation::default());
-                let generated = measure_generated(&model, number, task, rows, measure.generate, &generation)?;
-                for (output, more) in generated {
-                    all.entry(joined(&[&entry.name, &output])).or_default().extend(more);
-                }
+            for (output, more) in generated_metrics(&model, number, opened, measure)? {
+                all.entry(joined(&[&entry.name, &output])).or_default().extend(more);
             }
         }
         Ok(all)
@@ -130,6 +139,41 @@ impl Trained<'_> {
     fn failed(&self, problem: RunError) -> ReproduceError {
         ReproduceError::Run { run: self.name.into(), problem: Box::new(problem) }
     }
+}
+
+/// How a measure generates.
+pub(super) fn generation(measure: &Measure) -> Generation {
+    let sampling = Sampling { temperature: measure.temperature, ..Sampling::greedy() };
+    Generation { sampling, ..Generation::default() }
+}
+
+/// The metrics of generated texts, by output; `matches` is the share in which the measure's regular expression is found.
+fn generated_metrics(
+    model: &Model,
+    number: usize,
+    opened: &Opened,
+    measure: &Measure,
+) -> Result<ByOutput, ReproduceError> {
+    if measure.generate == 0 {
+        return Ok(ByOutput::new());
+    }
+    let (task, rows) = (opened.task.as_ref(), opened.validation_rows.as_ref());
+    let is_text = |value: &Value| matches!(value, Value::Text(_));
+    let values = generate_rows(model, number, task, rows, measure.generate, &generation(measure), &is_text)?;
+    let mut all = score_generated(task, rows, &values)?;
+    let Ok(Some(pattern)) = measure.pattern() else { return Ok(all) };
+    for (output, metrics) in &mut all {
+        let is_own = |made: &&Generated| task.outputs()[made.output].name == *output;
+        let texts = values.iter().filter(is_own).filter_map(|made| match &made.value {
+            Value::Text(text) => Some(text),
+            _ => None,
+        });
+        // A text for which a pattern takes too long does not match.
+        let found: Vec<bool> = texts.map(|text| pattern.is_match(text).unwrap_or(false)).collect();
+        let matching = found.iter().filter(|found| **found).count();
+        metrics.insert("matches".into(), matching as f64 / found.len().max(1) as f64);
+    }
+    Ok(all)
 }
 
 /// Acts in an environment with the first task, of this name if there is one, that predicts a series.

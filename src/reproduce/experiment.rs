@@ -4,6 +4,8 @@ use super::bounds::Bound;
 use super::forms::{self, FigureKind, FigureSpec, Sweep};
 use super::points::{self, RunPoint};
 use super::{EXPERIMENTS, ReproduceError};
+use crate::inference::Sampling;
+use fancy_regex::Regex;
 use indexmap::IndexMap;
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -99,7 +101,7 @@ pub struct RunSpec {
 #[serde(deny_unknown_fields)]
 pub struct Measure {
     /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step`,
-    /// `parameters` or `load_balance` of the training.
+    /// `first_loss`, `parameters` or `load_balance` of the training.
     pub metric: String,
     /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout; not needed in a run with one.
     pub output: Option<String>,
@@ -116,9 +118,16 @@ pub struct Measure {
     /// Maximum number of samples; 0 for all.
     #[serde(default)]
     pub samples: usize,
-    /// Number of rows to generate texts for; 0 for none.
+    /// Number of rows to generate values for; 0 for none.
     #[serde(default)]
     pub generate: usize,
+    /// Temperature of generation; 0 is greedy.
+    #[serde(default)]
+    pub temperature: f64,
+    /// A regular expression. The metric `matches` is the share of generated texts in which it is found.
+    pub matches: Option<String>,
+    /// A run that judges generated values; the metric is one of its evaluation.
+    pub judge: Option<JudgeSpec>,
     /// The environment to act in.
     pub rollout: Option<RolloutSpec>,
     /// A known alignment, with which cross-attention is compared on `samples` rows. The metric is `alignment`: the share of output
@@ -155,6 +164,16 @@ pub enum WhichWeights {
     Best,
     /// Those of the last step.
     Last,
+}
+
+/// The run that judges the generated values of a measure: it is evaluated on the rows with these values in place of their own.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeSpec {
+    /// The run.
+    pub run: String,
+    /// Its output; not needed in a run with one.
+    pub output: Option<String>,
 }
 
 /// The environment of a measure, and how the policy acts in it.
@@ -275,6 +294,10 @@ impl Experiment {
         if ids.is_empty() {
             return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
         }
+        points::check_needs(&points)?;
+        for point in points.iter().flat_map(|point| &point.measures) {
+            point.measure.check().map_err(|problem| format!("measure {}: {problem}", point.name))?;
+        }
         let mut all = points.iter().flat_map(|point| &point.measures);
         if let Some(point) =
             all.find(|point| point.measure.weights == WhichWeights::Last && !point.is_of_data())
@@ -316,6 +339,24 @@ impl Experiment {
             Some((place, name)) => Err(format!("{place}: expected one of {}; found {name:?}", known())),
             None => Ok(()),
         }
+    }
+}
+
+impl Measure {
+    /// The regular expression of its generated texts.
+    pub(super) fn pattern(&self) -> Result<Option<Regex>, String> {
+        let pattern = self.matches.as_deref().map(Regex::new).transpose();
+        pattern.map_err(|error| format!("matches: expected a regular expression; {error}"))
+    }
+
+    /// The problem of the measure, if it has one.
+    fn check(&self) -> Result<(), String> {
+        self.pattern()?;
+        if self.generate == 0 && (self.matches.is_some() || self.judge.is_some()) {
+            return Err("generate: expected 1 or more rows for `matches` and `judge`; found 0".into());
+        }
+        let sampling = Sampling { temperature: self.temperature, ..Sampling::default() };
+        sampling.check().map_err(|error| format!("temperature: {}", error.problem))
     }
 }
 

@@ -1,7 +1,7 @@
 //! The runs of an experiment: trained, measured, and kept.
 
 use super::clock::Clock;
-use super::data::{Places, digest};
+use super::data::{Places, digest, digest_of};
 use super::evaluation::{ByOutput, Trained};
 use super::points::{MeasureId, MeasurePoint, RunPoint, overrides};
 use super::report::{Measurements, Report};
@@ -60,11 +60,28 @@ struct Record {
     finished: bool,
     seconds: f64,
     seconds_per_step: f64,
+    /// The training loss of the first step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    first_loss: Option<f64>,
     steps: u64,
     parameters: usize,
     /// The mean load-balance loss of the last steps, of a model with experts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     load_balance: Option<f64>,
+}
+
+impl Record {
+    /// A metric of the training itself; `None` for one of an evaluation.
+    fn of_training(&self, metric: &str) -> Option<f64> {
+        match metric {
+            "seconds" => Some(self.seconds),
+            "seconds_per_step" => Some(self.seconds_per_step),
+            "parameters" => Some(self.parameters as f64),
+            "first_loss" => self.first_loss,
+            "load_balance" => self.load_balance,
+            _ => None,
+        }
+    }
 }
 
 /// The settings of a run: as the experiment names them, which is what they are kept by, and with paths.
@@ -91,7 +108,7 @@ impl Lab<'_> {
     pub fn reproduce(&mut self, experiment: &Experiment, quick: bool) -> Result<Report, ReproduceError> {
         let store = Store(self.out.clone());
         let made = self.make(experiment, &store)?;
-        let places = Places { users: self.data.clone(), made };
+        let places = Places { users: self.data.clone(), made, runs: BTreeMap::new() };
         let malformed = |problem| ReproduceError::Malformed { origin: experiment.name.clone(), problem };
         let points = experiment.points().map_err(malformed)?;
         let mut session = Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
@@ -115,13 +132,19 @@ impl Lab<'_> {
         store: &Store,
     ) -> Result<BTreeMap<String, PathBuf>, ReproduceError> {
         let mut made = BTreeMap::new();
+        let places = Places { users: self.data.clone(), ..Places::default() };
         for (name, arguments) in &experiment.data.make {
-            let key = store::key(&json!(arguments));
+            let resolved = arguments.iter().map(|argument| places.argument(argument));
+            let resolved = resolved.collect::<Result<Vec<_>, _>>()?;
+            let read = resolved.iter().filter_map(|(_, path)| path.as_deref());
+            let read = read.map(digest_of).collect::<Result<Vec<_>, _>>()?;
+            let key = store::key(&if read.is_empty() { json!(arguments) } else { json!([arguments, read]) });
             let folder = store.folder("data", &key);
             if store.read::<Vec<String>>("data", &key).is_none() || !folder.exists() {
                 store::remove(&folder)?;
                 let out = ["--out".to_string(), folder.to_string_lossy().into_owned()];
-                let all: Vec<String> = arguments.iter().cloned().chain(out).collect();
+                let all: Vec<String> =
+                    resolved.into_iter().map(|(argument, _)| argument).chain(out).collect();
                 store::create(&self.out.join("data"))?;
                 self.host.note(&format!("{}: making {name}", experiment.name));
                 let command = || format!("data make {}", all.join(" "));
@@ -152,17 +175,20 @@ impl Session<'_, '_> {
         let run = Run::open_with(&folder, self.lab.modalities).map_err(|error| failed(&name, error))?;
         for measure in &point.measures {
             let id = MeasureId { run: point.name.clone(), measure: measure.name.clone() };
-            let value = match (measure.measure.metric.as_str(), record.load_balance) {
+            let value = match measure.measure.metric.as_str() {
                 _ if measure.measure.is_view() => {
                     let View { metrics, matrices } = self.view(&run, &name, &key, measure)?;
                     measured.add_view(&id, seed, matrices);
                     choose(&id, measure, &metrics)?
                 }
-                ("seconds", _) => record.seconds,
-                ("seconds_per_step", _) => record.seconds_per_step,
-                ("parameters", _) => record.parameters as f64,
-                ("load_balance", Some(load_balance)) => load_balance,
-                _ => self.evaluate(&run, &name, &key, measure).and_then(|all| choose(&id, measure, &all))?,
+                metric => match record.of_training(metric) {
+                    Some(value) => value,
+                    None => {
+                        let judge = self.judge(measure, seed)?;
+                        let all = self.evaluate((&run, &name, &key), measure, judge.as_ref())?;
+                        choose(&id, measure, &all)?
+                    }
+                },
             };
             measured.add(&id, seed as usize, value);
         }
@@ -199,13 +225,21 @@ impl Session<'_, '_> {
         Trained { run, name, device: &self.lab.device, scratch: &self.store.0 }
     }
 
-    /// All metrics of a measure's evaluation.
+    /// The run that judges a measure, and its key.
+    fn judge(&mut self, point: &MeasurePoint, seed: u64) -> Result<Option<(Run, String)>, ReproduceError> {
+        let Some(spec) = &point.measure.judge else { return Ok(None) };
+        let Some(judge) = self.named(&spec.run) else { return Ok(None) };
+        let (folder, key, _) = self.train(&judge, seed)?;
+        let run = Run::open_with(&folder, self.lab.modalities).map_err(|error| failed(&spec.run, error))?;
+        Ok(Some((run, key)))
+    }
+
+    /// All metrics of a measure's evaluation, of a run with its name and key.
     fn evaluate(
         &mut self,
-        run: &Run,
-        name: &str,
-        key: &str,
+        (run, name, key): (&Run, &str, &str),
         point: &MeasurePoint,
+        judge: Option<&(Run, String)>,
     ) -> Result<ByOutput, ReproduceError> {
         let (settings, data) = self.evaluated_on(run, name, point)?;
         let measure = &point.measure;
@@ -218,11 +252,12 @@ impl Session<'_, '_> {
             data,
             weights,
             measure.samples,
-            measure.generate,
+            (measure.generate, measure.temperature, &measure.matches, &measure.output),
+            judge.map(|(_, key)| key),
             rollout
         ]);
         self.kept("evaluations", &store::key(&of), |session| {
-            session.trained(run, name).measure(point, &settings)
+            session.trained(run, name).measure(point, &settings, judge.map(|(run, _)| run))
         })
     }
 
@@ -271,19 +306,23 @@ impl Session<'_, '_> {
             Ok(config)
         };
         let unresolved = config(&point.settings)?.to_toml().map_err(|problem| wrong(&name, problem))?;
+        let mut needed = vec![];
+        for name in point.needs() {
+            let Some(other) = self.named(&name) else { continue };
+            let key = self.settings(&other, seed)?.key;
+            self.places.runs.insert(name, self.store.folder("runs", &key));
+            needed.push(key);
+        }
         let config = config(&self.places.resolve(&point.settings)?)?;
-        let start = match self.start_of(point) {
-            Some(other) => Some(self.settings(&other, seed)?.key),
-            None => None,
-        };
         let data = digest(&config, &mut self.digests)?;
-        Ok(Settings { key: store::key(&json!([unresolved, start, data])), config })
+        // The key of a run that needs one other or none.
+        let needed = if let [] | [_] = &needed[..] { json!(needed.first()) } else { json!(needed) };
+        Ok(Settings { key: store::key(&json!([unresolved, needed, data])), config })
     }
 
-    /// The run that a run starts from.
-    fn start_of(&self, point: &RunPoint) -> Option<RunPoint> {
-        let from = point.from.as_ref()?;
-        self.points.iter().find(|other| other.name.name == *from).cloned()
+    /// The training of a run without sweep.
+    fn named(&self, name: &str) -> Option<RunPoint> {
+        self.points.iter().find(|other| other.name.name == name).cloned()
     }
 
     /// The folder of a trained run, its key, and the record of its training.
@@ -295,10 +334,12 @@ impl Session<'_, '_> {
         if let Some(known) = known.as_ref().filter(|known| known.finished) {
             return Ok((folder, key, known.clone()));
         }
-        let from = match self.start_of(point) {
-            Some(other) => Some(self.train(&other, seed)?.0),
-            None => None,
-        };
+        let mut from = None;
+        for other in point.needs() {
+            let Some(needed) = self.named(&other) else { continue };
+            let (folder, ..) = self.train(&needed, seed)?;
+            from = if point.from.as_ref() == Some(&other) { Some(folder) } else { from };
+        }
         let name = point.name.to_string();
         let at = format!("{}: {name}, seed {} of {}", self.experiment.name, seed + 1, self.experiment.seeds);
         self.lab.host.note(&at);
@@ -313,7 +354,8 @@ impl Session<'_, '_> {
             seed,
             version: env!("CARGO_PKG_VERSION").into(),
             finished: !outcome.stopped,
-            seconds: known.map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
+            seconds: known.as_ref().map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
+            first_loss: clock.first_loss.or(known.and_then(|known| known.first_loss)),
             seconds_per_step: clock.seconds_per_step(),
             steps: outcome.step,
             parameters: trainer.model().params().count(),
@@ -365,8 +407,8 @@ fn wrong(run: &str, problem: SettingsError) -> ReproduceError {
 /// The metric of a measure.
 fn choose(id: &MeasureId, point: &MeasurePoint, all: &ByOutput) -> Result<f64, ReproduceError> {
     let measure = &point.measure;
-    let mut outputs =
-        all.iter().filter(|(name, _)| measure.output.as_ref().is_none_or(|output| output == *name));
+    let of = measure.judge.as_ref().map_or(&measure.output, |judge| &judge.output);
+    let mut outputs = all.iter().filter(|(name, _)| of.as_ref().is_none_or(|output| output == *name));
     if let (Some((_, metrics)), None) = (outputs.next(), outputs.next())
         && let Some(value) = metric(metrics, &measure.metric)
     {

@@ -3,11 +3,13 @@
 //! - An [`Experiment`] is a TOML file and no code: `presets/reproduce/NAME.toml` in the binary, or a file of the user's own.
 //! - `title`, `text`, `papers` and `[reference]` say what it shows, to whom it is due, and what was published.
 //! - `[data.make]` names data that `smalti data make` generates once. A source is `{NAME}/…` in such data, or `{data}/…` in the
-//!   folder of `--data`; alternatives are parted by `|`, and the first that exists is read.
+//!   folder of `--data`; alternatives are parted by `|`, and the first that exists is read. A setting `{runs.NAME}` is the folder
+//!   of another run, which is trained first.
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
 //!   weights of another run; `sweep` makes a run for each value of a setting.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
-//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `load_balance`).
+//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `load_balance`). Another run may
+//!   judge what is generated: a classifier names what a generated image shows.
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
 //! - `[baselines.NAME]` and `[figure]` compare; `[quick]` shrinks everything for a check in seconds, which claims nothing.
@@ -24,6 +26,7 @@ mod error;
 mod evaluation;
 mod experiment;
 mod forms;
+mod judge;
 mod lab;
 pub mod page;
 mod points;
@@ -36,8 +39,8 @@ mod views;
 pub use bounds::{Bound, Judged};
 pub use error::ReproduceError;
 pub use experiment::{
-    AlignmentSpec, BaselineSpec, Data, Experiment, Measure, Quick, Reference, RolloutSpec, RunSpec,
-    WhichWeights,
+    AlignmentSpec, BaselineSpec, Data, Experiment, JudgeSpec, Measure, Quick, Reference, RolloutSpec,
+    RunSpec, WhichWeights,
 };
 pub use forms::{FigureKind, FigureSpec, Sweep};
 pub use lab::{Host, Lab};
@@ -64,11 +67,13 @@ shipped![
     "sensors",
     "decision",
     "generalist",
+    "captions-to-images",
     "memory",
     "sparse",
     "lengths",
     "norms",
     "experts",
+    "preferences",
     "diffusion",
     "state-space",
     "protein"

@@ -1,5 +1,6 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
+use super::data::runs_in;
 use super::experiment::{Experiment, Measure};
 use super::forms::Sweep;
 use indexmap::IndexMap;
@@ -90,6 +91,18 @@ impl MeasurePoint {
 }
 
 impl RunPoint {
+    /// The runs that are trained before it: those that its settings name, and the one that it starts from.
+    pub fn needs(&self) -> Vec<String> {
+        let mut names = vec![];
+        let named = self.settings.iter().flat_map(|(_, value)| runs_in(value));
+        for name in self.from.iter().cloned().chain(named) {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names
+    }
+
     /// The names of its measures.
     pub fn ids(&self) -> impl Iterator<Item = MeasureId> {
         self.measures.iter().map(|point| MeasureId { run: self.name.clone(), measure: point.name.clone() })
@@ -117,7 +130,6 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         sweep.extend(run.sweep.clone());
         measures.extend(run.measures.clone());
     }
-    check_start(experiment, name, from.as_deref())?;
     let measures: Vec<MeasurePoint> =
         measures.iter().flat_map(|(name, measure)| of_measure(name, measure)).collect();
     let point = |(values, swept): Combination| RunPoint {
@@ -132,26 +144,50 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
 
 fn unknown(experiment: &Experiment, name: &str) -> String {
     let known: Vec<&str> = experiment.runs.keys().map(String::as_str).collect();
-    format!("like, from: expected one of the runs {}; found {name:?}", known.join(", "))
+    format!("like: expected one of the runs {}; found {name:?}", known.join(", "))
 }
 
-/// Fails if the run to start from is unknown, has several trainings, or starts from this one.
-fn check_start(experiment: &Experiment, name: &str, from: Option<&str>) -> Result<(), String> {
-    let (mut next, mut seen) = (from, vec![name]);
-    while let Some(name) = next {
-        let run = experiment.runs.get(name).ok_or_else(|| unknown(experiment, name))?;
-        if seen.contains(&name) {
-            return Err(format!(
-                "runs.{name}.from: it starts from itself; leave out one `from` of the circle"
-            ));
+/// Fails if a run needs one that is unknown, has several trainings, or needs this one; or if such a run shall judge a measure.
+pub(super) fn check_needs(points: &[RunPoint]) -> Result<(), String> {
+    for point in points {
+        let (mut next, mut seen) = (point.needs(), vec![]);
+        while let Some(name) = next.pop() {
+            if name == point.name.name {
+                return Err(format!(
+                    "runs.{name}: it needs itself, by `from` or {{runs.NAME}}; leave out one of the circle"
+                ));
+            }
+            if !seen.contains(&name) {
+                next.extend(
+                    single(points, &name)
+                        .map_err(|e| format!("runs.{}: from, {{runs.NAME}}: {e}", point.name.name))?
+                        .needs(),
+                );
+                seen.push(name);
+            }
         }
-        if !run.sweep.is_empty() {
-            return Err(format!("runs.{}.from: expected a run without sweep; found {name:?}", seen[0]));
+        for measure in &point.measures {
+            if let Some(judge) = &measure.measure.judge {
+                single(points, &judge.run)
+                    .map_err(|e| format!("measure {}: judge.run: {e}", measure.name))?;
+            }
         }
-        seen.push(name);
-        next = run.from.as_deref();
     }
     Ok(())
+}
+
+/// The only training of a run.
+fn single<'a>(points: &'a [RunPoint], name: &str) -> Result<&'a RunPoint, String> {
+    let mut found = points.iter().filter(|point| point.name.name == name);
+    match (found.next(), found.next()) {
+        (Some(point), None) if point.name.values.is_empty() => Ok(point),
+        (Some(_), _) => Err(format!("expected a run without sweep; found {name:?}")),
+        (None, _) => {
+            let mut known: Vec<&str> = points.iter().map(|point| point.name.name.as_str()).collect();
+            known.dedup();
+            Err(format!("expected one of the runs {}; found {name:?}", known.join(", ")))
+        }
+    }
 }
 
 fn of_measure(name: &str, measure: &Measure) -> Vec<MeasurePoint> {

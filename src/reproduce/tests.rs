@@ -146,7 +146,25 @@ fn an_error_of_a_file_names_the_place() {
     for (from, to, expected) in [
         ("like = \"a\"", "like = \"c\"", "expected one of the runs a, b; found \"c\""),
         ("like = \"a\"", "like = \"b\"", "runs.b.like: it is like itself"),
-        ("like = \"a\"", "like = \"a\"\nfrom = \"b\"", "starts from itself"),
+        ("like = \"a\"", "like = \"a\"\nfrom = \"b\"", "runs.b: it needs itself"),
+        ("like = \"a\"", "like = \"a\"\nfrom = \"c\"", "expected one of the runs a, b; found \"c\""),
+        (
+            "preset = \"text\"",
+            "preset = \"text\"\nsettings.x = \"{runs.b}/y\"",
+            "expected a run without sweep; found \"b\"",
+        ),
+        ("\"loss\" }", "\"loss\", matches = \"a\" }", "measure loss: generate: expected 1 or more rows"),
+        (
+            "\"loss\" }",
+            "\"loss\", generate = 1, matches = \"(\" }",
+            "measure loss: matches: expected a regular expression",
+        ),
+        ("\"loss\" }", "\"loss\", generate = 1, temperature = -1.0 }", "measure loss: temperature: expected"),
+        (
+            "\"loss\" }",
+            "\"loss\", generate = 1, judge = { run = \"b\" } }",
+            "judge.run: expected a run without sweep",
+        ),
         ("b(2).loss", "b(3).loss", "bounds[0]: expected one of a.loss"),
         ("at_least = 2.0", "", "bounds[0]: expected at_least or at_most"),
         ("[\"b.loss\", \"a.long\"]", "[\"b.bleu\"]", "figure: expected one of a.loss"),
@@ -214,7 +232,11 @@ fn the_data_of_every_experiment_that_ships_are_found() {
     for (name, text) in EXPERIMENTS {
         let experiment = Experiment::parse(name, text).unwrap();
         let made = experiment.data.make.keys().map(|name| (name.clone(), std::env::temp_dir())).collect();
-        let places = super::data::Places { users: Some(folder.clone().into()), made };
+        let runs = experiment.runs.keys().map(|name| (name.clone(), std::env::temp_dir())).collect();
+        let places = super::data::Places { users: Some(folder.clone().into()), made, runs };
+        for argument in experiment.data.make.values().flatten() {
+            places.argument(argument).unwrap_or_else(|error| panic!("{name}: {error}"));
+        }
         for point in experiment.points().unwrap() {
             let measures = point.measures.iter().map(|measure| &measure.settings);
             for settings in measures.chain([&point.settings]) {
@@ -229,7 +251,7 @@ fn the_data_of_every_experiment_that_ships_are_found() {
 fn the_first_alternative_that_exists_is_read() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("b.en.txt"), "b").unwrap();
-    let places = super::data::Places { users: Some(folder.path().into()), made: Default::default() };
+    let places = super::data::Places { users: Some(folder.path().into()), ..super::data::Places::default() };
     let resolve = |text: &str| {
         let settings = [("data.source".to_string(), toml::Value::String(text.into()))];
         places.resolve(&settings).map(|settings| settings[0].1.as_str().unwrap().to_string())
@@ -245,6 +267,38 @@ fn the_first_alternative_that_exists_is_read() {
         let error = resolve(text).unwrap_err().to_string();
         assert!(error.contains(text) && error.contains(expected), "{error}");
     }
+}
+
+#[test]
+fn a_run_in_braces_is_its_folder_and_is_needed() {
+    let places = super::data::Places {
+        runs: [("a".to_string(), "kept/1".into())].into(),
+        ..super::data::Places::default()
+    };
+    let settings = |text: &str| [("inputs.x.codebook".to_string(), toml::Value::String(text.into()))];
+    let resolve =
+        |text: &str| places.resolve(&settings(text)).map(|all| all[0].1.as_str().unwrap().to_string());
+    assert_eq!(resolve("{runs.a}").unwrap(), "kept/1");
+    assert_eq!(resolve("{runs.a}/model.safetensors").unwrap(), "kept/1/model.safetensors");
+    assert!(resolve("{runs.b}").unwrap_err().to_string().contains("{runs.b}"));
+    let text = SMALL.replace(
+        "settings.model.norm",
+        "from = \"a\"\nsettings.inputs.x.codebook = \"{runs.a}\"\nsettings.model.norm",
+    );
+    let points = Experiment::parse("small", &text).unwrap().points().unwrap();
+    assert_eq!((points[0].needs(), points[1].needs()), (vec![], vec!["a".to_string()]));
+}
+
+#[test]
+fn arguments_of_generated_data_may_name_a_file_of_the_user() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.txt"), "a").unwrap();
+    let places = super::data::Places { users: Some(folder.path().into()), ..super::data::Places::default() };
+    let (argument, path) = places.argument("text={data}/b.txt|{data}/a.txt").unwrap();
+    assert_eq!(path.unwrap(), folder.path().join("a.txt"));
+    assert_eq!(argument, format!("text={}", folder.path().join("a.txt").display()));
+    assert_eq!(places.argument("train=5").unwrap(), ("train=5".into(), None));
+    assert!(places.argument("text={data}/b.txt").is_err());
 }
 
 #[test]

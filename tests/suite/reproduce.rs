@@ -178,6 +178,41 @@ measures.second = {{ metric = "accuracy", output = "second.actions" }}
 }
 
 #[test]
+fn another_run_gives_the_codes_of_images_and_another_names_what_they_show() {
+    let place = tempfile::tempdir().unwrap();
+    let line = "reproduce captions-to-images --quick --device cpu --json --out kept";
+    let first = run(place.path(), 0, line);
+    let trained = |name: &str| first.err.matches(&format!("captions-to-images: {name}, seed 1")).count();
+    for name in ["codebook", "classifier", "caption", "word"] {
+        assert_eq!(trained(name), 1, "{name}: {}", first.err);
+    }
+    let result = json(&first);
+    let measures = &result["experiments"]["captions-to-images"]["measures"];
+    assert!(measures["codebook.error"]["mean"].as_f64().unwrap() > 0.0, "{measures}");
+    for name in ["caption.named", "word.named", "classifier.captions", "classifier.shapes"] {
+        let share = measures[name]["mean"].as_f64().unwrap();
+        assert!((0.0..=1.0).contains(&share), "{name}: {measures}");
+    }
+    let second = run(place.path(), 0, line);
+    assert!(!second.err.contains("seed 1"), "nothing is trained again: {}", second.err);
+}
+
+#[test]
+fn a_pattern_counts_generated_texts_and_pairs_start_at_ln_2() {
+    let place = tempfile::tempdir().unwrap();
+    let result = json(&run(place.path(), 0, "reproduce preferences --quick --device cpu --json --out kept"));
+    let measures = &result["experiments"]["preferences"]["measures"];
+    let mean = |name: &str| measures[name]["mean"].as_f64().unwrap_or(f64::NAN);
+    for name in ["letters.start", "short.start"] {
+        assert!((mean(name) - std::f64::consts::LN_2).abs() < 1e-3, "{name}: {measures}");
+    }
+    for name in ["base.letters-wish", "letters.wish", "short.wish"] {
+        assert!((0.0..=1.0).contains(&mean(name)), "{name}: {measures}");
+    }
+    assert!(mean("letters.perplexity") > 1.0, "{measures}");
+}
+
+#[test]
 fn errors_name_the_experiment_the_place_and_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let unknown = run(place.path(), 1, "reproduce shakespear").err;
