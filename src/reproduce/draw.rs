@@ -6,9 +6,9 @@ use crate::report::chart::{Bar, Chart, Point, Series};
 use crate::report::figure::{self, Scene};
 
 impl Report {
-    /// The figure of the experiment; `None` if it has none.
+    /// The figure of the experiment; `None` if it has none, or nothing was measured.
     pub fn figure(&self) -> Option<Scene> {
-        let spec = self.spec.as_ref()?;
+        let spec = self.spec.as_ref().filter(|_| !self.measures.is_empty())?;
         let chart = Chart { title: self.title.clone(), x: spec.x.clone(), y: spec.y.clone(), log: spec.log };
         Some(match spec.kind {
             FigureKind::Bars => figure::bars(&chart, &self.bars(&spec.measures)),
@@ -23,7 +23,9 @@ impl Report {
         };
         let ours = measures.iter().flat_map(|name| self.named(name));
         let ours = ours.map(|(id, stat)| bar(id.to_string(), stat.mean, stat.deviation));
-        let others = self.baselines.iter().map(|(name, baseline)| bar(name.clone(), baseline.value, 0.0));
+        let is_drawn = |of: &str| measures.iter().flat_map(|name| self.named(name)).any(|(id, _)| id.is(of));
+        let others = self.baselines.iter().filter(|(_, baseline)| is_drawn(&baseline.of));
+        let others = others.map(|(name, baseline)| bar(name.clone(), baseline.value, 0.0));
         ours.chain(others).collect()
     }
 

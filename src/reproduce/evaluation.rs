@@ -4,7 +4,7 @@ use super::ReproduceError;
 use super::experiment::{RolloutSpec, WhichWeights};
 use super::points::MeasurePoint;
 use crate::config::{RunConfig, TaskEntry};
-use crate::env::{Copies, EnvError};
+use crate::env::{self, EnvError, VectorEnvironment};
 use crate::inference::{Generation, RolloutError, RolloutSettings, measure_generated, rollout};
 use crate::model::Model;
 use crate::run::{Run, RunError, Weights};
@@ -15,6 +15,7 @@ use candle_core::Device;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Metrics by output.
 pub(super) type ByOutput = BTreeMap<String, Metrics>;
@@ -111,6 +112,21 @@ impl Trained<'_> {
     }
 }
 
+/// Time-out of an environment's start and of each answer.
+const ENVIRONMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The environments of a rollout.
+pub(super) fn environments(spec: &RolloutSpec) -> Result<Box<dyn VectorEnvironment>, RolloutError> {
+    let failed = |problem: EnvError| {
+        let problem = match problem {
+            EnvError::Process { problem, .. } => problem, // without the command, which this error names
+            problem => problem.to_string(),
+        };
+        RolloutError::Environment { name: spec.env.clone(), problem }
+    };
+    env::open(&spec.env, ENVIRONMENT_TIMEOUT).map_err(failed)
+}
+
 /// Acts in an environment with the first task that predicts a series.
 fn roll_out(
     model: &Model,
@@ -123,15 +139,14 @@ fn roll_out(
     let Some((number, (entry, policy))) = opened.iter().enumerate().find(acts) else {
         return Ok(ByOutput::new());
     };
-    let unknown = |problem: EnvError| RolloutError::Environment {
-        name: spec.env.clone(),
-        problem: problem.to_string(),
-    };
-    let mut environments = Copies::new(&spec.env).map_err(unknown)?;
+    let mut environments = environments(spec)?;
     let RolloutSpec { target_return, episodes, .. } = *spec;
     let settings = RolloutSettings { target_return, episodes, ..RolloutSettings::default() };
-    let played = rollout(&policy.task, model, number, &mut environments, &settings)?;
-    let metrics =
-        [("return_mean".to_string(), played.return_mean()), ("return_std".into(), played.return_std())];
-    Ok(ByOutput::from([(entry.name.clone(), Metrics::from(metrics))]))
+    let played = rollout(&policy.task, model, number, environments.as_mut(), &settings)?;
+    let mut metrics = Metrics::from([
+        ("return_mean".to_string(), played.return_mean()),
+        ("return_std".into(), played.return_std()),
+    ]);
+    metrics.extend(played.success_rate().map(|rate| ("success_rate".to_string(), rate)));
+    Ok(ByOutput::from([(entry.name.clone(), metrics)]))
 }

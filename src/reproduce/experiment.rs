@@ -87,16 +87,31 @@ pub struct RunSpec {
     pub sweep: IndexMap<String, Vec<Value>>,
     /// The run whose best weights this one starts from.
     pub from: Option<String>,
+    /// What may be missing: without it, the run is left out and its measures are reported as not measured.
+    #[serde(default)]
+    pub needs: Vec<Need>,
     /// What is measured, by name.
     #[serde(default)]
     pub measures: IndexMap<String, Measure>,
+}
+
+/// What a run needs and not every machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// A GPU.
+    Cuda,
+    /// Its data.
+    Data,
+    /// The environments in which it acts.
+    Environment,
 }
 
 /// `[runs.NAME.measures.NAME]`: a number of a trained run.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step` or
+    /// A metric of the evaluation, as `smalti eval` names it; `return_mean`, `return_std` or `success_rate` of a rollout; or `seconds`, `seconds_per_step` or
     /// `parameters` of the training.
     pub metric: String,
     /// The output; not needed in a run with one.
@@ -136,7 +151,7 @@ pub enum WhichWeights {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutSpec {
-    /// The name of a built-in environment.
+    /// The name of a built-in environment, or a command that speaks line-JSON ([`crate::env::bridge`]).
     pub env: String,
     /// The target return.
     #[serde(default)]
@@ -146,6 +161,7 @@ pub struct RolloutSpec {
 }
 
 /// `[baselines.NAME]`: a number to compare a measure with: that of a source, or that of the most frequent target (the unigram).
+/// Bars have it if they have the measure.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaselineSpec {

@@ -63,17 +63,17 @@ struct Record {
 }
 
 /// The settings of a run: as the experiment names them, which is what they are kept by, and with paths.
-struct Settings {
+pub(super) struct Settings {
     key: String,
     config: RunConfig,
 }
 
 /// An experiment in a lab.
-struct Session<'a, 'b> {
-    lab: &'a mut Lab<'b>,
+pub(super) struct Session<'a, 'b> {
+    pub(super) lab: &'a mut Lab<'b>,
     store: Store,
-    experiment: &'a Experiment,
-    points: Vec<RunPoint>,
+    pub(super) experiment: &'a Experiment,
+    pub(super) points: Vec<RunPoint>,
     places: Places,
     digests: BTreeMap<PathBuf, String>,
 }
@@ -91,10 +91,8 @@ impl Lab<'_> {
         let points = experiment.points().map_err(malformed)?;
         let mut session = Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
         let mut measured = Measurements::default();
-        for point in session.points.clone() {
-            // Data that are missing are noticed before the first run is trained.
-            session.settings(&point, 0)?;
-        }
+        measured.left_out = session.left_out()?;
+        session.points.retain(|point| !measured.left_out.contains_key(&point.name.name));
         for seed in 0..experiment.seeds as u64 {
             for point in session.points.clone() {
                 session.point(&point, seed, &mut measured)?;
@@ -216,7 +214,7 @@ impl Session<'_, '_> {
     }
 
     /// The settings of a run with a seed.
-    fn settings(&mut self, point: &RunPoint, seed: u64) -> Result<Settings, ReproduceError> {
+    pub(super) fn settings(&mut self, point: &RunPoint, seed: u64) -> Result<Settings, ReproduceError> {
         let name = point.name.to_string();
         let config = |settings: &[(String, Value)]| -> Result<RunConfig, ReproduceError> {
             let text = point.preset.as_deref().map_or(Some(""), preset);
@@ -240,7 +238,7 @@ impl Session<'_, '_> {
     }
 
     /// The run that a run starts from.
-    fn start_of(&self, point: &RunPoint) -> Option<RunPoint> {
+    pub(super) fn start_of(&self, point: &RunPoint) -> Option<RunPoint> {
         let from = point.from.as_ref()?;
         self.points.iter().find(|other| other.name.name == *from).cloned()
     }

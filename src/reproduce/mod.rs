@@ -5,7 +5,8 @@
 //! - `[data.make]` names data that `smalti data make` generates once. A source is `{NAME}/…` in such data, or `{data}/…` in the
 //!   folder of `--data`; alternatives are parted by `|`, and the first that exists is read.
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
-//!   weights of another run; `sweep` makes a run for each value of a setting.
+//!   weights of another run; `sweep` makes a run for each value of a setting. A run is left out where something that it
+//!   `needs` is missing (a GPU, an environment); what it would measure is then reported as not measured.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
 //!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `seconds_per_step`).
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
@@ -23,6 +24,7 @@ mod error;
 mod evaluation;
 mod experiment;
 mod lab;
+mod needs;
 pub mod page;
 mod points;
 mod report;
@@ -33,8 +35,8 @@ mod tests;
 pub use bounds::{Bound, Judged};
 pub use error::ReproduceError;
 pub use experiment::{
-    BaselineSpec, Data, Experiment, FigureKind, FigureSpec, Measure, Quick, Reference, RolloutSpec, RunSpec,
-    WhichWeights,
+    BaselineSpec, Data, Experiment, FigureKind, FigureSpec, Measure, Need, Quick, Reference, RolloutSpec,
+    RunSpec, WhichWeights,
 };
 pub use lab::{Host, Lab};
 pub use report::{BaselineValue, Report, Stat};

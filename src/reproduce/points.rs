@@ -1,6 +1,6 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
-use super::experiment::{Experiment, Measure};
+use super::experiment::{Experiment, Measure, Need};
 use indexmap::IndexMap;
 use std::fmt;
 use toml::{Table, Value};
@@ -19,6 +19,8 @@ pub(super) struct RunPoint {
     pub settings: Vec<Setting>,
     /// The run that it starts from.
     pub from: Option<String>,
+    /// What may be missing.
+    pub needs: Vec<Need>,
     /// What is measured.
     pub measures: Vec<MeasurePoint>,
 }
@@ -108,13 +110,14 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         next = run.like.as_deref();
     }
     let (mut preset, mut from, mut sweep) = (None, None, IndexMap::new());
-    let (mut settings, mut measures) = (vec![], IndexMap::new());
+    let (mut settings, mut measures, mut needs) = (vec![], IndexMap::new(), vec![]);
     for (_, run) in line.iter().rev() {
         preset = run.preset.clone().or(preset);
         from = run.from.clone().or(from);
         flatten(&run.settings, "", &mut settings);
         sweep.extend(run.sweep.clone());
         measures.extend(run.measures.clone());
+        needs.extend(&run.needs);
     }
     check_start(experiment, name, from.as_deref())?;
     let measures: Vec<MeasurePoint> =
@@ -124,6 +127,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         preset: preset.clone(),
         settings: settings.iter().cloned().chain(swept).collect(),
         from: from.clone(),
+        needs: needs.clone(),
         measures: measures.clone(),
     };
     Ok(combinations(&sweep).into_iter().map(point).collect())

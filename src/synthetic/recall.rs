@@ -8,6 +8,8 @@ use serde::Deserialize;
 use smalti_contract::Value;
 
 /// Texts of `pairs` keys, each with its value, then each key once more among random values. The label of that key is its value.
+/// The scratchpad of a text has a word for each of its words: the pairs in turn, again and again, but that of a key where the key
+/// comes again.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Recall {
@@ -20,11 +22,14 @@ pub(super) struct Recall {
     /// Number of words of a text.
     #[schemars(range(min = 4, max = 65_536))]
     length: usize,
+    /// Least number of words between the pairs and the first key that comes again.
+    #[schemars(range(max = 65_536))]
+    gap: usize,
 }
 
 impl Default for Recall {
     fn default() -> Self {
-        Self { vocabulary: 256, pairs: 4, length: 64 }
+        Self { vocabulary: 256, pairs: 4, length: 64, gap: 0 }
     }
 }
 
@@ -33,7 +38,7 @@ impl Kind for Recall {
     const ABOUT: &'static str =
         "multi-query associative recall (MQAR): keys with values, then the keys again";
     const PAPER: &'static str = "Arora et al. 2023, Zoology";
-    const FIELDS: &'static [&'static str] = &["text", "targets"];
+    const FIELDS: &'static [&'static str] = &["text", "targets", "scratchpad"];
 
     fn open(self, _: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
         if !self.vocabulary.is_multiple_of(2) {
@@ -46,6 +51,11 @@ impl Kind for Recall {
         if !self.length.is_multiple_of(2) || self.length < 4 * self.pairs {
             let expected = format!("an even number from {}, four words for each pair", 4 * self.pairs);
             return Err(setting(Self::NAME, "length", expected, self.length));
+        }
+        let most = self.length - 4 * self.pairs;
+        if !self.gap.is_multiple_of(2) || self.gap > most {
+            let expected = format!("an even number up to {most}, which leaves a place for each key");
+            return Err(setting(Self::NAME, "gap", expected, self.gap));
         }
         Ok(Box::new(self))
     }
@@ -70,14 +80,17 @@ impl Rows for Recall {
         let mut words: Vec<String> =
             pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect();
         let mut targets = vec![NONE; self.length];
+        let repeated = pairs.iter().flat_map(|(key, value)| [key.as_str(), value]).cycle();
+        let mut scratchpad: Vec<&str> = repeated.take(self.length).collect();
         words.extend((words.len()..self.length).map(|_| value(draw)));
         // A query has an even place, as the keys before.
         for ((key, value), gap) in pairs.iter().zip(self.gaps(draw)) {
             let place = 2 * (self.pairs + gap);
             words[place].clone_from(key);
             targets[place] = value;
+            (scratchpad[place], scratchpad[place + 1]) = (key, value);
         }
-        Some([words.join(" "), targets.join(" ")].map(Value::Text).into())
+        Some([words.join(" "), targets.join(" "), scratchpad.join(" ")].map(Value::Text).into())
     }
 }
 
@@ -88,7 +101,8 @@ impl Recall {
             let weight = libm::pow((gap + 1) as f64, POWER - 1.0);
             (-libm::log(1.0 - uniform(&mut draw.generator)) / weight, gap)
         };
-        let mut gaps: Vec<(f64, usize)> = (0..self.length / 2 - self.pairs).map(exponential).collect();
+        let places = self.gap / 2..self.length / 2 - self.pairs;
+        let mut gaps: Vec<(f64, usize)> = places.map(exponential).collect();
         gaps.sort_by(|one, other| one.0.total_cmp(&other.0));
         gaps.into_iter().take(self.pairs).map(|(_, gap)| gap).collect()
     }
