@@ -47,7 +47,7 @@ fn an_experiment_is_measured_at_other_settings_than_it_is_trained() {
     let place = tempfile::tempdir().unwrap();
     let result = json(&run(place.path(), 0, "reproduce lengths --quick --device cpu --json --out kept"));
     let measures = &result["experiments"]["lengths"]["measures"];
-    let names = ["learned", "sinusoidal", "rotary", "t5", "none"];
+    let names = ["learned", "sinusoidal", "rotary", "t5", "alibi", "none"];
     for name in names {
         let at = |length: usize| measures[format!("{name}.perplexity({length})")]["mean"].as_f64().unwrap();
         assert!(at(8) != at(24), "{name}: {measures}");
