@@ -90,6 +90,63 @@ each_seed = true
 }
 
 #[test]
+fn a_run_is_left_out_where_what_it_needs_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |needs: &str| {
+        let text = format!(
+            r#"
+title = "Needs"
+text = "Some runs need more than every machine has."
+seeds = 1
+[runs.here]
+preset = "trajectory"
+settings.model = {{ d_model = 16, n_layers = 1 }}
+settings.train = {{ max_steps = 2, warmup_steps = 1, batch_size = 4, eval_every = 0, eval_samples = 4 }}
+measures.return = {{ metric = "return_mean", rollout = {{ env = "cartpole", target_return = 50.0, episodes = 2 }} }}
+[runs.gpu]
+like = "here"
+needs = ["cuda"]
+[runs.unseen]
+like = "here"
+needs = ["data"]
+settings.data.source = "{{data}}/no-such.npz"
+[runs.away]
+like = "here"
+needs = [{needs}]
+measures.return = {{ metric = "return_mean", rollout = {{ env = "no-such-program", episodes = 2 }} }}
+[runs.after]
+like = "here"
+from = "gpu"
+[[bounds]]
+measure = "here.return"
+at_least = 1.0
+[[bounds]]
+measure = "away.return"
+at_least = 1.0
+"#
+        );
+        std::fs::write(place.path().join("needs.toml"), text).unwrap();
+    };
+    file("\"environment\"");
+    let line = "reproduce needs.toml --device cpu --out kept";
+    let result = json(&run(place.path(), 0, &format!("{line} --json")));
+    let report = &result["experiments"]["needs"];
+    for (name, expected) in
+        [("gpu", "GPU"), ("unseen", "no-such.npz"), ("away", "no-such-program"), ("after", "GPU")]
+    {
+        assert!(report["left_out"][name].as_str().is_some_and(|why| why.contains(expected)), "{report}");
+    }
+    assert_eq!(report["measures"].as_object().unwrap().len(), 1, "{report}");
+    let passed: Vec<_> = report["bounds"].as_array().unwrap().iter().map(|bound| &bound["passed"]).collect();
+    assert_eq!((passed, &report["passed"]), (vec![&Value::Bool(true), &Value::Null], &Value::Null));
+    let shown = run(place.path(), 0, line).out;
+    assert!(shown.contains("not measured: away, because ") && !shown.contains("quick"), "{shown}");
+    file("");
+    let error = run(place.path(), 1, line).err;
+    assert!(error.contains("run away: ") && error.contains("needs = [\"environment\"]"), "{error}");
+}
+
+#[test]
 fn errors_name_the_experiment_the_place_and_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let unknown = run(place.path(), 1, "reproduce shakespear").err;
