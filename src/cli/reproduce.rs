@@ -147,7 +147,12 @@ fn show(report: &Report) {
         println!("source of the references: {}", report.source);
     }
     let rows = report.bounds.iter().map(|bound| {
-        vec![bound.what.clone(), bound.wanted.clone(), page::found(bound), page::verdict(bound).to_string()]
+        vec![
+            bound.what.clone(),
+            bound.wanted.clone(),
+            page::found(bound),
+            page::verdict(report, bound).to_string(),
+        ]
     });
     print::answers(&["bound", "wanted", "found", "result"], &rows.collect::<Vec<_>>());
     for (run, reason) in &report.left_out {

@@ -54,7 +54,12 @@ impl Places {
                 USERS => self.users.as_ref(),
                 name => self.made.get(name),
             };
-            match folder.map(|folder| folder.join(rest.trim_start_matches('/'))) {
+            // What was made may be one file, which has no place below it.
+            let below = |folder: &PathBuf| match rest.trim_start_matches('/') {
+                "" => folder.clone(),
+                rest => folder.join(rest),
+            };
+            match folder.map(below) {
                 Some(path) if is_there(&path) => return Ok(path.to_string_lossy().into_owned()),
                 None if name != USERS => return missing(format!("[data.make] has no {name}")),
                 _ => {}

@@ -24,12 +24,12 @@ pub fn spread(stat: &Stat) -> String {
 }
 
 /// `passed`, `missed`, that it was not measured, or that a quick check claims nothing.
-pub fn verdict(bound: &Judged) -> &'static str {
+pub fn verdict(report: &Report, bound: &Judged) -> &'static str {
     match bound.passed {
+        _ if report.quick => "not judged (quick)",
         Some(true) => "passed",
         Some(false) => "missed",
-        None if bound.found.iter().any(|value| value.is_nan()) => "not measured",
-        None => "not judged (quick)",
+        None => "not measured",
     }
 }
 
@@ -61,7 +61,7 @@ pub fn markdown(reports: &[Report]) -> String {
                 &bound.what,
                 &bound.wanted,
                 &found(bound),
-                verdict(bound),
+                verdict(report, bound),
                 &references(report),
                 &report.seeds.to_string(),
                 &time(report.seconds),
@@ -123,7 +123,7 @@ fn section(report: &Report, page: &mut String) -> Result<(), ReproduceError> {
         baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
     table(page, &["baseline", "value", "of", "source"], baselines);
     let bounds = report.bounds.iter().map(|bound| {
-        vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(bound).to_string()]
+        vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(report, bound).to_string()]
     });
     table(page, &["bound", "wanted", "found", "result"], bounds);
     for (run, reason) in &report.left_out {

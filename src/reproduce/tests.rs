@@ -224,6 +224,10 @@ fn the_first_alternative_that_exists_is_read() {
     let found = resolve("{data}/a.txt | {data}/b.en.txt").unwrap();
     assert!(found.ends_with("b.en.txt") && !found.contains('|'), "{found}");
     assert_eq!(resolve("plain|name").unwrap(), "plain|name");
+    let made = [("log".to_string(), folder.path().join("b.en.txt"))].into();
+    let places = super::data::Places { users: None, made };
+    let log = places.resolve(&[("data.source".to_string(), toml::Value::String("{log}".into()))]).unwrap();
+    assert_eq!(log[0].1.as_str(), folder.path().join("b.en.txt").to_str(), "a file, not a folder");
     for (text, expected) in [
         ("{data}/a.txt", "has none of these"),
         ("{sums}", "[data.make] has no sums"),
