@@ -152,10 +152,13 @@ fn show(report: &Report) {
             bound.what.clone(),
             bound.wanted.clone(),
             page::found(bound),
-            page::verdict(bound.passed).to_string(),
+            page::verdict(report, bound).to_string(),
         ]
     });
     print::answers(&["bound", "wanted", "found", "result"], &rows.collect::<Vec<_>>());
+    for (run, reason) in &report.left_out {
+        println!("not measured: {run}, because {reason}");
+    }
     println!("{} seed(s), {} of training for each", report.seeds, page::time(report.seconds));
 }
 

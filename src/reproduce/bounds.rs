@@ -34,7 +34,7 @@ pub struct Judged {
     pub wanted: String,
     /// The values, one for each seed if it must hold for each; of an order, those of all its measures.
     pub found: Vec<f64>,
-    /// Whether it holds; `None` for a quick check, which claims nothing.
+    /// Whether it holds; `None` if a measure is missing, and for a quick check, which claims nothing.
     pub passed: Option<bool>,
 }
 
@@ -75,13 +75,14 @@ impl Bound {
             true => (0..measured.seeds()).map(Some).collect(),
             false => vec![None],
         };
-        let (mut found, mut passed) = (vec![], true);
+        let (mut found, mut passed) = (vec![], Some(true));
         for seed in seeds {
             let values = self.values(measured, seed);
-            passed &= values.as_ref().is_some_and(|values| self.holds(values));
+            let holds = values.as_ref().map(|values| self.holds(values));
+            passed = passed.zip(holds).map(|(all, one)| all && one);
             found.extend(values.unwrap_or_else(|| vec![f64::NAN]));
         }
-        Judged { what: self.what(), wanted: self.wanted(), found, passed: Some(passed) }
+        Judged { what: self.what(), wanted: self.wanted(), found, passed }
     }
 
     /// The bounded value, or the values of an order; `None` if a measure is missing.

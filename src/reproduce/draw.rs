@@ -6,9 +6,10 @@ use crate::report::chart::{Bar, Chart, Point, Series};
 use crate::report::figure::{self, Scene};
 
 impl Report {
-    /// The figures of the experiment, in its order.
+    /// The figures of the experiment, in its order; none if nothing was measured.
     pub fn figures(&self) -> Vec<Scene> {
-        self.specs.iter().filter_map(|spec| self.figure(spec)).collect()
+        let specs = self.specs.iter().filter(|_| !self.measures.is_empty());
+        specs.filter_map(|spec| self.figure(spec)).collect()
     }
 
     /// A figure; `None` for a matrix that was not measured.
@@ -31,7 +32,9 @@ impl Report {
         };
         let ours = measures.iter().flat_map(|name| self.named(name));
         let ours = ours.map(|(id, stat)| bar(id.to_string(), stat.mean, stat.deviation));
-        let others = self.baselines.iter().map(|(name, baseline)| bar(name.clone(), baseline.value, 0.0));
+        let is_drawn = |of: &str| measures.iter().flat_map(|name| self.named(name)).any(|(id, _)| id.is(of));
+        let others = self.baselines.iter().filter(|(_, baseline)| is_drawn(&baseline.of));
+        let others = others.map(|(name, baseline)| bar(name.clone(), baseline.value, 0.0));
         ours.chain(others).collect()
     }
 

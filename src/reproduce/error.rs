@@ -86,6 +86,14 @@ pub enum ReproduceError {
         /// The problem.
         problem: Box<RunError>,
     },
+    /// An environment cannot be started.
+    #[error("run {run}: {problem}; needs = [\"environment\"] leaves the run out where it is missing")]
+    Environment {
+        /// The run.
+        run: String,
+        /// The problem.
+        problem: String,
+    },
     /// Training or an evaluation failed.
     #[error(transparent)]
     Train(#[from] TrainError),

@@ -6,7 +6,7 @@ use super::judge::Judge;
 use super::points::MeasurePoint;
 use super::views::{self, View};
 use crate::config::{RunConfig, TaskEntry};
-use crate::env::{Copies, EnvError};
+use crate::env::{self, EnvError, VectorEnvironment};
 use crate::inference::{
     Generated, Generation, RolloutError, RolloutSettings, Sampling, generate_rows, rollout, score_generated,
 };
@@ -20,6 +20,7 @@ use smalti_contract::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Metrics by output.
 pub(super) type ByOutput = BTreeMap<String, Metrics>;
@@ -176,6 +177,21 @@ fn generated_metrics(
     Ok(all)
 }
 
+/// Time-out of an environment's start and of each answer.
+const ENVIRONMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// The environments of a rollout.
+pub(super) fn environments(spec: &RolloutSpec) -> Result<Box<dyn VectorEnvironment>, RolloutError> {
+    let failed = |problem: EnvError| {
+        let problem = match problem {
+            EnvError::Process { problem, .. } => problem, // without the command, which this error names
+            problem => problem.to_string(),
+        };
+        RolloutError::Environment { name: spec.env.clone(), problem }
+    };
+    env::open(&spec.env, ENVIRONMENT_TIMEOUT).map_err(failed)
+}
+
 /// Acts in an environment with the first task, of this name if there is one, that predicts a series.
 fn roll_out(
     model: &Model,
@@ -190,15 +206,14 @@ fn roll_out(
     let Some((number, (entry, policy))) = opened.iter().enumerate().find(acts) else {
         return Ok(ByOutput::new());
     };
-    let unknown = |problem: EnvError| RolloutError::Environment {
-        name: spec.env.clone(),
-        problem: problem.to_string(),
-    };
-    let mut environments = Copies::new(&spec.env).map_err(unknown)?;
+    let mut environments = environments(spec)?;
     let RolloutSpec { target_return, episodes, .. } = *spec;
     let settings = RolloutSettings { target_return, episodes, ..RolloutSettings::default() };
-    let played = rollout(&policy.task, model, number, &mut environments, &settings)?;
-    let metrics =
-        [("return_mean".to_string(), played.return_mean()), ("return_std".into(), played.return_std())];
-    Ok(ByOutput::from([(entry.name.clone(), Metrics::from(metrics))]))
+    let played = rollout(&policy.task, model, number, environments.as_mut(), &settings)?;
+    let mut metrics = Metrics::from([
+        ("return_mean".to_string(), played.return_mean()),
+        ("return_std".into(), played.return_std()),
+    ]);
+    metrics.extend(played.success_rate().map(|rate| ("success_rate".to_string(), rate)));
+    Ok(ByOutput::from([(entry.name.clone(), metrics)]))
 }

@@ -91,17 +91,32 @@ pub struct RunSpec {
     pub sweep: Sweep,
     /// The run whose best weights this one starts from.
     pub from: Option<String>,
-    /// What is measured, by name. A run without measures is trained only if another starts from it.
+    /// What may be missing: without it, the run is left out and its measures are reported as not measured.
+    #[serde(default)]
+    pub needs: Vec<Need>,
+    /// What is measured, by name. A run without measures is trained only if another needs it.
     #[serde(default)]
     pub measures: IndexMap<String, Measure>,
+}
+
+/// What a run needs and not every machine has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Need {
+    /// A GPU.
+    Cuda,
+    /// Its data.
+    Data,
+    /// The environments in which it acts.
+    Environment,
 }
 
 /// `[runs.NAME.measures.NAME]`: a number of a trained run.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measure {
-    /// A metric of the evaluation, as `smalti eval` names it, `return_mean` of a rollout, or `seconds`, `seconds_per_step`,
-    /// `first_loss`, `parameters` or `load_balance` of the training.
+    /// A metric of the evaluation, as `smalti eval` names it; `return_mean`, `return_std` or `success_rate` of a rollout; or
+    /// `seconds`, `seconds_per_step`, `first_loss`, `parameters` or `load_balance` of the training.
     pub metric: String,
     /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout; not needed in a run with one.
     pub output: Option<String>,
@@ -180,7 +195,7 @@ pub struct JudgeSpec {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RolloutSpec {
-    /// The name of a built-in environment.
+    /// The name of a built-in environment, or a command that speaks line-JSON ([`crate::env::bridge`]).
     pub env: String,
     /// The target return.
     #[serde(default)]
@@ -190,6 +205,7 @@ pub struct RolloutSpec {
 }
 
 /// `[baselines.NAME]`: a number to compare a measure with: that of a source, or that of the most frequent target (the unigram).
+/// Bars have it if they have the measure.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaselineSpec {
@@ -294,7 +310,7 @@ impl Experiment {
         if ids.is_empty() {
             return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
         }
-        points::check_needs(&points)?;
+        points::check_dependencies(&points)?;
         for point in points.iter().flat_map(|point| &point.measures) {
             point.measure.check().map_err(|problem| format!("measure {}: {problem}", point.name))?;
         }

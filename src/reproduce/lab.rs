@@ -85,17 +85,17 @@ impl Record {
 }
 
 /// The settings of a run: as the experiment names them, which is what they are kept by, and with paths.
-struct Settings {
+pub(super) struct Settings {
     key: String,
     config: RunConfig,
 }
 
 /// An experiment in a lab.
-struct Session<'a, 'b> {
-    lab: &'a mut Lab<'b>,
+pub(super) struct Session<'a, 'b> {
+    pub(super) lab: &'a mut Lab<'b>,
     store: Store,
-    experiment: &'a Experiment,
-    points: Vec<RunPoint>,
+    pub(super) experiment: &'a Experiment,
+    pub(super) points: Vec<RunPoint>,
     places: Places,
     digests: BTreeMap<PathBuf, String>,
 }
@@ -113,10 +113,8 @@ impl Lab<'_> {
         let points = experiment.points().map_err(malformed)?;
         let mut session = Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
         let mut measured = Measurements::default();
-        for point in session.points.clone() {
-            // Data that are missing are noticed before the first run is trained.
-            session.settings(&point, 0)?;
-        }
+        measured.left_out = session.left_out()?;
+        session.points.retain(|point| !measured.left_out.contains_key(&point.name.name));
         for seed in 0..experiment.seeds as u64 {
             for point in session.points.clone() {
                 session.point(&point, seed, &mut measured)?;
@@ -292,7 +290,7 @@ impl Session<'_, '_> {
     }
 
     /// The settings of a run with a seed.
-    fn settings(&mut self, point: &RunPoint, seed: u64) -> Result<Settings, ReproduceError> {
+    pub(super) fn settings(&mut self, point: &RunPoint, seed: u64) -> Result<Settings, ReproduceError> {
         let name = point.name.to_string();
         let config = |settings: &[(String, Value)]| -> Result<RunConfig, ReproduceError> {
             let text = point.preset.as_deref().map_or(Some(""), preset);
@@ -307,7 +305,7 @@ impl Session<'_, '_> {
         };
         let unresolved = config(&point.settings)?.to_toml().map_err(|problem| wrong(&name, problem))?;
         let mut needed = vec![];
-        for name in point.needs() {
+        for name in point.depends_on() {
             let Some(other) = self.named(&name) else { continue };
             let key = self.settings(&other, seed)?.key;
             self.places.runs.insert(name, self.store.folder("runs", &key));
@@ -321,7 +319,7 @@ impl Session<'_, '_> {
     }
 
     /// The training of a run without sweep.
-    fn named(&self, name: &str) -> Option<RunPoint> {
+    pub(super) fn named(&self, name: &str) -> Option<RunPoint> {
         self.points.iter().find(|other| other.name.name == name).cloned()
     }
 
@@ -335,7 +333,7 @@ impl Session<'_, '_> {
             return Ok((folder, key, known.clone()));
         }
         let mut from = None;
-        for other in point.needs() {
+        for other in point.depends_on() {
             let Some(needed) = self.named(&other) else { continue };
             let (folder, ..) = self.train(&needed, seed)?;
             from = if point.from.as_ref() == Some(&other) { Some(folder) } else { from };

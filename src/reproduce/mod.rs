@@ -6,7 +6,8 @@
 //!   folder of `--data`; alternatives are parted by `|`, and the first that exists is read. A setting `{runs.NAME}` is the folder
 //!   of another run, which is trained first.
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
-//!   weights of another run; `sweep` makes a run for each value of a setting.
+//!   weights of another run; `sweep` makes a run for each value of a setting. A run is left out where something that it
+//!   `needs` is missing (a GPU, an environment); what it would measure is then reported as not measured.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
 //!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `load_balance`). Another run may
 //!   judge what is generated: a classifier names what a generated image shows.
@@ -28,6 +29,7 @@ mod experiment;
 mod forms;
 mod judge;
 mod lab;
+mod needs;
 pub mod page;
 mod points;
 mod report;
@@ -39,7 +41,7 @@ mod views;
 pub use bounds::{Bound, Judged};
 pub use error::ReproduceError;
 pub use experiment::{
-    AlignmentSpec, BaselineSpec, Data, Experiment, JudgeSpec, Measure, Quick, Reference, RolloutSpec,
+    AlignmentSpec, BaselineSpec, Data, Experiment, JudgeSpec, Measure, Need, Quick, Reference, RolloutSpec,
     RunSpec, WhichWeights,
 };
 pub use forms::{FigureKind, FigureSpec, Sweep};

@@ -23,12 +23,13 @@ pub fn spread(stat: &Stat) -> String {
     }
 }
 
-/// `passed`, `missed`, or that a quick check claims nothing.
-pub fn verdict(passed: Option<bool>) -> &'static str {
-    match passed {
+/// `passed`, `missed`, that it was not measured, or that a quick check claims nothing.
+pub fn verdict(report: &Report, bound: &Judged) -> &'static str {
+    match bound.passed {
+        _ if report.quick => "not judged (quick)",
         Some(true) => "passed",
         Some(false) => "missed",
-        None => "not judged (quick)",
+        None => "not measured",
     }
 }
 
@@ -60,7 +61,7 @@ pub fn markdown(reports: &[Report]) -> String {
                 &bound.what,
                 &bound.wanted,
                 &found(bound),
-                verdict(bound.passed),
+                verdict(report, bound),
                 &references(report),
                 &report.seeds.to_string(),
                 &time(report.seconds),
@@ -122,9 +123,12 @@ fn section(report: &Report, page: &mut String) -> Result<(), ReproduceError> {
         baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
     table(page, &["baseline", "value", "of", "source"], baselines);
     let bounds = report.bounds.iter().map(|bound| {
-        vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(bound.passed).to_string()]
+        vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(report, bound).to_string()]
     });
     table(page, &["bound", "wanted", "found", "result"], bounds);
+    for (run, reason) in &report.left_out {
+        let _ = writeln!(page, "<p>Not measured: {}, because {}.</p>", escaped(run), escaped(reason));
+    }
     let papers = report.papers.iter().map(|paper| escaped(paper)).collect::<Vec<_>>().join("; ");
     let (seeds, time) = (report.seeds, time(report.seconds));
     let _ = writeln!(

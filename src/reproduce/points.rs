@@ -1,7 +1,7 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
 use super::data::runs_in;
-use super::experiment::{Experiment, Measure};
+use super::experiment::{Experiment, Measure, Need};
 use super::forms::Sweep;
 use indexmap::IndexMap;
 use std::fmt;
@@ -21,6 +21,8 @@ pub(super) struct RunPoint {
     pub settings: Vec<Setting>,
     /// The run that it starts from.
     pub from: Option<String>,
+    /// What may be missing.
+    pub needs: Vec<Need>,
     /// What is measured.
     pub measures: Vec<MeasurePoint>,
 }
@@ -92,7 +94,7 @@ impl MeasurePoint {
 
 impl RunPoint {
     /// The runs that are trained before it: those that its settings name, and the one that it starts from.
-    pub fn needs(&self) -> Vec<String> {
+    pub fn depends_on(&self) -> Vec<String> {
         let mut names = vec![];
         let named = self.settings.iter().flat_map(|(_, value)| runs_in(value));
         for name in self.from.iter().cloned().chain(named) {
@@ -122,13 +124,14 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         next = run.like.as_deref();
     }
     let (mut preset, mut from, mut sweep) = (None, None, IndexMap::new());
-    let (mut settings, mut measures) = (vec![], IndexMap::new());
+    let (mut settings, mut measures, mut needs) = (vec![], IndexMap::new(), vec![]);
     for (_, run) in line.iter().rev() {
         preset = run.preset.clone().or(preset);
         from = run.from.clone().or(from);
         flatten(&run.settings, "", &mut settings);
         sweep.extend(run.sweep.clone());
         measures.extend(run.measures.clone());
+        needs.extend(&run.needs);
     }
     let measures: Vec<MeasurePoint> =
         measures.iter().flat_map(|(name, measure)| of_measure(name, measure)).collect();
@@ -137,6 +140,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         preset: preset.clone(),
         settings: settings.iter().cloned().chain(swept).collect(),
         from: from.clone(),
+        needs: needs.clone(),
         measures: measures.clone(),
     };
     Ok(combinations(&sweep).into_iter().map(point).collect())
@@ -148,9 +152,9 @@ fn unknown(experiment: &Experiment, name: &str) -> String {
 }
 
 /// Fails if a run needs one that is unknown, has several trainings, or needs this one; or if such a run shall judge a measure.
-pub(super) fn check_needs(points: &[RunPoint]) -> Result<(), String> {
+pub(super) fn check_dependencies(points: &[RunPoint]) -> Result<(), String> {
     for point in points {
-        let (mut next, mut seen) = (point.needs(), vec![]);
+        let (mut next, mut seen) = (point.depends_on(), vec![]);
         while let Some(name) = next.pop() {
             if name == point.name.name {
                 return Err(format!(
@@ -161,7 +165,7 @@ pub(super) fn check_needs(points: &[RunPoint]) -> Result<(), String> {
                 next.extend(
                     single(points, &name)
                         .map_err(|e| format!("runs.{}: from, {{runs.NAME}}: {e}", point.name.name))?
-                        .needs(),
+                        .depends_on(),
                 );
                 seen.push(name);
             }

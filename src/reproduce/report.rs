@@ -16,6 +16,8 @@ pub(super) struct Measurements {
     views: IndexMap<String, Matrices>,
     /// Computed baselines.
     pub baselines: IndexMap<String, f64>,
+    /// The runs that are left out, with the reason.
+    pub left_out: IndexMap<String, String>,
     /// Seconds of training, of all seeds.
     pub seconds: f64,
 }
@@ -57,6 +59,8 @@ pub struct Report {
     pub seeds: usize,
     /// Seconds of training for each seed.
     pub seconds: f64,
+    /// The runs that are left out, by name, with the reason.
+    pub left_out: IndexMap<String, String>,
     /// The measures, by name.
     pub measures: IndexMap<String, Stat>,
     /// The published numbers, by the names of their measures or by names of their own.
@@ -67,7 +71,7 @@ pub struct Report {
     pub baselines: IndexMap<String, BaselineValue>,
     /// The bounds.
     pub bounds: Vec<Judged>,
-    /// Whether all bounds hold; `None` for a quick check.
+    /// Whether all bounds hold; `None` for a quick check, and if those that were measured hold and others were not measured.
     pub passed: Option<bool>,
     #[serde(skip)]
     pub(super) specs: Vec<FigureSpec>,
@@ -112,7 +116,7 @@ impl Stat {
 
 impl Report {
     pub(super) fn of(experiment: &Experiment, quick: bool, measured: Measurements) -> Self {
-        let Measurements { measures, views, baselines: mut computed, seconds } = measured;
+        let Measurements { measures, views, baselines: mut computed, left_out, seconds } = measured;
         let ids = measures.iter().map(|(id, _)| id.clone()).collect();
         let measures = measures.into_iter().map(|(id, values)| (id.to_string(), Stat::of(values))).collect();
         let baselines = experiment.baselines.iter().filter_map(|(name, baseline)| {
@@ -133,6 +137,7 @@ impl Report {
             quick,
             seeds: experiment.seeds,
             seconds: seconds / experiment.seeds.max(1) as f64,
+            left_out,
             measures,
             references: experiment.reference.iter().flat_map(|reference| reference.values.clone()).collect(),
             source: source.unwrap_or_default(),
@@ -146,7 +151,10 @@ impl Report {
         report.bounds = experiment.bounds.iter().map(|bound| bound.judge(&report)).collect();
         match quick {
             true => report.bounds.iter_mut().for_each(|bound| bound.passed = None),
-            false => report.passed = Some(report.bounds.iter().all(|bound| bound.passed == Some(true))),
+            false if report.bounds.iter().any(|bound| bound.passed == Some(false)) => {
+                report.passed = Some(false)
+            }
+            false => report.passed = report.bounds.iter().all(|bound| bound.passed.is_some()).then_some(true),
         }
         report
     }

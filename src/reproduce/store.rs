@@ -51,11 +51,12 @@ pub(super) fn create(folder: &Path) -> Result<(), SaveError> {
     std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })
 }
 
-/// Removes a folder, if there is one.
-pub(super) fn remove(folder: &Path) -> Result<(), SaveError> {
-    match std::fs::remove_dir_all(folder) {
+/// Removes a folder or a file, if there is one.
+pub(super) fn remove(path: &Path) -> Result<(), SaveError> {
+    let removed = if path.is_dir() { std::fs::remove_dir_all(path) } else { std::fs::remove_file(path) };
+    match removed {
         Err(source) if source.kind() != ErrorKind::NotFound => {
-            Err(SaveError::Write { path: folder.into(), source })
+            Err(SaveError::Write { path: path.into(), source })
         }
         _ => Ok(()),
     }

@@ -126,6 +126,29 @@ fn bounds_are_judged_by_the_mean_or_for_each_seed() {
 }
 
 #[test]
+fn what_a_run_that_is_left_out_would_measure_is_not_judged() {
+    let experiment = Experiment::parse("small", SMALL).unwrap();
+    let mut measured = Measurements::default();
+    measured.left_out.insert("b".into(), "it needs a GPU".into());
+    let values =
+        [("loss", None, [1.0, 3.0]), ("long", Some("64"), [1.0, 2.0]), ("long", Some("128"), [2.0, 3.0])];
+    for (name, length, values) in values {
+        (0..2).for_each(|seed| measured.add(&id("a", None, name, length), seed, values[seed]));
+    }
+    let report = Report::of(&experiment, false, measured);
+    assert_eq!((report.bounds[0].passed, report.bounds[1].passed, report.passed), (None, Some(true), None));
+    let table = page::markdown(std::slice::from_ref(&report));
+    assert!(
+        table.contains("| small | b(2).loss / a.loss | at least 2 | not measured | not measured |"),
+        "{table}"
+    );
+    let html = page::html(&[report]).unwrap();
+    assert!(html.contains("Not measured: b, because it needs a GPU."), "{html}");
+    let nothing = Report::of(&experiment, false, Measurements::default());
+    assert!(nothing.figure().is_none() && nothing.passed.is_none());
+}
+
+#[test]
 fn a_report_is_a_figure_a_table_and_a_page() {
     let experiment = Experiment::parse("small", &SMALL.replace("Some text.", "a < b")).unwrap();
     let report = Report::of(&experiment, false, measured());
@@ -173,6 +196,7 @@ fn an_error_of_a_file_names_the_place() {
         ("[64, 128]", "64", "sweep.outputs.text.context: expected a list of values, or a table"),
         ("seeds = 2", "seeds = 0", "seeds: expected 1 or more, found 0"),
         ("seeds = 2", "seed = 2", "unknown field `seed`"),
+        ("like = \"a\"", "like = \"a\"\nneeds = [\"gpu\"]", "expected one of `cuda`, `data`, `environment`"),
         ("title = \"T\"", "title = ", "experiment small"),
     ] {
         let found = problem(from, to);
@@ -259,6 +283,10 @@ fn the_first_alternative_that_exists_is_read() {
     let found = resolve("{data}/a.txt | {data}/b.en.txt").unwrap();
     assert!(found.ends_with("b.en.txt") && !found.contains('|'), "{found}");
     assert_eq!(resolve("plain|name").unwrap(), "plain|name");
+    let made = [("log".to_string(), folder.path().join("b.en.txt"))].into();
+    let places = super::data::Places { users: None, made };
+    let log = places.resolve(&[("data.source".to_string(), toml::Value::String("{log}".into()))]).unwrap();
+    assert_eq!(log[0].1.as_str(), folder.path().join("b.en.txt").to_str(), "a file, not a folder");
     for (text, expected) in [
         ("{data}/a.txt", "has none of these"),
         ("{sums}", "[data.make] has no sums"),

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use smalti_contract::Value;
 
 /// Texts of `pairs` keys, each with its value, then each key once more among random values. The label of that key is its value.
+/// The scratchpad of a text has a word for each of its words: the pairs in turn, again and again, but that of a key where the key
+/// comes again.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Recall {
@@ -20,11 +22,17 @@ pub(super) struct Recall {
     /// Number of words of a text.
     #[schemars(range(min = 4, max = 65_536))]
     length: usize,
+    /// Least number of words between the pairs and the first key that comes again.
+    #[schemars(range(max = 65_536))]
+    gap: usize,
+    /// How often each key comes again: in each round, all keys come in another order.
+    #[schemars(range(min = 1, max = 4096))]
+    rounds: usize,
 }
 
 impl Default for Recall {
     fn default() -> Self {
-        Self { vocabulary: 256, pairs: 4, length: 64 }
+        Self { vocabulary: 256, pairs: 4, length: 64, gap: 0, rounds: 1 }
     }
 }
 
@@ -33,7 +41,7 @@ impl Kind for Recall {
     const ABOUT: &'static str =
         "multi-query associative recall (MQAR): keys with values, then the keys again";
     const PAPER: &'static str = "Arora et al. 2023, Zoology";
-    const FIELDS: &'static [&'static str] = &["text", "targets"];
+    const FIELDS: &'static [&'static str] = &["text", "targets", "scratchpad"];
 
     fn open(self, _: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
         if !self.vocabulary.is_multiple_of(2) {
@@ -43,9 +51,17 @@ impl Kind for Recall {
             let expected = format!("at most {}, half of the vocabulary", self.vocabulary / 2);
             return Err(setting(Self::NAME, "pairs", expected, self.pairs));
         }
-        if !self.length.is_multiple_of(2) || self.length < 4 * self.pairs {
-            let expected = format!("an even number from {}, four words for each pair", 4 * self.pairs);
+        let least = 2 * self.pairs * (1 + self.rounds);
+        if !self.length.is_multiple_of(2) || self.length < least {
+            let expected = format!(
+                "an even number from {least}, two words for each pair and each time its key comes again"
+            );
             return Err(setting(Self::NAME, "length", expected, self.length));
+        }
+        let most = self.length - least;
+        if !self.gap.is_multiple_of(2) || self.gap > most {
+            let expected = format!("an even number up to {most}, which leaves a place for each key");
+            return Err(setting(Self::NAME, "gap", expected, self.gap));
         }
         Ok(Box::new(self))
     }
@@ -70,26 +86,35 @@ impl Rows for Recall {
         let mut words: Vec<String> =
             pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()]).collect();
         let mut targets = vec![NONE; self.length];
+        let repeated = pairs.iter().flat_map(|(key, value)| [key.as_str(), value]).cycle();
+        let mut scratchpad: Vec<&str> = repeated.take(self.length).collect();
         words.extend((words.len()..self.length).map(|_| value(draw)));
         // A query has an even place, as the keys before.
-        for ((key, value), gap) in pairs.iter().zip(self.gaps(draw)) {
+        for ((key, value), gap) in pairs.iter().cycle().zip(self.gaps(draw)) {
             let place = 2 * (self.pairs + gap);
             words[place].clone_from(key);
             targets[place] = value;
+            (scratchpad[place], scratchpad[place + 1]) = (key, value);
         }
-        Some([words.join(" "), targets.join(" ")].map(Value::Text).into())
+        Some([words.join(" "), targets.join(" "), scratchpad.join(" ")].map(Value::Text).into())
     }
 }
 
 impl Recall {
-    /// A different gap for each pair, of a power law (Efraimidis and Spirakis 2006: the smallest of exponential numbers).
+    /// Different gaps, one for each pair and round, of a power law (Efraimidis and Spirakis 2006: the smallest of exponential
+    /// numbers). Those of a round are smaller than those of the next.
     fn gaps(&self, draw: &mut Draw) -> Vec<usize> {
         let exponential = |gap: usize| {
             let weight = libm::pow((gap + 1) as f64, POWER - 1.0);
             (-libm::log(1.0 - uniform(&mut draw.generator)) / weight, gap)
         };
-        let mut gaps: Vec<(f64, usize)> = (0..self.length / 2 - self.pairs).map(exponential).collect();
+        let places = self.gap / 2..self.length / 2 - self.pairs;
+        let mut gaps: Vec<(f64, usize)> = places.map(exponential).collect();
         gaps.sort_by(|one, other| one.0.total_cmp(&other.0));
-        gaps.into_iter().take(self.pairs).map(|(_, gap)| gap).collect()
+        let gaps: Vec<usize> = gaps.into_iter().take(self.pairs * self.rounds).map(|(_, gap)| gap).collect();
+        let mut ascending = gaps.clone();
+        ascending.sort_unstable();
+        let rounds = ascending.chunks(self.pairs).map(|round| round[0]..=round[round.len() - 1]);
+        rounds.flat_map(|round| gaps.iter().copied().filter(move |gap| round.contains(gap))).collect()
     }
 }

@@ -47,7 +47,7 @@ fn an_experiment_is_measured_at_other_settings_than_it_is_trained() {
     let place = tempfile::tempdir().unwrap();
     let result = json(&run(place.path(), 0, "reproduce lengths --quick --device cpu --json --out kept"));
     let measures = &result["experiments"]["lengths"]["measures"];
-    let names = ["learned", "sinusoidal", "rotary", "t5", "none"];
+    let names = ["learned", "sinusoidal", "rotary", "t5", "alibi", "none"];
     for name in names {
         let at = |length: usize| measures[format!("{name}.perplexity({length})")]["mean"].as_f64().unwrap();
         assert!(at(8) != at(24), "{name}: {measures}");
@@ -210,6 +210,63 @@ fn a_pattern_counts_generated_texts_and_pairs_start_at_ln_2() {
         assert!((0.0..=1.0).contains(&mean(name)), "{name}: {measures}");
     }
     assert!(mean("letters.perplexity") > 1.0, "{measures}");
+}
+
+#[test]
+fn a_run_is_left_out_where_what_it_needs_is_missing() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |needs: &str| {
+        let text = format!(
+            r#"
+title = "Needs"
+text = "Some runs need more than every machine has."
+seeds = 1
+[runs.here]
+preset = "trajectory"
+settings.model = {{ d_model = 16, n_layers = 1 }}
+settings.train = {{ max_steps = 2, warmup_steps = 1, batch_size = 4, eval_every = 0, eval_samples = 4 }}
+measures.return = {{ metric = "return_mean", rollout = {{ env = "cartpole", target_return = 50.0, episodes = 2 }} }}
+[runs.gpu]
+like = "here"
+needs = ["cuda"]
+[runs.unseen]
+like = "here"
+needs = ["data"]
+settings.data.source = "{{data}}/no-such.npz"
+[runs.away]
+like = "here"
+needs = [{needs}]
+measures.return = {{ metric = "return_mean", rollout = {{ env = "no-such-program", episodes = 2 }} }}
+[runs.after]
+like = "here"
+from = "gpu"
+[[bounds]]
+measure = "here.return"
+at_least = 1.0
+[[bounds]]
+measure = "away.return"
+at_least = 1.0
+"#
+        );
+        std::fs::write(place.path().join("needs.toml"), text).unwrap();
+    };
+    file("\"environment\"");
+    let line = "reproduce needs.toml --device cpu --out kept";
+    let result = json(&run(place.path(), 0, &format!("{line} --json")));
+    let report = &result["experiments"]["needs"];
+    for (name, expected) in
+        [("gpu", "GPU"), ("unseen", "no-such.npz"), ("away", "no-such-program"), ("after", "GPU")]
+    {
+        assert!(report["left_out"][name].as_str().is_some_and(|why| why.contains(expected)), "{report}");
+    }
+    assert_eq!(report["measures"].as_object().unwrap().len(), 1, "{report}");
+    let passed: Vec<_> = report["bounds"].as_array().unwrap().iter().map(|bound| &bound["passed"]).collect();
+    assert_eq!((passed, &report["passed"]), (vec![&Value::Bool(true), &Value::Null], &Value::Null));
+    let shown = run(place.path(), 0, line).out;
+    assert!(shown.contains("not measured: away, because ") && !shown.contains("quick"), "{shown}");
+    file("");
+    let error = run(place.path(), 1, line).err;
+    assert!(error.contains("run away: ") && error.contains("needs = [\"environment\"]"), "{error}");
 }
 
 #[test]
