@@ -101,6 +101,8 @@ pub struct Measure {
     pub metric: String,
     /// The output; not needed in a run with one.
     pub output: Option<String>,
+    /// The field of a row that is scored instead of the model's prediction: the numbers of another method.
+    pub prediction: Option<String>,
     /// The weights.
     #[serde(default)]
     pub weights: WhichWeights,
@@ -287,6 +289,12 @@ impl Experiment {
             return Err(format!(
                 "measure {name}: weights: expected best, as its settings build the model anew; found last"
             ));
+        }
+        let mut all = points.iter().flat_map(|point| &point.measures);
+        let acts = |measure: &Measure| measure.generate > 0 || measure.rollout.is_some();
+        if let Some(point) = all.find(|point| point.measure.prediction.is_some() && acts(&point.measure)) {
+            let name = &point.name;
+            return Err(format!("measure {name}: prediction: expected no generate and no rollout with it"));
         }
         let known = || ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let missing = |name: &String| !ids.iter().any(|id| id.is(name));

@@ -200,6 +200,7 @@ impl Session<'_, '_> {
         let data = digest(&config, &mut self.digests)?;
         let measure = &point.measure;
         let rollout = measure.rollout.as_ref().map(|spec| format!("{spec:?}"));
+        let instead = rollout.or_else(|| measure.prediction.clone());
         let weights = format!("{:?}", measure.weights);
         let of = json!([
             key,
@@ -208,7 +209,7 @@ impl Session<'_, '_> {
             weights,
             measure.samples,
             measure.generate,
-            rollout
+            instead
         ]);
         self.kept("evaluations", &store::key(&of), |session| {
             session.trained(run, name).measure(point, &settings)

@@ -7,7 +7,8 @@
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
 //!   weights of another run; `sweep` makes a run for each value of a setting.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
-//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `seconds_per_step`).
+//!   longer context), of a field with the predictions of another method, of generated texts, of a rollout, or of the training
+//!   itself (`seconds`, `seconds_per_step`).
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
 //! - `[baselines.NAME]` and `[figure]` compare; `[quick]` shrinks everything for a check in seconds, which claims nothing.
@@ -50,6 +51,8 @@ macro_rules! shipped {
 
 shipped![
     "shakespeare",
+    "in-context",
+    "one-step",
     "masked-positions",
     "vit",
     "spoken",

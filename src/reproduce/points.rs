@@ -82,9 +82,13 @@ impl MeasureId {
 }
 
 impl MeasurePoint {
-    /// Whether its settings are of the data alone.
+    /// Whether its settings are of the data alone, among them the fields of targets and of their weights.
     pub fn is_of_data(&self) -> bool {
-        self.settings.iter().all(|(path, _)| path.starts_with("data."))
+        let is_field = |path: &str| {
+            let of_output = path.strip_prefix("outputs.").and_then(|path| path.split_once('.'));
+            matches!(of_output, Some((_, "field" | "weight_field")))
+        };
+        self.settings.iter().all(|(path, _)| path.starts_with("data.") || is_field(path))
     }
 }
 
