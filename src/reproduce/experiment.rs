@@ -1,7 +1,7 @@
 //! The TOML file of an experiment.
 
 use super::bounds::Bound;
-use super::points::{self, RunPoint};
+use super::points::{self, MeasurePoint, RunPoint};
 use super::{EXPERIMENTS, ReproduceError};
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -281,21 +281,7 @@ impl Experiment {
         if ids.is_empty() {
             return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
         }
-        let mut all = points.iter().flat_map(|point| &point.measures);
-        if let Some(point) =
-            all.find(|point| point.measure.weights == WhichWeights::Last && !point.is_of_data())
-        {
-            let name = &point.name;
-            return Err(format!(
-                "measure {name}: weights: expected best, as its settings build the model anew; found last"
-            ));
-        }
-        let mut all = points.iter().flat_map(|point| &point.measures);
-        let acts = |measure: &Measure| measure.generate > 0 || measure.rollout.is_some();
-        if let Some(point) = all.find(|point| point.measure.prediction.is_some() && acts(&point.measure)) {
-            let name = &point.name;
-            return Err(format!("measure {name}: prediction: expected no generate and no rollout with it"));
-        }
+        points.iter().flat_map(|point| &point.measures).try_for_each(MeasurePoint::check)?;
         let known = || ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let missing = |name: &String| !ids.iter().any(|id| id.is(name));
         for (place, bound) in self.bounds.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
-use super::experiment::{Experiment, Measure};
+use super::experiment::{Experiment, Measure, WhichWeights};
 use indexmap::IndexMap;
 use std::fmt;
 use toml::{Table, Value};
@@ -89,6 +89,19 @@ impl MeasurePoint {
             matches!(of_output, Some((_, "field" | "weight_field")))
         };
         self.settings.iter().all(|(path, _)| path.starts_with("data.") || is_field(path))
+    }
+
+    /// The problem of the measure, if it has one.
+    pub fn check(&self) -> Result<(), String> {
+        let Measure { weights, prediction, generate, rollout, .. } = &self.measure;
+        let problem = if *weights == WhichWeights::Last && !self.is_of_data() {
+            "weights: expected best, as its settings build the model anew; found last"
+        } else if prediction.is_some() && (*generate > 0 || rollout.is_some()) {
+            "prediction: expected no generate and no rollout with it"
+        } else {
+            return Ok(());
+        };
+        Err(format!("measure {}: {problem}", self.name))
     }
 }
 
