@@ -11,7 +11,7 @@ use crate::inference::{
 };
 use crate::registry::Modalities;
 use crate::sample::{BoxedGetField, Composition, GetField, Part, Role};
-use crate::table::{Source, Table};
+use crate::table::{Derivation, Source, Table, derive};
 use crate::train::check_target;
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -227,6 +227,18 @@ impl Rows {
     }
 }
 
+/// The table with the derived fields of the task. Those that it has, and those of a field that it lacks, such as rewards, are left
+/// out.
+fn with_derived(mut table: Arc<dyn Table>, task: &Composition) -> Result<Arc<dyn Table>> {
+    loop {
+        let has = |field: &str| table.fields().iter().any(|known| known == field);
+        let usable = |(name, of): &(&String, &Derivation)| !has(name) && has(of.field());
+        let next = task.derived().iter().find(usable);
+        let Some((name, derivation)) = next else { return Ok(table) };
+        table = derive(table, &[(name.clone(), derivation.clone())].into())?;
+    }
+}
+
 /// The rows to predict, and the files that cannot be read.
 fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Result<(Rows, Unanswered)> {
     // A text to continue is read like an input.
@@ -243,7 +255,7 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
                 smalti_contract::listed(table.fields(), ", ")
             );
         }
-        return Ok((Rows::Table(table), Unanswered::of(1)));
+        return Ok((Rows::Table(with_derived(table, task)?), Unanswered::of(1)));
     }
     if !args.row.is_empty() {
         // The earlier steps of a predicted series are read too.

@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-/// Metrics by name: `loss`, which the evaluation adds, and those of the head, such as `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `wer`, `cer`,
+/// Metrics by name: `loss`, which the evaluation adds, and those of the head, such as `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `cosine`, `wer`, `cer`,
 /// `perplexity` and `bits_per_byte`, or bounds on these (`bits_per_byte_bound`).
 pub type Metrics = BTreeMap<String, f64>;
 
@@ -105,6 +105,12 @@ pub(super) struct NumberSums {
     pub(super) squares: f64,
     pub(super) absolute_errors: f64,
     pub(super) square_errors: f64,
+    /// Σ w·target².
+    pub(super) target_squares: f64,
+    /// Σ w·predicted².
+    pub(super) predicted_squares: f64,
+    /// Σ w·target·predicted.
+    pub(super) products: f64,
 }
 
 impl NumberSums {
@@ -119,6 +125,9 @@ impl NumberSums {
         self.squares += weight * before * (target - self.mean);
         self.absolute_errors += weight * (target - predicted).abs();
         self.square_errors += weight * (target - predicted).powi(2);
+        self.target_squares += weight * target * target;
+        self.predicted_squares += weight * predicted * predicted;
+        self.products += weight * target * predicted;
     }
 
     /// Mean and standard deviation; the deviation of a constant dimension is 1, so that normalization keeps it near 0.

@@ -186,7 +186,8 @@ impl MetricAccumulator for NumberAccumulator {
         Ok(())
     }
 
-    /// `mae` and `rmse` over all dimensions; `r2` is the mean over the dimensions whose targets vary.
+    /// `mae` and `rmse` over all dimensions; `r2` is the mean over the dimensions whose targets vary; `cosine` is that of the angle
+    /// between all targets and all predictions.
     fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::new();
         let sum = |f: fn(&NumberSums) -> f64| self.dimensions.iter().map(f).sum::<f64>();
@@ -194,6 +195,10 @@ impl MetricAccumulator for NumberAccumulator {
         if weight > 0.0 {
             metrics.insert("mae".into(), sum(|dimension| dimension.absolute_errors) / weight);
             metrics.insert("rmse".into(), (sum(|dimension| dimension.square_errors) / weight).sqrt());
+        }
+        let lengths = (sum(|d| d.target_squares) * sum(|d| d.predicted_squares)).sqrt();
+        if lengths > 0.0 {
+            metrics.insert("cosine".into(), sum(|dimension| dimension.products) / lengths);
         }
         let varying: Vec<&NumberSums> =
             self.dimensions.iter().filter(|dimension| dimension.varies()).collect();

@@ -193,7 +193,10 @@ fn targets_are_normalized_and_predictions_are_in_units_of_the_data() {
     let predicted = regress.predict(&output(&rows), &[0..1]).unwrap().remove(0).value;
     assert_eq!(predicted, Value::vector([1.0, 8.0]));
     let found = metrics(regress.as_ref(), &rows, feature_targets(regress.as_ref(), &values));
-    for (name, expected) in [("mae", 1.0 / 6.0), ("rmse", (1.0_f64 / 6.0).sqrt()), ("r2", 1.0)] {
+    let cosine = 189.0 / (182.0_f64 * 197.0).sqrt();
+    for (name, expected) in
+        [("mae", 1.0 / 6.0), ("rmse", (1.0_f64 / 6.0).sqrt()), ("r2", 1.0), ("cosine", cosine)]
+    {
         assert!((found[name] - expected).abs() < 1e-6, "{name}: {found:?}");
     }
     let plain = head("regress", json!({ "normalize": false }), &[Value::Number(4.0)]);

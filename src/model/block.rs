@@ -1,4 +1,4 @@
-//! One block: norm → mixer → MLP, each added to the residual stream, in sequence or in parallel.
+//! One block: norm → mixer → MLP, each added to the residual stream, in sequence or in parallel; or without the MLP.
 
 use super::attention::Attention;
 use super::cache::LayerCache;
@@ -23,8 +23,8 @@ pub struct Block {
     mixer: Box<dyn Mixer>,
     mixer_residual: Residual,
     cross_attention: Option<CrossAttention>,
-    mlp: BlockMlp,
-    mlp_residual: Residual,
+    /// The MLP, if there is one.
+    mlp: Option<(BlockMlp, Residual)>,
     sublayers: Sublayers,
     custom: Option<(Box<dyn Layer>, Residual)>,
     layer: usize,
@@ -63,12 +63,16 @@ impl Block {
                 false => Residual::new(&mut scope, name, config, config.layer_scale, site(0))?,
             },
             cross_attention,
-            mlp: BlockMlp::new(scope.at("mlp"), config, layer, residual_std)?,
-            mlp_residual: match config.sublayers {
-                Sublayers::OneNorm => {
-                    Residual::without_norm(&mut scope, "mlp", config, config.layer_scale, site(2))?
+            mlp: match config.sublayers {
+                Sublayers::AttentionOnly => None,
+                sublayers => {
+                    let mlp = BlockMlp::new(scope.at("mlp"), config, layer, residual_std)?;
+                    let residual = match sublayers {
+                        Sublayers::OneNorm => Residual::without_norm,
+                        _ => Residual::new,
+                    };
+                    Some((mlp, residual(&mut scope, "mlp", config, config.layer_scale, site(2))?))
                 }
-                _ => Residual::new(&mut scope, "mlp", config, config.layer_scale, site(2))?,
             },
             sublayers: config.sublayers,
             custom: match custom {
@@ -118,13 +122,15 @@ impl Block {
             x = cross_attention.forward(&x, plan, self.layer, cross_cache)?;
         }
 
-        let normed = match self.sublayers {
-            Sublayers::Sequential => self.mlp_residual.pre_norm(&x)?,
-            Sublayers::Parallel => self.mlp_residual.pre_norm(&rows)?,
-            Sublayers::OneNorm => queries,
-        };
-        let routing = plan.routing.as_deref();
-        x = self.mlp_residual.add(&x, dropout, |residual| self.mlp.forward(&normed, residual, routing))?;
+        if let Some((mlp, residual)) = &self.mlp {
+            let normed = match self.sublayers {
+                Sublayers::Parallel => residual.pre_norm(&rows)?,
+                Sublayers::OneNorm => queries,
+                Sublayers::Sequential | Sublayers::AttentionOnly => residual.pre_norm(&x)?,
+            };
+            let routing = plan.routing.as_deref();
+            x = residual.add(&x, dropout, |residual| mlp.forward(&normed, residual, routing))?;
+        }
 
         let Some((custom, residual)) = &self.custom else { return Ok(x) };
         let y = custom.forward(&residual.pre_norm(&x)?, plan.documents(self.layer))?;
@@ -134,8 +140,8 @@ impl Block {
     /// The prefix of the names of its experts' parameters, if it has experts.
     pub fn expert_layer(&self) -> Option<&str> {
         match &self.mlp {
-            BlockMlp::Dense(_) => None,
-            BlockMlp::Experts(experts) => Some(experts.name()),
+            Some((BlockMlp::Experts(experts), _)) => Some(experts.name()),
+            Some((BlockMlp::Dense(_), _)) | None => None,
         }
     }
 

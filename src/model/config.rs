@@ -32,7 +32,7 @@ pub struct ModelConfig {
     pub norm_placement: NormPlacement,
     /// Whether the first sublayer of a transformer has a norm; without one, it reads the embedding as it is.
     pub first_norm: bool,
-    /// Whether the MLP of a block reads the sum with attention, or what attention reads.
+    /// Whether a block has an MLP, which reads the sum with attention or what attention reads.
     pub sublayers: Sublayers,
     /// Added to the variance before the root.
     pub norm_eps: f64,
@@ -194,6 +194,8 @@ pub enum NormKind {
     Layer,
     /// Root mean square (Zhang and Sennrich 2019).
     Rms,
+    /// No norms.
+    None,
 }
 
 /// The place of a sublayer's norm.
@@ -208,7 +210,7 @@ pub enum NormPlacement {
     Post,
 }
 
-/// What the MLP of a block reads.
+/// The MLP of a block, and what it reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Sublayers {
@@ -218,6 +220,8 @@ pub enum Sublayers {
     Parallel,
     /// The block's input, with the norm of attention: Phi, GPT-J.
     OneNorm,
+    /// There is no MLP: attention, or the mixer in its place, is all (Elhage et al. 2021).
+    AttentionOnly,
 }
 
 /// Two convolutions over the frames of slices of two, as in Whisper.

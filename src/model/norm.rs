@@ -23,6 +23,8 @@ pub enum Norm {
         /// Added to the mean square.
         eps: f64,
     },
+    /// Changes nothing.
+    None,
 }
 
 impl Norm {
@@ -40,10 +42,11 @@ impl Norm {
     /// If a parameter's name is taken.
     pub fn of_width(mut scope: Scope, config: &ModelConfig, d: usize) -> Result<Self> {
         let eps = config.norm_eps;
-        let weight = scope.ones("weight", d)?;
         Ok(match config.norm {
-            NormKind::Rms => Norm::Rms { weight, eps },
+            NormKind::None => Norm::None,
+            NormKind::Rms => Norm::Rms { weight: scope.ones("weight", d)?, eps },
             NormKind::Layer => {
+                let weight = scope.ones("weight", d)?;
                 let bias = config.bias.then(|| scope.zeros("bias", d)).transpose()?;
                 Norm::Layer { weight, bias, eps }
             }
@@ -58,6 +61,7 @@ impl Norm {
         match self {
             Norm::Layer { weight, bias, eps } => ops::layer_norm(x, weight, bias.as_ref(), *eps),
             Norm::Rms { weight, eps } => ops::rms_norm(x, weight, *eps),
+            Norm::None => Ok(x.clone()),
         }
     }
 }

@@ -61,6 +61,7 @@ impl Outline {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{NormKind, Sublayers};
     use candle_core::Device;
 
     #[test]
@@ -89,5 +90,19 @@ mod tests {
         config.n_layers = 1_000_000_000;
         let message = Model::outline(&config, &[]).unwrap_err().to_string();
         assert_eq!(message, "model.n_layers: expected 1 to 10000; found 1000000000");
+    }
+
+    #[test]
+    fn a_model_without_norms_and_mlp_is_attention_and_a_sum() {
+        let mut config = ModelConfig { n_layers: 1, bias: false, ..ModelConfig::default() };
+        (config.norm, config.sublayers) = (NormKind::None, Sublayers::AttentionOnly);
+        let outline = Model::outline(&config, &[]).unwrap();
+        assert!(outline.shapes().keys().all(|name| name.contains("attention")), "{:?}", outline.shapes());
+        let refused = |config: &ModelConfig| Model::outline(config, &[]).unwrap_err().to_string();
+        let mut with_norm = config.clone();
+        with_norm.attention.qk_norm = true;
+        assert!(refused(&with_norm).starts_with("model.attention.qk_norm: has no effect"));
+        config.mlp.d_ff = 8;
+        assert!(refused(&config).starts_with("model.mlp: have no effect"));
     }
 }

@@ -14,7 +14,7 @@ use crate::model::Model;
 use crate::run::{Run, RunError, Weights};
 use crate::sample::{Opened, Role};
 use crate::task::joined;
-use crate::train::{Alone, Metrics, baseline, evaluate};
+use crate::train::{Alone, Metrics, baseline, evaluate, evaluate_predictions};
 use candle_core::Device;
 use smalti_contract::Value;
 use std::collections::BTreeMap;
@@ -50,6 +50,9 @@ impl Trained<'_> {
             return roll_out(&model, &opened, spec, point.measure.output.as_deref());
         }
         let measure = &point.measure;
+        if let Some(field) = &measure.prediction {
+            return self.score_field(field, &model, &opened, measure, settings);
+        }
         let batch = self.run.config().train.batch_size.max(1);
         if let Some(judge) = judge {
             let judge = Judge::open(judge, self.device).map_err(|error| self.failed(error))?;
@@ -87,6 +90,38 @@ impl Trained<'_> {
         viewed.map_err(failed)
     }
 
+    /// The metrics of a field of the rows, in the place of the model's predictions.
+    fn score_field(
+        &self,
+        field: &str,
+        model: &Model,
+        opened: &[(TaskEntry, Opened)],
+        measure: &Measure,
+        settings: &[String],
+    ) -> Result<ByOutput, ReproduceError> {
+        let first = opened.first().and_then(|(_, opened)| Some(opened.task.outputs().first()?.name.clone()));
+        let output = measure.output.clone().or(first).unwrap_or_default();
+        let field = format!("outputs.{output}.field={}", toml::Value::from(field));
+        let with_field: Vec<String> = settings.iter().cloned().chain([field]).collect();
+        let predictions = self.run.splits(&self.config(&with_field)?).map_err(|error| self.failed(error))?;
+        let batch = self.run.config().train.batch_size.max(1);
+        let mut all = ByOutput::new();
+        for (number, ((_, scored), (_, predicted))) in opened.iter().zip(&predictions).enumerate() {
+            let datasets = [scored.validation.as_ref(), predicted.validation.as_ref()];
+            let task = scored.task.as_ref();
+            let scores = evaluate_predictions(model, number, task, datasets, measure.samples, batch)?;
+            all.extend(scores.metrics());
+        }
+        Ok(all)
+    }
+
+    /// The settings of the run with those of an evaluation.
+    fn config(&self, settings: &[String]) -> Result<RunConfig, ReproduceError> {
+        let toml = self.run.config().to_toml();
+        let config = toml.and_then(|text| RunConfig::parse("the run's settings", &text, settings));
+        config.map_err(|error| self.failed(error.into()))
+    }
+
     /// The metrics of predictions that ignore the input.
     pub fn baseline(&self) -> Result<ByOutput, ReproduceError> {
         let mut all = ByOutput::new();
@@ -109,12 +144,7 @@ impl Trained<'_> {
         settings: &[String],
     ) -> Result<(Model, Vec<(TaskEntry, Opened)>), ReproduceError> {
         let failed = |error| self.failed(error);
-        let toml = self
-            .run
-            .config()
-            .to_toml()
-            .and_then(|text| RunConfig::parse("the run's settings", &text, settings));
-        let config = toml.map_err(|error| failed(error.into()))?;
+        let config = self.config(settings)?;
         if point.is_of_data() {
             let weights = match point.measure.weights {
                 WhichWeights::Best => Weights::Best,

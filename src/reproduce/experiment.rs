@@ -2,7 +2,7 @@
 
 use super::bounds::Bound;
 use super::forms::{self, FigureKind, FigureSpec, Sweep};
-use super::points::{self, RunPoint};
+use super::points::{self, MeasurePoint, RunPoint};
 use super::{EXPERIMENTS, ReproduceError};
 use crate::inference::Sampling;
 use fancy_regex::Regex;
@@ -120,6 +120,8 @@ pub struct Measure {
     pub metric: String,
     /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout; not needed in a run with one.
     pub output: Option<String>,
+    /// The field of a row that is scored instead of the model's prediction: the numbers of another method.
+    pub prediction: Option<String>,
     /// The weights.
     #[serde(default)]
     pub weights: WhichWeights,
@@ -311,18 +313,7 @@ impl Experiment {
             return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
         }
         points::check_dependencies(&points)?;
-        for point in points.iter().flat_map(|point| &point.measures) {
-            point.measure.check().map_err(|problem| format!("measure {}: {problem}", point.name))?;
-        }
-        let mut all = points.iter().flat_map(|point| &point.measures);
-        if let Some(point) =
-            all.find(|point| point.measure.weights == WhichWeights::Last && !point.is_of_data())
-        {
-            let name = &point.name;
-            return Err(format!(
-                "measure {name}: weights: expected best, as its settings build the model anew; found last"
-            ));
-        }
+        points.iter().flat_map(|point| &point.measures).try_for_each(MeasurePoint::check)?;
         let known = || ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         let missing = |name: &String| !ids.iter().any(|id| id.is(name));
         for (place, bound) in self.bounds.iter().enumerate() {
@@ -366,7 +357,7 @@ impl Measure {
     }
 
     /// The problem of the measure, if it has one.
-    fn check(&self) -> Result<(), String> {
+    pub(super) fn check(&self) -> Result<(), String> {
         self.pattern()?;
         if self.generate == 0 && (self.matches.is_some() || self.judge.is_some()) {
             return Err("generate: expected 1 or more rows for `matches` and `judge`; found 0".into());

@@ -252,7 +252,7 @@ impl Session<'_, '_> {
             measure.samples,
             (measure.generate, measure.temperature, &measure.matches, &measure.output),
             judge.map(|(_, key)| key),
-            rollout
+            rollout.or_else(|| measure.prediction.clone())
         ]);
         self.kept("evaluations", &store::key(&of), |session| {
             session.trained(run, name).measure(point, &settings, judge.map(|(run, _)| run))

@@ -9,8 +9,8 @@
 //!   weights of another run; `sweep` makes a run for each value of a setting. A run is left out where something that it
 //!   `needs` is missing (a GPU, an environment); what it would measure is then reported as not measured.
 //! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
-//!   longer context), of generated texts, of a rollout, or of the training itself (`seconds`, `load_balance`). Another run may
-//!   judge what is generated: a classifier names what a generated image shows.
+//!   longer context), of a field with the predictions of another method, of generated texts, of a rollout, or of the training
+//!   itself (`seconds`, `load_balance`). Another run may judge what is generated: a classifier names what an image shows.
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
 //! - `[baselines.NAME]` and `[figure]` compare; `[quick]` shrinks everything for a check in seconds, which claims nothing.
@@ -59,6 +59,8 @@ macro_rules! shipped {
 
 shipped![
     "shakespeare",
+    "in-context",
+    "one-step",
     "addition",
     "alignment",
     "translation",

@@ -1,7 +1,7 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
 use super::data::runs_in;
-use super::experiment::{Experiment, Measure, Need};
+use super::experiment::{Experiment, Measure, Need, WhichWeights};
 use super::forms::Sweep;
 use indexmap::IndexMap;
 use std::fmt;
@@ -86,9 +86,27 @@ impl MeasureId {
 }
 
 impl MeasurePoint {
-    /// Whether its settings are of the data alone.
+    /// Whether its settings are of the data alone, among them the fields of targets and of their weights.
     pub fn is_of_data(&self) -> bool {
-        self.settings.iter().all(|(path, _)| path.starts_with("data."))
+        let is_field = |path: &str| {
+            let of_output = path.strip_prefix("outputs.").and_then(|path| path.split_once('.'));
+            matches!(of_output, Some((_, "field" | "weight_field")))
+        };
+        self.settings.iter().all(|(path, _)| path.starts_with("data.") || is_field(path))
+    }
+
+    /// The problem of the measure, if it has one.
+    pub fn check(&self) -> Result<(), String> {
+        let Measure { weights, prediction, generate, rollout, .. } = &self.measure;
+        self.measure.check().map_err(|problem| format!("measure {}: {problem}", self.name))?;
+        let problem = if *weights == WhichWeights::Last && !self.is_of_data() {
+            "weights: expected best, as its settings build the model anew; found last"
+        } else if prediction.is_some() && (*generate > 0 || rollout.is_some()) {
+            "prediction: expected no generate and no rollout with it"
+        } else {
+            return Ok(());
+        };
+        Err(format!("measure {}: {problem}", self.name))
     }
 }
 

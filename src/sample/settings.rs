@@ -166,7 +166,8 @@ pub struct OutputSettings {
     /// Weight of this output's mean loss in the total loss.
     #[serde(default = "one", skip_serializing_if = "is_one")]
     pub weight: f64,
-    /// A field of loss weights: a number for the row, a text of 0 and 1 for each token, or an array of numbers.
+    /// A field of loss weights: a number for the row, a text of 0 and 1 for each token, an array of numbers, or a series of a
+    /// number for each step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight_field: Option<String>,
     /// The input whose tokens the head reads (`tag`, `ctc`). Default: the first input.

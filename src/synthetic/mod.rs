@@ -22,6 +22,7 @@
 mod addition;
 mod captions;
 mod dates;
+mod estimators;
 mod kind;
 mod listops;
 mod number_words;

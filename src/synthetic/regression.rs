@@ -1,12 +1,14 @@
 //! Linear functions to learn in context: points of a function that is drawn anew for each row.
 
+use super::estimators::{Moments, Ridge, nearest, one_step};
 use super::kind::{Distinct, Draw, Kind, Rows};
 use super::{Sizes, SyntheticError, setting};
 use crate::random::{normal, uniform};
 use serde::Deserialize;
 use smalti_contract::Value;
 
-/// Points of a linear function y = w·x + noise, in which w is drawn anew for each row.
+/// Points of a linear function y = w·x + noise, in which w is drawn anew for each row, and what estimators predict from the
+/// points before each.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Regression {
@@ -20,6 +22,8 @@ pub(super) struct Regression {
     noise: f64,
     /// Distribution of x; w is always normal.
     inputs: Inputs,
+    /// Penalty of `ridge`, 0 or more; noise², that of the Bayes estimate, if left out.
+    ridge: Option<f64>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, schemars::JsonSchema)]
@@ -32,9 +36,19 @@ enum Inputs {
     Uniform,
 }
 
+impl Inputs {
+    fn moments(self, dims: usize) -> Moments {
+        let (second, fourth) = match self {
+            Inputs::Normal => (1.0, 3.0),
+            Inputs::Uniform => (1.0 / 3.0, 0.2),
+        };
+        Moments { dims, second, fourth }
+    }
+}
+
 impl Default for Regression {
     fn default() -> Self {
-        Self { points: 11, dims: 5, noise: 0.0, inputs: Inputs::Normal }
+        Self { points: 11, dims: 5, noise: 0.0, inputs: Inputs::Normal, ridge: None }
     }
 }
 
@@ -42,12 +56,17 @@ impl Kind for Regression {
     const NAME: &'static str = "regression";
     const ABOUT: &'static str =
         "points of a linear function that is drawn anew for each row, to learn in context";
-    const PAPER: &'static str = "Garg et al. 2022; von Oswald et al. 2022 for `pairs` and `target`";
-    const FIELDS: &'static [&'static str] = &["x", "y", "weights", "pairs", "target"];
+    const PAPER: &'static str =
+        "Garg et al. 2022; von Oswald et al. 2022 for `pairs`, `target` and `one_step`";
+    const FIELDS: &'static [&'static str] =
+        &["x", "y", "weights", "pairs", "target", "least_squares", "ridge", "nearest", "one_step"];
 
     fn open(self, _: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
         if !(0.0..=1e6).contains(&self.noise) {
             return Err(setting(Self::NAME, "noise", "a number from 0 to 1000000", self.noise));
+        }
+        if let Some(found) = self.ridge.filter(|penalty| !(0.0..=1e6).contains(penalty)) {
+            return Err(setting(Self::NAME, "ridge", "a number from 0 to 1000000", found));
         }
         if self.points * self.dims > MOST {
             let expected = format!("at most {MOST}");
@@ -59,6 +78,8 @@ impl Kind for Regression {
 
 /// The most numbers in the x of a row.
 const MOST: usize = 1 << 18;
+/// The number of points whose mean is `nearest`.
+const NEAREST: usize = 3;
 
 impl Rows for Regression {
     fn distinct(&self) -> Distinct {
@@ -74,13 +95,18 @@ impl Rows for Regression {
             let known = if place + 1 < self.points { *y } else { 0.0 };
             Value::vector(x.iter().copied().chain([known]).collect::<Vec<_>>())
         };
-        Some(vec![
-            Value::Series(points.iter().map(|(x, _)| Value::vector(x.clone())).collect()),
-            Value::Series(points.iter().map(|(_, y)| Value::Number(f64::from(*y))).collect()),
-            Value::vector(weights),
-            Value::Series(points.iter().enumerate().map(pair).collect()),
-            target.map_or(Value::Missing, Value::Number),
-        ])
+        Some(
+            [
+                Value::Series(points.iter().map(|(x, _)| Value::vector(x.clone())).collect()),
+                Value::Series(points.iter().map(|(_, y)| Value::Number(f64::from(*y))).collect()),
+                Value::vector(weights),
+                Value::Series(points.iter().enumerate().map(pair).collect()),
+                target.map_or(Value::Missing, Value::Number),
+            ]
+            .into_iter()
+            .chain(self.estimates(&points))
+            .collect(),
+        )
     }
 
     fn steps(&self) -> usize {
@@ -89,6 +115,33 @@ impl Rows for Regression {
 }
 
 impl Regression {
+    /// The predictions of least squares, ridge regression and the nearest points at each step, and of one step of gradient
+    /// descent at the last.
+    fn estimates(&self, points: &[(Vec<f32>, f32)]) -> [Value; 4] {
+        let wide = |(x, y): &(Vec<f32>, f32)| (x.iter().copied().map(f64::from).collect(), f64::from(*y));
+        let points: Vec<(Vec<f64>, f64)> = points.iter().map(wide).collect();
+        let by_steps = |penalty: f64| {
+            let mut estimate = Ridge::new(self.dims, penalty);
+            let predict = |(x, y): &(Vec<f64>, f64)| {
+                let predicted = estimate.predict(x);
+                estimate.add(x, *y);
+                Value::Number(predicted)
+            };
+            Value::Series(points.iter().map(predict).collect())
+        };
+        let near =
+            |(place, (x, _)): (usize, &(Vec<f64>, f64))| Value::Number(nearest(&points[..place], x, NEAREST));
+        let last = points.split_last().map_or(0.0, |((x, _), before)| {
+            one_step(before, x, self.inputs.moments(self.dims).best_rate(before.len(), self.noise))
+        });
+        [
+            by_steps(0.0),
+            by_steps(self.ridge.unwrap_or(self.noise * self.noise)),
+            Value::Series(points.iter().enumerate().map(near).collect()),
+            Value::Number(last),
+        ]
+    }
+
     fn point(&self, weights: &[f32], draw: &mut Draw) -> (Vec<f32>, f32) {
         let x = match self.inputs {
             Inputs::Normal => normal(&mut draw.generator, self.dims),

@@ -257,10 +257,30 @@ fn each_y_is_the_product_of_its_x_and_the_weights() {
                 assert_eq!(pair[5], if place < 10 { *y } else { 0.0 });
             }
             assert_eq!(value("target"), y[10..]);
+            let (squares, ridge) = (value("least_squares"), value("ridge"));
+            assert_eq!([squares[0], ridge[0], value("nearest")[0], value("nearest")[1] - y[0]], [0.0; 4]);
+            if deviation == 0.0 {
+                assert_eq!(squares, ridge);
+                let missed = |place: usize| (squares[place] - y[place]).abs() > 1e-2 * (1.0 + y[place].abs());
+                assert!(!(5..11).any(missed), "{squares:?} and {y:?}: five points determine five weights");
+            }
         }
         let found = f64::sqrt(squares / count);
         assert!((found - deviation).abs() < 0.02, "{found}");
     }
+}
+
+#[test]
+fn one_step_of_gradient_descent_explains_what_its_expected_error_says() {
+    let table = of("regression", &format!("{SMALL}points = 11\ndims = 10\ninputs = \"uniform\""));
+    let (mut error, mut all) = (0.0, 0.0);
+    for row in 0..table.len() {
+        let value = |field: &str| f64::from(numbers(&table.value(row, field).unwrap())[0]);
+        error += (value("target") - value("one_step")).powi(2);
+        all += value("target").powi(2);
+    }
+    // (d − 33.3² / 220) / d of the square of y is left, by 300 rows.
+    assert!((error / all - 0.495).abs() < 0.15, "{}", error / all);
 }
 
 #[test]
@@ -351,6 +371,7 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
         ),
         ("recall", "gap = 1", "gap: expected an even number up to 48"),
         ("regression", "noise = -0.5", "noise: expected a number from 0 to 1000000; found -0.5"),
+        ("regression", "ridge = -1.0", "ridge: expected a number from 0 to 1000000; found -1"),
         ("regression", "points = 4096\ndims = 1024", "points * dims: expected at most 262144; found 4194304"),
         ("sums", "", "generated data: no kind \"sums\"; there is addition, captions, dates"),
     ] {

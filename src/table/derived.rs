@@ -42,6 +42,13 @@ pub enum Derivation {
         /// A series with the row's number of steps.
         field: String,
     },
+    /// 1 at one step, 0 at every other.
+    At {
+        /// A series with the row's number of steps.
+        field: String,
+        /// The number of the step; the first is 0.
+        step: usize,
+    },
     /// The number of each step; the first is 0.
     Step {
         /// A series with the row's number of steps.
@@ -120,6 +127,7 @@ impl Derivation {
             | Derivation::Previous { field }
             | Derivation::First { field }
             | Derivation::Last { field }
+            | Derivation::At { field, .. }
             | Derivation::Step { field }
             | Derivation::Total { field } => field,
         }
@@ -202,6 +210,7 @@ impl Derived {
             }
             Derivation::First { .. } => Ok(flag(Some(0))),
             Derivation::Last { .. } => Ok(flag(all.checked_sub(1))),
+            Derivation::At { step, .. } => Ok(flag(Some(*step))),
             Derivation::Step { .. } => Ok(Value::Series(steps.map(|t| Value::Number(t as f64)).collect())),
             Derivation::Total { field } => Ok(Value::Number(self.numbers(row, field)?.iter().sum())),
         }
@@ -307,6 +316,8 @@ mod tests {
         assert_eq!(window(Derivation::Previous { field: field() }, 1..3), series(&[1.0, 2.0]));
         assert_eq!(window(Derivation::First { field: field() }, 0..2), series(&[1.0, 0.0]));
         assert_eq!(window(Derivation::Last { field: field() }, 1..3), series(&[0.0, 1.0]));
+        assert_eq!(window(Derivation::At { field: field(), step: 2 }, 1..9), series(&[0.0, 1.0]));
+        assert_eq!(window(Derivation::At { field: field(), step: 3 }, 0..9), series(&[0.0; 3]));
         assert_eq!(window(Derivation::Total { field: field() }, 0..1), Value::Number(7.0));
     }
 

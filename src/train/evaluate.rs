@@ -1,13 +1,14 @@
 //! Evaluation of a model on one of its tasks.
 
 use super::TrainError;
-use crate::data::{Batch, Dataset, OnCorruptSample, Sample, Target, Targets, collate};
+use crate::data::{Batch, Dataset, HeadBatch, OnCorruptSample, Sample, Target, Targets, collate};
 use crate::head::{MeanLoss, MetricAccumulator, Metrics, Transcript};
 use crate::metrics::Confusion;
 use crate::model::Model;
 use crate::ops::Value;
 use crate::random;
 use crate::task::Task;
+use candle_core::{Device, Tensor};
 use std::collections::BTreeMap;
 
 /// The scores of a task's heads on a data set.
@@ -100,7 +101,8 @@ pub fn evaluate(
             }
         }
         if !drawn.is_empty() {
-            scorer.add(&collate(model.layouts(), &drawn)?)?;
+            let batch = collate(model.layouts(), &drawn)?;
+            scorer.add(&batch, model.outputs(&batch)?)?;
         }
     }
     if corrupt.len() - corrupt_before == samples {
@@ -114,6 +116,54 @@ pub fn evaluate(
         return Err(TrainError::NoTargets { task: task.spec().label(), samples });
     }
     Ok(Scores { heads: scorer.heads, samples: counts })
+}
+
+/// The scores of numbers that the data have instead of the model's predictions: `predictions` is the data set with another field
+/// as the target of an output, in the same samples.
+///
+/// # Errors
+/// If a sample is corrupt, an output is not of numbers, or no sample with a target is left.
+pub fn evaluate_predictions(
+    model: &Model,
+    number: usize,
+    task: &dyn Task,
+    [dataset, predictions]: [&dyn Dataset; 2],
+    limit: usize,
+    batch: usize,
+) -> Result<Scores, TrainError> {
+    let samples = if limit == 0 { dataset.len() } else { limit.min(dataset.len()) };
+    let mut scorer = Scorer { model, task, heads: BTreeMap::new(), weight: 0.0 };
+    let mut counts = BTreeMap::new();
+    for start in (0..samples).step_by(batch) {
+        let drawn = |dataset: &dyn Dataset| -> Result<Vec<(usize, Sample)>, TrainError> {
+            let places = start..(start + batch).min(samples);
+            let sample = |i| Ok((number, dataset.version(random::spread(i, samples, dataset.len()), 0)?));
+            places.map(sample).collect()
+        };
+        let scored = drawn(dataset)?;
+        scored.iter().for_each(|(_, sample)| count_targets(sample, &mut counts));
+        let (batch, predicted) =
+            (collate(model.layouts(), &scored)?, collate(model.layouts(), &drawn(predictions)?)?);
+        let outputs = batch.heads.iter().map(|read| predicted_numbers(read, &predicted));
+        scorer.add(&batch, outputs.collect::<candle_core::Result<_>>()?)?;
+    }
+    match scorer.weight {
+        0.0 => Err(TrainError::NoTargets { task: task.spec().label(), samples }),
+        _ => Ok(Scores { heads: scorer.heads, samples: counts }),
+    }
+}
+
+/// The targets of a head as its output, `[rows, width]`.
+fn predicted_numbers(read: &HeadBatch, predicted: &Batch) -> candle_core::Result<Tensor> {
+    let same = predicted.heads.iter().find(|other| (other.task, other.head) == (read.task, read.head));
+    match (same.map(|other| &other.targets), &read.targets) {
+        (Some(Targets::Features { values, dim, .. }), Targets::Features { values: scored, .. })
+            if values.len() == scored.len() =>
+        {
+            Tensor::from_slice(values, (values.len() / dim.max(&1), *dim), &Device::Cpu)
+        }
+        _ => candle_core::bail!("expected numbers for all targets of head {}", read.head),
+    }
 }
 
 /// Counts a sample for each head that has a target in it; an empty label has weight 0 and is none.
@@ -140,8 +190,9 @@ struct Scorer<'a> {
 }
 
 impl Scorer<'_> {
-    fn add(&mut self, batch: &Batch) -> candle_core::Result<()> {
-        for (read, output) in batch.heads.iter().zip(self.model.outputs(batch)?) {
+    /// Adds a batch with the output of each of its heads.
+    fn add(&mut self, batch: &Batch, outputs: Vec<Tensor>) -> candle_core::Result<()> {
+        for (read, output) in batch.heads.iter().zip(outputs) {
             if matches!(read.targets, Targets::Unknown) {
                 continue;
             }

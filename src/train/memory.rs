@@ -5,7 +5,7 @@
 
 use super::{TrainConfig, TrainError, TrainTask};
 use crate::data::{Batch, collate, shares};
-use crate::model::{ModelConfig, Outline};
+use crate::model::{ModelConfig, Outline, Sublayers};
 use crate::pattern::matches;
 use candle_core::Device;
 use smalti_contract::memory::{self, VARIABLE};
@@ -157,7 +157,11 @@ impl Step<'_> {
         // The rows of experts: gathered, their outputs, and these times their gates.
         let of_experts = if model.mlp.experts > 0 { 3 * mlps * d_model } else { 0 };
         // Both norms and both sums; queries, keys, values and heads; the MLP's hidden layer.
-        let of_block = 4 * d_model + 2 * d_attention + mlps * maps * model.d_ff() as u128 + of_experts;
+        let of_mlp = match model.sublayers {
+            Sublayers::AttentionOnly => 0,
+            _ => mlps * maps * model.d_ff() as u128 + of_experts,
+        };
+        let of_block = 4 * d_model + 2 * d_attention + of_mlp;
         let of_cross = if batch.encoder.is_some() { 2 * d_model } else { 0 };
         let tokens = batch.main.meta.len() as u128;
         let encoder = batch.encoder.as_ref().map_or(0, |encoder| encoder.meta.len()) as u128;

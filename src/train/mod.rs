@@ -26,7 +26,7 @@ pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
 pub use checksums::Checks;
 pub use config::{Precision, TrainConfig, TrainConfigError};
-pub use evaluate::{SAMPLES, Scores, evaluate};
+pub use evaluate::{SAMPLES, Scores, evaluate, evaluate_predictions};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;

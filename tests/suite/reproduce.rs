@@ -135,6 +135,70 @@ each_seed = true
     assert_eq!(report["passed"], false);
 }
 
+/// A layer of linear attention that reads few points of a plane, which it learns within seconds.
+const IN_CONTEXT: &str = r#"
+title = "Points"
+text = "A model beside other methods."
+seeds = 1
+[data.make]
+points = [
+  "regression", "--set", "points=7", "--set", "dims=2", "--set", "train=4000", "--set", "validation=100", "--set", "test=300",
+]
+[runs.series.settings]
+data = { source = "{points}", context = 7 }
+inputs.x = { modality = "numbers" }
+outputs.y = { head = "regress" }
+model = { d_model = 16, n_layers = 1 }
+train = { max_steps = 2, warmup_steps = 1, batch_size = 4, eval_every = 0 }
+[runs.series.measures.least-squares]
+metric = "loss"
+prediction = "least_squares"
+settings.data.derived.at = { kind = "at", field = "y" }
+settings.outputs.y.weight_field = "at"
+sweep = { "data.derived.at.step" = [0, 6] }
+[runs.series.measures.error]
+metric = "loss"
+samples = 20
+settings.data.derived.at = { kind = "at", field = "y" }
+settings.outputs.y.weight_field = "at"
+sweep = { "data.derived.at.step" = [0, 6] }
+[runs.linear.settings]
+data = { source = "{points}", context = 7 }
+inputs.pairs = { modality = "numbers", normalize = false }
+outputs.y = { head = "regress", field = "target", pool = "last", normalize = false }
+train = { max_steps = 600, warmup_steps = 20, batch_size = 64, learning_rate = 1e-2, weight_decay = 0.0, eval_every = 0 }
+[runs.linear.settings.model]
+d_model = 8
+n_layers = 1
+norm = "none"
+sublayers = "attention_only"
+bias = false
+mixers = [{ kind = "linear", feature_map = "identity" }]
+embedding = { positions = "none", type_embedding = false }
+attention = { n_heads = 1, rules = [{ query = "*", key = "*", rule = "all" }] }
+[runs.linear.measures]
+error = { metric = "loss" }
+one-step = { metric = "loss", prediction = "one_step" }
+agreement = { metric = "cosine", settings.outputs.y.field = "one_step" }
+[[bounds]]
+ratio = ["linear.error", "linear.one-step"]
+at_most = 1.2
+"#;
+
+#[test]
+fn other_methods_are_scored_at_each_step_and_linear_attention_learns_a_step_of_gradient_descent() {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::write(place.path().join("mine.toml"), IN_CONTEXT).unwrap();
+    let result = json(&run(place.path(), 0, "reproduce mine.toml --device cpu --json --out kept"));
+    let measures = &result["experiments"]["mine"]["measures"];
+    let value = |name: &str| measures[name]["mean"].as_f64().unwrap();
+    assert!(value("series.least-squares(0)") > 0.5, "without a point, it predicts 0: {measures}");
+    assert!(value("series.least-squares(6)") < 0.01, "two points determine two weights: {measures}");
+    assert!(value("series.error(0)") != value("series.error(6)"), "{measures}");
+    assert!(value("linear.agreement") > 0.95, "{measures}");
+    assert_eq!(result["experiments"]["mine"]["passed"], true, "{measures}");
+}
+
 #[test]
 fn a_task_of_a_mix_acts_and_a_run_without_measures_holds_settings() {
     let place = tempfile::tempdir().unwrap();
@@ -290,6 +354,10 @@ fn errors_name_the_experiment_the_place_and_what_to_do() {
         (
             run_of("measures.m = { metric = \"loss\" }\n[[bounds]]\nmeasure = \"b.m\"\nat_most = 1"),
             "found \"b.m\"",
+        ),
+        (
+            run_of("measures.m = { metric = \"loss\", prediction = \"y\", generate = 2 }"),
+            "measure m: prediction: expected no generate and no rollout with it",
         ),
         (run_of("settings.model.layers = 2\nmeasures.m = { metric = \"loss\" }"), "run a: "),
     ] {

@@ -56,6 +56,18 @@ fn regression_in_context_trains_on_its_generated_series() {
 }
 
 #[test]
+fn a_prediction_reads_derived_fields_as_training_does() {
+    let folder = tempfile::tempdir().unwrap();
+    works(folder.path(), &format!("data make regression {FEW} --out points"));
+    let before = "--set data.derived.before.kind=previous --set data.derived.before.field=pairs \
+        --set inputs.before.modality=numbers --set outputs.y.feedback=false --set data.source=points";
+    works(folder.path(), &format!("train {} {SHORT} {before} --out run", task("in-context").display()));
+    works(folder.path(), "predict run --table points --keep before --out predicted.jsonl");
+    let rows = std::fs::read_to_string(folder.path().join("predicted.jsonl")).unwrap();
+    assert!(rows.lines().next().unwrap().contains("\"before\":[null,["), "{rows}");
+}
+
+#[test]
 fn captions_train_a_codebook_a_generator_and_a_classifier() {
     makes_and_trains("captions", "", &["captions-codebook", "captions", "captions-classify"]);
 }

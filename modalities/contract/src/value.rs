@@ -98,11 +98,19 @@ pub trait Values {
     fn note(&self, _note: &str) {}
 }
 
+/// 2⁶⁴ divided by the golden ratio: its multiples are spread evenly and repeat with no short period (Knuth 1973).
+const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+
 impl dyn Values + '_ {
-    /// At most `most` values, spread evenly over all rows, because tables are often sorted by class.
+    /// At most `most` values, spread evenly over all rows, because tables are often sorted by class: a fixed random one of each of
+    /// as many equal ranges. An even stride would select only one type of values that repeat, such as the first step of each
+    /// series.
     pub fn spread(&self, most: usize) -> impl Iterator<Item = Result<Value, TokenizeError>> + '_ {
         let every = self.len().div_ceil(most.max(1)).max(1);
-        (0..self.len()).step_by(every).map(|index| self.get(index))
+        (0..self.len()).step_by(every).enumerate().map(move |(number, start)| {
+            let random = (number as u64).wrapping_mul(GOLDEN) >> 32;
+            self.get(start + random as usize % every.min(self.len() - start))
+        })
     }
 }
 
@@ -319,11 +327,14 @@ mod tests {
     }
 
     #[test]
-    fn spread_values_are_evenly_spaced() {
-        let values: Vec<Value> = (0..10).map(|i| Value::Number(f64::from(i))).collect();
-        let values: &dyn Values = &values;
-        let few: Vec<Value> = values.spread(4).map(Result::unwrap).collect();
-        assert_eq!(few, [0.0, 3.0, 6.0, 9.0].map(Value::Number));
-        assert_eq!(values.spread(99).count(), 10);
+    fn spread_values_are_one_of_each_range_and_of_every_type_that_repeats() {
+        let values: Vec<Value> = (0..600).map(|i| Value::Number(f64::from(i))).collect();
+        let all: &dyn Values = &values;
+        let few: Vec<Value> = all.spread(200).map(Result::unwrap).collect();
+        let places: Vec<usize> =
+            few.iter().filter_map(|value| values.iter().position(|known| known == value)).collect();
+        assert!(places.iter().enumerate().all(|(number, place)| place / 3 == number), "{places:?}");
+        assert!((0..3).all(|kind| places.iter().filter(|place| **place % 3 == kind).count() > 40));
+        assert_eq!((places.len(), all.spread(401).count(), all.spread(999).count()), (200, 300, 600));
     }
 }

@@ -79,7 +79,7 @@ impl<'a> Policy<'a> {
             Source::ReturnToGo { discount, most } => {
                 number(episode.return_to_go(self.settings.target_return, *discount, *most, step))
             }
-            Source::First => number(f32::from(u8::from(step == 0))),
+            Source::At(one) => number(f32::from(u8::from(step == *one))),
             Source::Last => number(0.0),
             Source::Step => number(step as f32),
             Source::Next(_) if step >= episode.now() => Value::Missing,

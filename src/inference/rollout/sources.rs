@@ -22,7 +22,8 @@ pub(super) enum Source {
         discount: f32,
         most: f32,
     },
-    First,
+    /// 1 at this step, 0 at every other.
+    At(usize),
     /// 0: a running episode has not reached its last step.
     Last,
     Step,
@@ -136,7 +137,8 @@ impl<'a> Sources<'a> {
             }
             Some(Derivation::Next { field }) => Some(Source::Next(Box::new(self.source(field)?))),
             Some(Derivation::Previous { field }) => Some(Source::Previous(Box::new(self.source(field)?))),
-            Some(Derivation::First { .. }) => Some(Source::First),
+            Some(Derivation::First { .. }) => Some(Source::At(0)),
+            Some(Derivation::At { step, .. }) => Some(Source::At(*step)),
             Some(Derivation::Last { .. }) => Some(Source::Last),
             Some(Derivation::Step { .. }) => Some(Source::Step),
             Some(Derivation::Total { .. }) => None,

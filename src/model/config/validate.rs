@@ -2,7 +2,7 @@
 
 use super::mlp::{MOST_EXPERTS, MOST_OF_ALL};
 use super::{
-    AttentionConfig, ExpertLayers, MemoryConfig, MlpConfig, ModelConfig, NormPlacement, Positions,
+    AttentionConfig, ExpertLayers, MemoryConfig, MlpConfig, ModelConfig, NormKind, NormPlacement, Positions,
     RelativePositions, Rotary, Sublayers,
 };
 
@@ -64,15 +64,6 @@ impl ModelConfig {
                 return refuse(setting, format!("expected a positive number; found {found}"));
             }
         }
-        if self.sublayers != Sublayers::Sequential && self.norm_placement != NormPlacement::Pre {
-            let problem = "expected sequential, or norm_placement = pre; found sublayers in parallel";
-            return refuse("sublayers", problem.into());
-        }
-        let usual = self.norm_placement == NormPlacement::Pre && self.sublayers == Sublayers::Sequential;
-        if !self.first_norm && !usual {
-            let problem = "expected true, or norm_placement = pre and sublayers = sequential; found false";
-            return refuse("first_norm", problem.into());
-        }
         if !(0.0..1.0).contains(&self.dropout) {
             return refuse("dropout", format!("expected 0 or more and less than 1; found {}", self.dropout));
         }
@@ -83,11 +74,40 @@ impl ModelConfig {
             let problem = format!("expected an even d_model for sinusoidal; found {}", self.d_model);
             return refuse("embedding.positions", problem);
         }
+        self.validate_sublayers()?;
         self.validate_memory()?;
         self.validate_attention()?;
         self.validate_experts()?;
         self.validate_mixers()?;
         self.validate_encoder()
+    }
+
+    fn validate_sublayers(&self) -> Result<(), ConfigError> {
+        let refuse = |setting, problem: &str| Err(ConfigError { setting, problem: problem.into() });
+        let parallel = matches!(self.sublayers, Sublayers::Parallel | Sublayers::OneNorm);
+        if parallel && self.norm_placement != NormPlacement::Pre {
+            let problem = "expected sequential, or norm_placement = pre; found sublayers in parallel";
+            return refuse("sublayers", problem);
+        }
+        if !self.first_norm && (parallel || self.norm_placement != NormPlacement::Pre) {
+            let problem = "expected true, or norm_placement = pre and sublayers = sequential; found false";
+            return refuse("first_norm", problem);
+        }
+        if self.sublayers == Sublayers::AttentionOnly && self.mlp != MlpConfig::default() {
+            let problem =
+                "have no effect with model.sublayers = attention_only, without an MLP: leave them out";
+            return refuse("mlp", problem);
+        }
+        let normalized = [
+            ("norm_placement", self.norm_placement != NormPlacement::Pre),
+            ("attention.qk_norm", self.attention.qk_norm),
+            ("embedding.norm", self.embedding.norm),
+            ("head.norm", self.head.norm),
+        ];
+        match normalized.into_iter().find(|(_, set)| *set && self.norm == NormKind::None) {
+            Some((setting, _)) => refuse(setting, "has no effect with model.norm = none: leave it out"),
+            None => Ok(()),
+        }
     }
 
     fn validate_memory(&self) -> Result<(), ConfigError> {

@@ -1,10 +1,12 @@
 //! The series of a sample: their tokens step by step, and the targets of each step.
 
 use super::SampleBuilder;
+use super::targets::weights;
 use crate::data::{Output, Target};
 use crate::head::TargetContext;
 use crate::random::mix;
 use crate::sample::compose::{GetField, Purpose};
+use crate::sample::composition::OutputPart;
 use crate::sample::part::{Part, Role};
 use smalti_contract::{TokenizeError, Value};
 use std::ops::Range;
@@ -35,6 +37,7 @@ impl SampleBuilder<'_> {
             });
         }
         let length = values.iter().map(Vec::len).max().unwrap_or(0);
+        let weights = self.step_weights(get, length)?;
         let mut targets: Vec<(Vec<u32>, Option<Target>)> = vec![(vec![], None); composition.outputs.len()];
         for step in 0..length {
             for (number, part) in composition.parts.iter().enumerate().filter(|(_, part)| part.series) {
@@ -43,7 +46,8 @@ impl SampleBuilder<'_> {
                     part.error(TokenizeError::Input(format!("step {}: {e}", steps.start + step)))
                 };
                 if let Role::Series(output) = part.role {
-                    self.add_step_target(output, &value, &mut targets[output]).map_err(in_step)?;
+                    let weight = weights[output].get(step).copied();
+                    self.add_step_target(output, &value, weight, &mut targets[output]).map_err(in_step)?;
                     if !composition.outputs[output].feedback {
                         continue;
                     }
@@ -62,11 +66,25 @@ impl SampleBuilder<'_> {
         Ok(())
     }
 
+    /// For each output, the loss weights of its steps; empty for an output without them.
+    fn step_weights(&self, get: GetField, length: usize) -> Result<Vec<Vec<f32>>, TokenizeError> {
+        let parts = &self.composition.parts;
+        let of_output = |output: &OutputPart| match &output.weight_field {
+            Some(field) if self.purpose != Purpose::Predict && output.is_series(parts) => {
+                let problem = |e| TokenizeError::Input(format!("outputs.{}.weight_field: {e}", output.name));
+                weights(get(field)?, length).map_err(problem)
+            }
+            _ => Ok(vec![]),
+        };
+        self.composition.outputs.iter().map(of_output).collect()
+    }
+
     /// Adds the place and the target of one step of a predicted series.
     fn add_step_target(
         &self,
         number: usize,
         value: &Value,
+        weight: Option<f32>,
         (places, target): &mut (Vec<u32>, Option<Target>),
     ) -> Result<(), TokenizeError> {
         let Some(before) = self.main.len().checked_sub(1) else {
@@ -84,7 +102,10 @@ impl SampleBuilder<'_> {
             return Ok(());
         }
         let context = TargetContext { tokens: 1, content: None };
-        let step = self.composition.outputs[number].head.target(value.clone(), &context)?;
+        let mut step = self.composition.outputs[number].head.target(value.clone(), &context)?;
+        if let Some(weight) = weight {
+            step.weigh(&[weight]).map_err(TokenizeError::Input)?;
+        }
         places.push(before);
         *target = Some(match target.take() {
             None => step,

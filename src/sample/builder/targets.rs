@@ -112,11 +112,13 @@ impl SampleBuilder<'_> {
     }
 }
 
-/// The weights of `tokens` targets: one number for all, a text of 0 and 1, or an array of numbers.
-fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
+/// The weights of `tokens` targets: one number for all, a text of 0 and 1, an array of numbers, or a series of them. A missing
+/// weight is 1.
+pub(super) fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
     let weights: Vec<f32> = match value {
         Value::Missing => vec![1.0; tokens],
         Value::Number(weight) => vec![weight as f32; tokens],
+        Value::Series(steps) => steps.into_iter().map(weight_of_step).collect::<Result<_, _>>()?,
         Value::Text(text) => {
             let weight = |c: char| c.to_digit(2).map(|digit| digit as f32);
             let weights = text.trim().chars().map(weight).collect::<Option<_>>();
@@ -135,5 +137,13 @@ fn weights(value: Value, tokens: usize) -> Result<Vec<f32>, TokenizeError> {
     match weights.iter().find(|weight| !(**weight >= 0.0 && weight.is_finite())) {
         Some(weight) => Err(TokenizeError::Input(format!("expected weights of 0 or more; found {weight}"))),
         None => Ok(weights),
+    }
+}
+
+fn weight_of_step(step: Value) -> Result<f32, TokenizeError> {
+    match step {
+        Value::Missing => Ok(1.0),
+        Value::Number(weight) => Ok(weight as f32),
+        other => Err(other.unexpected("a weight for each step")),
     }
 }

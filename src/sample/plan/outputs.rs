@@ -246,7 +246,7 @@ fn check(
         let problem = format!("expected one value in each row for head {head}; the field is a series");
         return refuse(".field", problem);
     }
-    if role.is_some() && output.weight_field.is_some() {
+    if role.is_some() && !series && output.weight_field.is_some() {
         let problem = format!("head {head} gives all its tokens weight 1; remove this setting");
         return refuse(".weight_field", problem);
     }
