@@ -145,7 +145,7 @@ fn what_a_run_that_is_left_out_would_measure_is_not_judged() {
     let html = page::html(&[report]).unwrap();
     assert!(html.contains("Not measured: b, because it needs a GPU."), "{html}");
     let nothing = Report::of(&experiment, false, Measurements::default());
-    assert!(nothing.figure().is_none() && nothing.passed.is_none());
+    assert!(nothing.figures().is_empty() && nothing.passed.is_none());
 }
 
 #[test]
@@ -284,7 +284,7 @@ fn the_first_alternative_that_exists_is_read() {
     assert!(found.ends_with("b.en.txt") && !found.contains('|'), "{found}");
     assert_eq!(resolve("plain|name").unwrap(), "plain|name");
     let made = [("log".to_string(), folder.path().join("b.en.txt"))].into();
-    let places = super::data::Places { users: None, made };
+    let places = super::data::Places { made, ..super::data::Places::default() };
     let log = places.resolve(&[("data.source".to_string(), toml::Value::String("{log}".into()))]).unwrap();
     assert_eq!(log[0].1.as_str(), folder.path().join("b.en.txt").to_str(), "a file, not a folder");
     for (text, expected) in [
@@ -314,7 +314,7 @@ fn a_run_in_braces_is_its_folder_and_is_needed() {
         "from = \"a\"\nsettings.inputs.x.codebook = \"{runs.a}\"\nsettings.model.norm",
     );
     let points = Experiment::parse("small", &text).unwrap().points().unwrap();
-    assert_eq!((points[0].needs(), points[1].needs()), (vec![], vec!["a".to_string()]));
+    assert_eq!((points[0].depends_on(), points[1].depends_on()), (vec![], vec!["a".to_string()]));
 }
 
 #[test]
