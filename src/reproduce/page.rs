@@ -47,11 +47,12 @@ pub fn time(seconds: f64) -> String {
     if seconds < 120.0 { format!("{seconds:.0} s") } else { format!("{:.1} min", seconds / 60.0) }
 }
 
-/// A section of Markdown: a row for each bound of each report, in the order of the reports.
+/// A section of Markdown: a row for each bound of each report, in the order of the reports, and the sources of the published
+/// numbers.
 pub fn markdown(reports: &[Report]) -> String {
     let mut text = String::from(
         "## The lecture, reproduced\n\nBy `smalti reproduce all`; means over the seeds, and time of training for each seed.\n\n\
-         | experiment | bound | wanted | found | result | reference | seeds | time |\n\
+         | experiment | bound | wanted | found | result | published | seeds | time |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for report in reports {
@@ -62,15 +63,23 @@ pub fn markdown(reports: &[Report]) -> String {
                 &bound.wanted,
                 &found(bound),
                 verdict(report, bound),
-                &references(report),
+                &report.references.get(&bound.what).map_or_else(|| "–".into(), |value| number(*value)),
                 &report.seeds.to_string(),
                 &time(report.seconds),
             ];
-            let cells = cells.map(|cell| cell.replace('|', "\\|").replace('\n', " "));
-            let _ = writeln!(text, "| {} |", cells.join(" | "));
+            let _ = writeln!(text, "| {} |", cells.map(in_line).join(" | "));
         }
     }
+    text.push_str("\nPublished numbers:\n\n");
+    for report in reports {
+        let _ = writeln!(text, "- {}: {}", report.name, in_line(&references(report)));
+    }
     text
+}
+
+/// A text for one line of Markdown, or for a cell of a table.
+fn in_line(text: &str) -> String {
+    text.replace('|', "\\|").replace('\n', " ")
 }
 
 /// The published numbers with their source.
@@ -78,9 +87,9 @@ fn references(report: &Report) -> String {
     let numbers: Vec<String> =
         report.references.iter().map(|(name, value)| format!("{name} {}", number(*value))).collect();
     match (numbers.is_empty(), report.source.is_empty()) {
-        (true, true) => "–".into(),
+        (true, true) => "none".into(),
         (true, false) => report.source.clone(),
-        (false, _) => format!("{}: {}", numbers.join(", "), report.source),
+        (false, _) => format!("{} – {}", numbers.join(", "), report.source),
     }
 }
 
