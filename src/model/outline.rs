@@ -96,6 +96,7 @@ mod tests {
     fn a_model_without_norms_and_mlp_is_attention_and_a_sum() {
         let mut config = ModelConfig { n_layers: 1, bias: false, ..ModelConfig::default() };
         (config.norm, config.sublayers) = (NormKind::None, Sublayers::AttentionOnly);
+        config.embedding.type_embedding = false;
         let outline = Model::outline(&config, &[]).unwrap();
         assert!(outline.shapes().keys().all(|name| name.contains("attention")), "{:?}", outline.shapes());
         let refused = |config: &ModelConfig| Model::outline(config, &[]).unwrap_err().to_string();

@@ -86,7 +86,8 @@ impl Trained<'_> {
             }
             _ => return Ok(View::default()), // which has no metric
         };
-        let failed = |problem| ReproduceError::View { measure: point.name.to_string(), problem };
+        let failed =
+            |problem| ReproduceError::View { measure: format!("{}.{}", self.name, point.name), problem };
         viewed.map_err(failed)
     }
 
@@ -161,7 +162,10 @@ impl Trained<'_> {
         let (rebuilt, trainer, start) = created.map_err(failed)?;
         if !start.new.is_empty() {
             let names = start.new.join(", ");
-            return Err(ReproduceError::NewParameters { measure: point.name.to_string(), names });
+            return Err(ReproduceError::NewParameters {
+                measure: format!("{}.{}", self.name, point.name),
+                names,
+            });
         }
         let opened = rebuilt.splits(rebuilt.config()).map_err(failed)?;
         Ok((trainer.into_model(), opened))

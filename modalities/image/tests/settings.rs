@@ -312,7 +312,7 @@ fn settings_survive_json() {
     assert_eq!(
         message(json!({"patch": 16})),
         "image: unknown field `patch`, expected one of `preset`, `num_channels`, `patch_size`, `stride`, `image_size`, \
-         `resize`, `filter`, `background`, `max_patches`, `mean`, `std`, `augment`, `blend`"
+         `resize`, `filter`, `background`, `max_patches`, `permute`, `mean`, `std`, `augment`, `blend`"
     );
     assert!(message(json!({"preset": "vgg"})).contains("expected one of `vit`, `clip`, `imagenet`"));
     let settings = ImageSettings {

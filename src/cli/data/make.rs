@@ -24,7 +24,7 @@ pub struct MakeArgs {
     ///
     /// Without it, the kinds are listed.
     kind: Option<String>,
-    /// File that ends in .parquet, or folder for shards; for an environment, a file in .jsonl, or folder for episodes.jsonl.
+    /// Parquet file, or folder for shards; of an environment a .jsonl file, or folder for episodes.jsonl.
     ///
     /// Without it, the settings of the kind are listed.
     #[arg(long, value_name = "FILE_OR_FOLDER", requires = "kind")]
