@@ -25,14 +25,11 @@ pub(super) struct Recall {
     /// Least number of words between the pairs and the first key that comes again.
     #[schemars(range(max = 65_536))]
     gap: usize,
-    /// How often each key comes again: in each round, all keys come in another order.
-    #[schemars(range(min = 1, max = 4096))]
-    rounds: usize,
 }
 
 impl Default for Recall {
     fn default() -> Self {
-        Self { vocabulary: 256, pairs: 4, length: 64, gap: 0, rounds: 1 }
+        Self { vocabulary: 256, pairs: 4, length: 64, gap: 0 }
     }
 }
 
@@ -51,11 +48,9 @@ impl Kind for Recall {
             let expected = format!("at most {}, half of the vocabulary", self.vocabulary / 2);
             return Err(setting(Self::NAME, "pairs", expected, self.pairs));
         }
-        let least = 2 * self.pairs * (1 + self.rounds);
+        let least = 4 * self.pairs;
         if !self.length.is_multiple_of(2) || self.length < least {
-            let expected = format!(
-                "an even number from {least}, two words for each pair and each time its key comes again"
-            );
+            let expected = format!("an even number from {least}, four words for each pair");
             return Err(setting(Self::NAME, "length", expected, self.length));
         }
         let most = self.length - least;
@@ -90,7 +85,7 @@ impl Rows for Recall {
         let mut scratchpad: Vec<&str> = repeated.take(self.length).collect();
         words.extend((words.len()..self.length).map(|_| value(draw)));
         // A query has an even place, as the keys before.
-        for ((key, value), gap) in pairs.iter().cycle().zip(self.gaps(draw)) {
+        for ((key, value), gap) in pairs.iter().zip(self.gaps(draw)) {
             let place = 2 * (self.pairs + gap);
             words[place].clone_from(key);
             targets[place] = value;
@@ -101,8 +96,7 @@ impl Rows for Recall {
 }
 
 impl Recall {
-    /// Different gaps, one for each pair and round, of a power law (Efraimidis and Spirakis 2006: the smallest of exponential
-    /// numbers). Those of a round are smaller than those of the next.
+    /// A different gap for each pair, of a power law (Efraimidis and Spirakis 2006: the smallest of exponential numbers).
     fn gaps(&self, draw: &mut Draw) -> Vec<usize> {
         let exponential = |gap: usize| {
             let weight = libm::pow((gap + 1) as f64, POWER - 1.0);
@@ -111,10 +105,6 @@ impl Recall {
         let places = self.gap / 2..self.length / 2 - self.pairs;
         let mut gaps: Vec<(f64, usize)> = places.map(exponential).collect();
         gaps.sort_by(|one, other| one.0.total_cmp(&other.0));
-        let gaps: Vec<usize> = gaps.into_iter().take(self.pairs * self.rounds).map(|(_, gap)| gap).collect();
-        let mut ascending = gaps.clone();
-        ascending.sort_unstable();
-        let rounds = ascending.chunks(self.pairs).map(|round| round[0]..=round[round.len() - 1]);
-        rounds.flat_map(|round| gaps.iter().copied().filter(move |gap| round.contains(gap))).collect()
+        gaps.into_iter().take(self.pairs).map(|(_, gap)| gap).collect()
     }
 }

@@ -163,28 +163,6 @@ fn the_target_of_a_query_is_the_value_after_its_key() {
 }
 
 #[test]
-fn each_round_of_recall_has_all_keys_once() {
-    for settings in ["gap = 8\nlength = 48", "gap = 0"] {
-        let table = of("recall", &format!("{SMALL}rounds = 3\n{settings}"));
-        for row in 0..table.len() {
-            let (words, targets) = (text(&table, row, "text"), text(&table, row, "targets"));
-            let (words, targets): (Vec<&str>, Vec<&str>) =
-                (words.split(' ').collect(), targets.split(' ').collect());
-            let asked: Vec<usize> = (0..words.len()).filter(|place| targets[*place] != "_").collect();
-            assert_eq!(asked.len(), 12);
-            for round in asked.chunks(4) {
-                let keys: HashSet<&str> = round.iter().map(|place| words[*place]).collect();
-                assert_eq!(keys, [0, 2, 4, 6].map(|place| words[place]).into());
-            }
-            for place in asked {
-                let key = words.iter().position(|word| *word == words[place]).unwrap();
-                assert_eq!(words[key + 1], targets[place]);
-            }
-        }
-    }
-}
-
-#[test]
 fn a_gap_parts_the_pairs_of_recall_from_their_keys_and_a_scratchpad_carries_them() {
     let table = of("recall", &format!("{SMALL}gap = 48"));
     for row in 0..table.len() {
@@ -357,17 +335,12 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
         (
             "recall",
             "length = 14",
-            "length: expected an even number from 16, two words for each pair and each time its key comes again; found 14",
+            "length: expected an even number from 16, four words for each pair; found 14",
         ),
         (
             "recall",
             "gap = 50",
             "gap: expected an even number up to 48, which leaves a place for each key; found 50",
-        ),
-        (
-            "recall",
-            "rounds = 8",
-            "length: expected an even number from 72, two words for each pair and each time its key comes again",
         ),
         ("recall", "gap = 1", "gap: expected an even number up to 48"),
         ("regression", "noise = -0.5", "noise: expected a number from 0 to 1000000; found -0.5"),
