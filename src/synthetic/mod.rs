@@ -24,6 +24,7 @@ mod captions;
 mod dates;
 mod estimators;
 mod kind;
+mod lines;
 mod listops;
 mod number_words;
 mod preferences;
@@ -32,6 +33,7 @@ mod regression;
 mod table;
 #[cfg(test)]
 mod tests;
+mod vowels;
 
 pub use table::SyntheticTable;
 
@@ -82,7 +84,7 @@ impl Default for Sizes {
 /// The settings of [`Sizes`].
 const OF_ALL: [&str; 4] = ["train", "validation", "test", "seed"];
 
-static KINDS: [Entry; 8] = [
+static KINDS: [Entry; 9] = [
     entry::<addition::Addition>(),
     entry::<captions::Captions>(),
     entry::<dates::Dates>(),
@@ -91,6 +93,7 @@ static KINDS: [Entry; 8] = [
     entry::<preferences::Preferences>(),
     entry::<recall::Recall>(),
     entry::<regression::Regression>(),
+    entry::<vowels::Vowels>(),
 ];
 
 /// A kind of generated data.

@@ -2,12 +2,9 @@
 
 use super::kind::{Distinct, Draw, Kind, Rows};
 use super::table::SPLITS;
-use super::{Sizes, SyntheticError, setting};
-use crate::data::files::extent;
-use crate::data::{DataError, read_text};
+use super::{Sizes, SyntheticError, lines, setting};
 use serde::Deserialize;
-use smalti_contract::{Value, memory};
-use std::collections::HashSet;
+use smalti_contract::Value;
 
 /// Pairs of lines of a text after a prompt, another line: the chosen line follows a wish, the rejected one does not. Each split
 /// has a stretch of the text of its own.
@@ -53,45 +50,15 @@ impl Kind for Preferences {
     const FIELDS: &'static [&'static str] = &["prompt", "chosen", "rejected"];
 
     fn open(self, sizes: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
-        if self.min_length > self.max_length {
-            let expected = format!("at most max_length = {}", self.max_length);
-            return Err(setting(Self::NAME, "min_length", expected, self.min_length));
-        }
         let mut letters = self.letter.chars().flat_map(char::to_lowercase);
         let (Some(letter), None) = (letters.next(), letters.next()) else {
             return Err(setting(Self::NAME, "letter", "one character", format!("{:?}", self.letter)));
         };
-        let text = text(&self.text)?;
-        let mut seen = HashSet::new();
-        let lengths = self.min_length..=self.max_length;
-        let is_used = |line: &&str| lengths.contains(&line.chars().count());
-        let lines: Vec<&str> =
-            text.lines().map(str::trim).filter(is_used).filter(|line| seen.insert(*line)).collect();
-        let pools = stretches(&lines, sizes).map(|lines| Pool::new(lines, self.wish, letter));
-        let n_rows = [sizes.train, sizes.validation, sizes.test];
-        let empty = (0..SPLITS.len()).find(|&split| n_rows[split] > 0 && pools[split].is_empty());
-        if let Some(split) = empty {
-            let problem =
-                format!("the lines of {} have no pair of the wish; use a longer text", SPLITS[split]);
-            return Err(DataError::layout(&self.text, problem).into());
-        }
+        let all = lines::of_text(Self::NAME, &self.text, self.min_length, self.max_length)?;
+        let pools = lines::stretches(&all, sizes).map(|lines| Pool::new(lines, self.wish, letter));
+        lines::check(&self.text, sizes, "pair of the wish", |split| pools[split].is_empty())?;
         Ok(Box::new(Pairs { pools, wish: self.wish }))
     }
-}
-
-/// The text at a location, if it is not too large for memory.
-fn text(location: &str) -> Result<String, DataError> {
-    let size = extent(location)?.len();
-    memory::check(size).map_err(|e| DataError::io(location, "a text", e))?;
-    read_text(location)
-}
-
-/// The lines of each split, in proportion to the numbers of rows.
-fn stretches<'a>(lines: &'a [&'a str], sizes: &Sizes) -> [&'a [&'a str]; SPLITS.len()] {
-    let n_rows = (sizes.train + sizes.validation + sizes.test).max(1);
-    let place = |rows: usize| lines.len() * rows / n_rows;
-    let (train, validation) = (place(sizes.train), place(sizes.train + sizes.validation));
-    [&lines[..train], &lines[train..validation], &lines[validation..]]
 }
 
 /// The rows of [`Preferences`].
@@ -111,8 +78,8 @@ struct Pool {
 }
 
 impl Pool {
-    fn new(lines: &[&str], wish: Wish, letter: char) -> Self {
-        let with_length = |line: &&str| (line.chars().count(), line.to_string());
+    fn new(lines: &[String], wish: Wish, letter: char) -> Self {
+        let with_length = |line: &String| (line.chars().count(), line.clone());
         let mut all: Vec<(usize, String)> = lines.iter().map(with_length).collect();
         all.sort();
         let has_letter = |line: &str| line.chars().flat_map(char::to_lowercase).any(|one| one == letter);
@@ -123,7 +90,7 @@ impl Pool {
             }
             Wish::WithoutLetter => all.into_iter().partition(|(_, line)| !has_letter(line)),
         };
-        Self { prompts: lines.iter().map(ToString::to_string).collect(), chosen, rejected }
+        Self { prompts: lines.to_vec(), chosen, rejected }
     }
 
     fn is_empty(&self) -> bool {
