@@ -122,7 +122,7 @@ impl Alignment<'_> {
         }
         let places = Tensor::new(&rows[..], self.model.device())?;
         let mut weights = vec![];
-        for layer in self.model.cross_weights(&batch)? {
+        for layer in self.model.cross_attention_weights(&batch)? {
             let Some(of_row) = layer.into_iter().next() else { continue };
             let of_row = of_row.to_dtype(DType::F32)?.index_select(&places, 1)?; // [heads, output tokens, keys]
             let mean = of_row.mean_keepdim(0)?;
