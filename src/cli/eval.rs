@@ -151,7 +151,7 @@ fn settings(args: &EvalArgs, run: &Run) -> Result<RunConfig> {
         overrides.extend(["data.train=", "data.validation="].map(String::from));
     }
     overrides.extend_from_slice(&args.set);
-    let config = RunConfig::parse("the run's settings", &run.config().to_toml()?, &overrides)?;
+    let config = run.config().with(&overrides)?;
     check_fitted(run.config(), &config)?;
     Ok(config)
 }

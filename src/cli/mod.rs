@@ -198,8 +198,8 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
 ///
 /// Large pages come from memory that has been free for a while, and a virtual machine may have given that back to its host:
 /// filling 650 MB took 2.0 s of system time in pages of 2 MiB and 0.5 s in pages of 4 KiB, and the first token of a model with
-/// 135M parameters came after 0.9 s instead of 2.4 s (2 cores of such a machine). Training fills the same memory in every step and is up to
-/// 8% faster with large pages.
+/// 135M parameters came after 0.9 s instead of 2.4 s (2 cores of such a machine). Training fills the same memory in every step and
+/// is up to 8% faster with large pages.
 fn use_small_pages() {
     #[cfg(target_os = "linux")]
     // SAFETY: sets one flag of this process; if the system does not know the flag, nothing changes.

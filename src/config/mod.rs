@@ -194,6 +194,14 @@ impl RunConfig {
         Self::read(origin, text, overrides, None)
     }
 
+    /// The settings of a run with overrides.
+    ///
+    /// # Errors
+    /// [`SettingsError`], also for an unknown setting.
+    pub fn with(&self, overrides: &[String]) -> Result<Self, SettingsError> {
+        Self::parse("the run's settings", &self.to_toml()?, overrides)
+    }
+
     fn read(
         origin: &str,
         text: &str,

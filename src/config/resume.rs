@@ -36,7 +36,7 @@ impl RunConfig {
     /// # Errors
     /// [`SettingsError::Fixed`] if an override changes another setting.
     pub fn resumed_with(&self, overrides: &[String]) -> Result<Self, SettingsError> {
-        let resumed = Self::parse("the run's settings", &self.to_toml()?, overrides)?;
+        let resumed = self.with(overrides)?;
         match self.changes(&resumed)?.into_iter().find(|change| !may_change(&change.key)) {
             Some(Change { key, before, now }) => Err(SettingsError::Fixed { key, before, now }),
             None => Ok(resumed),

@@ -22,8 +22,8 @@ pub struct Generated {
     pub value: Value,
 }
 
-/// Generates each output that has a value of its own for `limit` rows spread evenly over the data set (0 for all rows), where
-/// `is_wanted` holds for the row's value.
+/// Generates the outputs of `limit` rows spread evenly over the data set (0 for all rows): those whose value in the row `is_wanted`
+/// accepts. Windows of a longer text and removed spans are left out.
 ///
 /// # Errors
 /// [`PredictError`] for a row that cannot be predicted.
@@ -61,8 +61,8 @@ pub fn generate_rows(
 
 /// Metrics of a task's generated texts, by output, on `limit` rows spread evenly over the data set (0 for all rows).
 ///
-/// `generated_samples` is the number of texts; `exact` is the share of exact matches; `wer` and `cer` are error rates; `bleu` (4-grams, tokenization 13a) and `chrf`
-/// (6-grams of characters, β 2) are in 0..=100, as in sacreBLEU.
+/// `generated_samples` is the number of texts; `exact` is the share of exact matches; `wer` and `cer` are error rates; `bleu`
+/// (4-grams, tokenization 13a) and `chrf` (6-grams of characters, β 2) are in 0..=100, as in sacreBLEU.
 ///
 /// # Errors
 /// [`PredictError`] for a row that cannot be predicted.
@@ -79,7 +79,7 @@ pub fn measure_generated(
     score_generated(task, samples, &values)
 }
 
-/// The metrics of [`measure_generated`] of texts that were generated for these samples.
+/// The metrics of [`measure_generated`], of texts that were generated for these samples already.
 ///
 /// # Errors
 /// [`PredictError`] for a row that cannot be read.

@@ -142,7 +142,7 @@ impl Attention {
     ///
     /// # Errors
     /// If shapes differ from the mask's.
-    pub fn cross_weights(
+    pub fn cross_attention_weights(
         &self,
         queries: &Value,
         encoder_output: &Value,

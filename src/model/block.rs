@@ -1,4 +1,4 @@
-//! One block: norm → mixer → MLP, each added to the residual stream, in sequence or in parallel; or without the MLP.
+//! One block: norm → mixer → MLP, each added to the residual stream, in sequence or in parallel, or without an MLP.
 
 use super::attention::Attention;
 use super::cache::LayerCache;
@@ -178,7 +178,8 @@ impl CrossAttention {
             self.attention.cross_attention(&queries, &plan.encoder_output, plan.mask(layer), cache)?;
         if let Some(weights) = &plan.weights {
             let mask = plan.mask(layer);
-            weights.record(layer, self.attention.cross_weights(&queries, &plan.encoder_output, mask)?);
+            weights
+                .record(layer, self.attention.cross_attention_weights(&queries, &plan.encoder_output, mask)?);
         }
         let added = self.residual.add(&rows, plan.dropout.as_ref(), |residual| {
             self.attention.output_projection(&heads, residual)

@@ -220,7 +220,7 @@ pub enum Sublayers {
     Parallel,
     /// The block's input, with the norm of attention: Phi, GPT-J.
     OneNorm,
-    /// There is no MLP: attention, or the mixer in its place, is all (Elhage et al. 2021).
+    /// There is no MLP: a block is only attention, or the mixer in its place (Elhage et al. 2021).
     AttentionOnly,
 }
 

@@ -11,6 +11,7 @@ mod cache;
 mod candle;
 mod codes;
 mod config;
+mod cross_attention_weights;
 mod dropout;
 mod embedding;
 mod error;
@@ -32,7 +33,6 @@ mod saved;
 mod step;
 mod transformer;
 mod unused;
-mod weights;
 
 pub use attention::Attention;
 pub use block::Block;
@@ -43,6 +43,7 @@ pub use config::{
     LinearAttentionConfig, MOST_LAYERS, MemoryConfig, MixerConfig, MlpConfig, ModelConfig, NormKind,
     NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, StateSpaceConfig, Stem, Sublayers,
 };
+pub use cross_attention_weights::CrossAttentionWeights;
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
 pub use error::ModelError;
@@ -62,7 +63,6 @@ pub use rotary::RotaryAngles;
 pub use routing::{LayerLoad, Routing};
 pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
-pub use weights::CrossWeights;
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
 use crate::ops::{self, Value, without_gradients};
@@ -106,8 +106,8 @@ struct Pass {
     dropout_seed: Option<u64>,
     /// The routing to experts.
     routing: Option<Arc<Routing>>,
-    /// Takes the weights of cross-attention, if they are asked for.
-    weights: Option<Arc<CrossWeights>>,
+    /// Records the weights of cross-attention, if they are asked for.
+    cross_attention_weights: Option<Arc<CrossAttentionWeights>>,
 }
 
 /// One head's loss on a batch.
@@ -333,7 +333,7 @@ impl Model {
             encoder_output,
             dropout: dropout.as_ref(),
             routing: pass.routing.as_ref(),
-            weights: pass.weights.as_ref(),
+            cross_attention_weights: pass.cross_attention_weights.as_ref(),
             ..self.plan_inputs(tokens)
         });
         let mut x = ops::cast(&self.embedder.forward(tokens, quantized)?, self.dtype)?;
@@ -355,7 +355,7 @@ impl Model {
             rotary: &self.rotary,
             dropout: None,
             routing: None,
-            weights: None,
+            cross_attention_weights: None,
         }
     }
 

@@ -104,6 +104,6 @@ mod tests {
         with_norm.attention.qk_norm = true;
         assert!(refused(&with_norm).starts_with("model.attention.qk_norm: has no effect"));
         config.mlp.d_ff = 8;
-        assert!(refused(&config).starts_with("model.mlp: have no effect"));
+        assert!(refused(&config).starts_with("model.mlp: has no effect"));
     }
 }

@@ -1,9 +1,9 @@
 //! The plan of one forward pass: masks, rotary angles, dropout, and the encoder's output.
 
+use super::cross_attention_weights::CrossAttentionWeights;
 use super::dropout::Dropout;
 use super::rotary::{LayerRotary, RotaryAngles};
 use super::routing::Routing;
-use super::weights::CrossWeights;
 use crate::ops::{self, Span, Value};
 use crate::rules::{AttentionMask, AttentionRules, Rule, TokenMeta};
 use candle_core::Result;
@@ -57,8 +57,8 @@ pub struct CrossAttentionPlan {
     masks: Vec<Arc<AttentionMask>>,
     /// The dropout of those rows, in training.
     pub dropout: Option<Dropout>,
-    /// Takes the weights of each layer, if they are asked for.
-    pub weights: Option<Arc<CrossWeights>>,
+    /// Records the attention weights of each layer, if they are asked for.
+    pub weights: Option<Arc<CrossAttentionWeights>>,
 }
 
 /// The inputs of a plan.
@@ -81,8 +81,8 @@ pub(super) struct PlanInputs<'a> {
     pub dropout: Option<&'a Dropout>,
     /// The routing to experts, in training.
     pub routing: Option<&'a Arc<Routing>>,
-    /// Takes the weights of cross-attention, if they are asked for.
-    pub weights: Option<&'a Arc<CrossWeights>>,
+    /// Records the weights of cross-attention, if they are asked for.
+    pub cross_attention_weights: Option<&'a Arc<CrossAttentionWeights>>,
 }
 
 impl ForwardPlan {
@@ -168,7 +168,7 @@ impl PlanInputs<'_> {
         queries: &Arc<TokenMeta>,
         dropout: Option<&Dropout>,
     ) -> CrossAttentionPlan {
-        let (encoder_output, weights) = (encoder.hidden.clone(), self.weights.cloned());
+        let (encoder_output, weights) = (encoder.hidden.clone(), self.cross_attention_weights.cloned());
         let is_encoded = |document: usize| !encoder.tokens.documents[document].is_empty();
         if (0..encoder.tokens.documents.len()).all(is_encoded) {
             let masks = self.masks(queries, &encoder.tokens);

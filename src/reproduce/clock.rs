@@ -4,10 +4,10 @@ use crate::train::{Metrics, Observer, StepReport};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-/// The last steps, of which the load of experts is the mean.
+/// The number of last steps over which the load-balance loss is averaged.
 const LOAD_STEPS: usize = 100;
 
-/// An observer that also measures.
+/// An observer of a training that also measures it.
 pub(super) struct Clock {
     observer: Box<dyn Observer>,
     last: Instant,

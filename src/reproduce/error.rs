@@ -45,7 +45,7 @@ pub enum ReproduceError {
         problem: String,
     },
     /// A run has no metric of this name.
-    #[error("measure {measure}: expected one of the metrics {known}; found {metric:?}")]
+    #[error("measure {measure}: metric: expected one of the metrics {known}; found {metric:?}")]
     NoMetric {
         /// The measure.
         measure: String,
@@ -55,7 +55,9 @@ pub enum ReproduceError {
         known: String,
     },
     /// The settings of a measure need weights that the run has not learned.
-    #[error("measure {measure}: its settings need parameters that the run has not learned: {names}")]
+    #[error(
+        "measure {measure}: its settings need parameters that the run has not learned: {names}; measure a run with these settings"
+    )]
     NewParameters {
         /// The measure.
         measure: String,
@@ -109,7 +111,7 @@ pub enum ReproduceError {
     /// The figure cannot be drawn.
     #[error(transparent)]
     Draw(#[from] DrawError),
-    /// It was stopped; what was done is kept.
+    /// The experiment was stopped; finished runs and checkpoints are kept.
     #[error("stopped; the same command continues")]
     Stopped,
 }

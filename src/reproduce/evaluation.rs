@@ -12,7 +12,7 @@ use crate::inference::{
 };
 use crate::model::Model;
 use crate::run::{Run, RunError, Weights};
-use crate::sample::{Opened, Role};
+use crate::sample::Opened;
 use crate::task::joined;
 use crate::train::{Alone, Metrics, baseline, evaluate, evaluate_predictions};
 use candle_core::Device;
@@ -38,7 +38,7 @@ pub(super) struct Trained<'a> {
 const BASELINE_SAMPLES: usize = 20_000;
 
 impl Trained<'_> {
-    /// All metrics of a measure's evaluation, or those of the run that judges it. `settings` are its settings with paths.
+    /// All metrics of a measure's evaluation, or of the evaluation of its judge. `settings` are the measure's, with paths.
     pub fn measure(
         &self,
         point: &MeasurePoint,
@@ -70,28 +70,21 @@ impl Trained<'_> {
         Ok(all)
     }
 
-    /// A measure of an alignment or of positions. `settings` are its settings with paths.
+    /// A measure of an alignment or of positions. `settings` are the measure's, with paths.
     pub fn view(&self, point: &MeasurePoint, settings: &[String]) -> Result<View, ReproduceError> {
         let (model, opened) = self.open(point, settings)?;
         let measure = &point.measure;
-        let generates = |(_, (_, opened)): &(usize, &(TaskEntry, Opened))| {
-            opened.task.parts().iter().any(|part| matches!(part.role, Role::Generated(_)))
-        };
-        let generated = opened.iter().enumerate().find(generates);
-        let viewed = match (&measure.positions, &measure.alignment, generated) {
-            (Some(kind), ..) => views::positions(&model, kind),
-            (None, Some(spec), Some((number, (entry, opened)))) => {
-                let (task, rows) = (opened.task.as_ref(), &opened.validation_rows);
-                views::alignment(&model, (number, &entry.name), task, rows, (spec, measure.samples))
-            }
-            _ => return Ok(View::default()), // which has no metric
+        let viewed = match (&measure.positions, &measure.alignment) {
+            (Some(kind), _) => views::positions(&model, kind),
+            (None, Some(spec)) => views::alignment(&model, &opened, spec, measure.samples),
+            (None, None) => return Ok(View::default()), // without a metric
         };
         let failed =
             |problem| ReproduceError::View { measure: format!("{}.{}", self.name, point.name), problem };
         viewed.map_err(failed)
     }
 
-    /// The metrics of a field of the rows, in the place of the model's predictions.
+    /// The metrics of a field of the rows as predictions, instead of the model's own.
     fn score_field(
         &self,
         field: &str,
@@ -118,9 +111,7 @@ impl Trained<'_> {
 
     /// The settings of the run with those of an evaluation.
     fn config(&self, settings: &[String]) -> Result<RunConfig, ReproduceError> {
-        let toml = self.run.config().to_toml();
-        let config = toml.and_then(|text| RunConfig::parse("the run's settings", &text, settings));
-        config.map_err(|error| self.failed(error.into()))
+        self.run.config().with(settings).map_err(|error| self.failed(error.into()))
     }
 
     /// The metrics of predictions that ignore the input.
@@ -137,8 +128,8 @@ impl Trained<'_> {
         Ok(all)
     }
 
-    /// The model and its data. With settings of the data alone, they are those of the run; otherwise the model is built anew,
-    /// and gets the learned weights.
+    /// The model and its data. If the settings are of the data alone, the model is that of the run; otherwise the model is built
+    /// anew and gets the learned weights.
     fn open(
         &self,
         point: &MeasurePoint,
@@ -182,7 +173,7 @@ pub(super) fn generation(measure: &Measure) -> Generation {
     Generation { sampling, ..Generation::default() }
 }
 
-/// The metrics of generated texts, by output; `matches` is the share in which the measure's regular expression is found.
+/// The metrics of generated texts, by output. `matches` is the share of texts in which the measure's regular expression is found.
 fn generated_metrics(
     model: &Model,
     number: usize,
@@ -226,7 +217,7 @@ pub(super) fn environments(spec: &RolloutSpec) -> Result<Box<dyn VectorEnvironme
     env::open(&spec.env, ENVIRONMENT_TIMEOUT).map_err(failed)
 }
 
-/// Acts in an environment with the first task, of this name if there is one, that predicts a series.
+/// Acts in an environment with the first task that predicts a series, or with the task of this name.
 fn roll_out(
     model: &Model,
     opened: &[(TaskEntry, Opened)],

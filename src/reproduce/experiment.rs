@@ -1,10 +1,9 @@
 //! The TOML file of an experiment.
 
 use super::bounds::Bound;
-use super::forms::{self, FigureKind, FigureSpec, Sweep};
-use super::points::{self, MeasurePoint, RunPoint};
+use super::forms::{self, FigureSpec, Sweep};
+use super::points::{self, RunPoint};
 use super::{EXPERIMENTS, ReproduceError};
-use crate::inference::Sampling;
 use fancy_regex::Regex;
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -99,7 +98,7 @@ pub struct RunSpec {
     pub measures: IndexMap<String, Measure>,
 }
 
-/// What a run needs and not every machine has.
+/// What a run needs, and what may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Need {
@@ -118,7 +117,7 @@ pub struct Measure {
     /// A metric of the evaluation, as `smalti eval` names it; `return_mean`, `return_std` or `success_rate` of a rollout; or
     /// `seconds`, `seconds_per_step`, `first_loss`, `parameters` or `load_balance` of the training.
     pub metric: String,
-    /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout; not needed in a run with one.
+    /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout. A run with only one of them needs no name.
     pub output: Option<String>,
     /// The field of a row that is scored instead of the model's prediction: the numbers of another method.
     pub prediction: Option<String>,
@@ -147,8 +146,9 @@ pub struct Measure {
     pub judge: Option<JudgeSpec>,
     /// The environment to act in.
     pub rollout: Option<RolloutSpec>,
-    /// A known alignment, with which cross-attention is compared on `samples` rows. The metric is `alignment`: the share of output
-    /// tokens whose highest weight is where they are aligned, in the layer and head, or mean of heads, with the largest share.
+    /// A known alignment, with which cross-attention is compared on `samples` rows. The metric `alignment` is the share of output
+    /// tokens whose highest attention weight is on a token to which they are aligned, in the layer and head, or mean of heads, with
+    /// the largest share.
     pub alignment: Option<AlignmentSpec>,
     /// The kind of token whose learned positions are compared. The metrics are `near` and `far`: the mean cosine similarity of
     /// positions that differ by one step on one axis, and by more.
@@ -160,13 +160,20 @@ impl Measure {
     pub(super) fn is_view(&self) -> bool {
         self.alignment.is_some() || self.positions.is_some()
     }
+
+    /// The regular expression of its generated texts.
+    pub(super) fn pattern(&self) -> Result<Option<Regex>, String> {
+        let pattern = self.matches.as_deref().map(Regex::new).transpose();
+        pattern.map_err(|error| format!("matches: expected a regular expression; {error}"))
+    }
 }
 
 /// Where the alignment of a generated output with an input is known.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AlignmentSpec {
-    /// The field: for each token of the output start and end of the tokens of the input; an empty range for none.
+    /// The field: for each token of the output, start and end of the input tokens to which it is aligned, which are equal if there
+    /// are none.
     pub field: String,
     /// The input; the first that the output reads by cross-attention if left out.
     pub input: Option<String>,
@@ -189,7 +196,7 @@ pub enum WhichWeights {
 pub struct JudgeSpec {
     /// The run.
     pub run: String,
-    /// Its output; not needed in a run with one.
+    /// Its output. A run with only one output needs no name.
     pub output: Option<String>,
 }
 
@@ -206,8 +213,8 @@ pub struct RolloutSpec {
     pub episodes: usize,
 }
 
-/// `[baselines.NAME]`: a number to compare a measure with: that of a source, or that of the most frequent target (the unigram).
-/// Bars have it if they have the measure.
+/// `[baselines.NAME]`: a number to compare a measure with, from a source or computed: the metric of a model that always predicts
+/// the most frequent target (the unigram). Bars show it beside its measure.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BaselineSpec {
@@ -237,7 +244,7 @@ pub struct Quick {
     pub make: IndexMap<String, Vec<String>>,
 }
 
-/// Most generated texts, and most episodes, of a quick check.
+/// Most generated texts, and most episodes, of each measure in a quick check.
 const QUICK: usize = 4;
 
 impl Experiment {
@@ -293,77 +300,10 @@ impl Experiment {
         self
     }
 
-    /// All trainings, those of a run's `like` and `sweep` written out.
+    /// All trainings: of each run with `like` and `sweep` resolved.
     pub(super) fn points(&self) -> Result<Vec<RunPoint>, String> {
         let of_run = self.runs.keys().map(|name| points::of_run(self, name));
         Ok(of_run.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
-    }
-
-    /// The problem of the file, if it has one.
-    fn check(&self) -> Result<(), String> {
-        if self.seeds == 0 {
-            return Err("seeds: expected 1 or more, found 0".into());
-        }
-        if let Some(name) = self.data.make.keys().find(|name| *name == super::data::USERS) {
-            return Err(format!("data.make.{name}: {{{name}}} is the folder of --data; choose another name"));
-        }
-        let points = self.points()?;
-        let ids: Vec<_> = points.iter().flat_map(RunPoint::ids).collect();
-        if ids.is_empty() {
-            return Err("runs: expected a measure, such as [runs.NAME.measures.loss]; found none".into());
-        }
-        points::check_dependencies(&points)?;
-        points.iter().flat_map(|point| &point.measures).try_for_each(MeasurePoint::check)?;
-        let known = || ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let missing = |name: &String| !ids.iter().any(|id| id.is(name));
-        for (place, bound) in self.bounds.iter().enumerate() {
-            bound.check().map_err(|problem| format!("bounds[{place}]: {problem}"))?;
-            if let Some(name) = bound.measures().into_iter().find(|name| missing(name)) {
-                return Err(format!("bounds[{place}]: expected one of {}; found {name:?}", known()));
-            }
-        }
-        let views = points.iter().flat_map(|point| {
-            point
-                .ids()
-                .zip(&point.measures)
-                .filter(|(_, measure)| measure.measure.is_view())
-                .map(|(id, _)| id)
-        });
-        let views: Vec<_> = views.collect();
-        let is_view = |figure: &&FigureSpec| match (figure.kind, &figure.measures[..]) {
-            (FigureKind::Matrix, [name]) => views.iter().any(|id| id.is(name)),
-            (kind, _) => kind != FigureKind::Matrix,
-        };
-        if let Some(figure) = self.figures.iter().find(|figure| !is_view(figure)) {
-            let found = figure.measures.join(", ");
-            return Err(format!(
-                "figure: matrix: expected one measure with alignment or positions; found {found:?}"
-            ));
-        }
-        let figure = self.figures.iter().flat_map(|figure| &figure.measures).map(|name| ("figure", name));
-        let baselines = self.baselines.iter().map(|(name, baseline)| (name.as_str(), &baseline.of));
-        match figure.chain(baselines).find(|(_, name)| missing(name)) {
-            Some((place, name)) => Err(format!("{place}: expected one of {}; found {name:?}", known())),
-            None => Ok(()),
-        }
-    }
-}
-
-impl Measure {
-    /// The regular expression of its generated texts.
-    pub(super) fn pattern(&self) -> Result<Option<Regex>, String> {
-        let pattern = self.matches.as_deref().map(Regex::new).transpose();
-        pattern.map_err(|error| format!("matches: expected a regular expression; {error}"))
-    }
-
-    /// The problem of the measure, if it has one.
-    pub(super) fn check(&self) -> Result<(), String> {
-        self.pattern()?;
-        if self.generate == 0 && (self.matches.is_some() || self.judge.is_some()) {
-            return Err("generate: expected 1 or more rows for `matches` and `judge`; found 0".into());
-        }
-        let sampling = Sampling { temperature: self.temperature, ..Sampling::default() };
-        sampling.check().map_err(|error| format!("temperature: {}", error.problem))
     }
 }
 

@@ -69,7 +69,8 @@ impl Judge {
             let samples = values.iter().map(sample).collect::<Result<_, _>>().map_err(PredictError::from)?;
             let task = named.task.as_ref();
             all.extend(
-                evaluate(&self.model, number, task, &Judged(samples), 0, batch, &mut vec![])?.metrics(),
+                evaluate(&self.model, number, task, &JudgedSamples(samples), 0, batch, &mut vec![])?
+                    .metrics(),
             );
         }
         Ok(all)
@@ -91,10 +92,10 @@ fn judged(
     judge.sample(&replaced, steps, Purpose::Evaluate(0), id)
 }
 
-/// The samples that are judged.
-struct Judged(Vec<Sample>);
+/// The samples that are judged, as a data set.
+struct JudgedSamples(Vec<Sample>);
 
-impl Dataset for Judged {
+impl Dataset for JudgedSamples {
     fn len(&self) -> usize {
         self.0.len()
     }

@@ -3,14 +3,14 @@
 //! - An [`Experiment`] is a TOML file and no code: `presets/reproduce/NAME.toml` in the binary, or a file of the user's own.
 //! - `title`, `text`, `papers` and `[reference]` say what it shows, to whom it is due, and what was published.
 //! - `[data.make]` names data that `smalti data make` generates once. A source is `{NAME}/…` in such data, or `{data}/…` in the
-//!   folder of `--data`; alternatives are parted by `|`, and the first that exists is read. A setting `{runs.NAME}` is the folder
-//!   of another run, which is trained first.
+//!   folder of `--data`; alternatives are separated by `|`, and the first that exists is read. A setting `{runs.NAME}` is the
+//!   folder of another run, which is trained first.
 //! - `[runs.NAME]` is a training: a `preset`, `settings` over it, and those of another run with `like`; `from` starts from the
 //!   weights of another run; `sweep` makes a run for each value of a setting. A run is left out where something that it
-//!   `needs` is missing (a GPU, an environment); what it would measure is then reported as not measured.
-//! - `[runs.NAME.measures.NAME]` is a number of it: a metric of an evaluation, also with other settings than in training (a
+//!   `needs` is missing (a GPU, an environment); its measures are then reported as not measured.
+//! - `[runs.NAME.measures.NAME]` is a number of the run: a metric of an evaluation, also with other settings than in training (a
 //!   longer context), of a field with the predictions of another method, of generated texts, of a rollout, or of the training
-//!   itself (`seconds`, `load_balance`). Another run may judge what is generated: a classifier names what an image shows.
+//!   itself (`seconds`, `load_balance`). Another run may judge generated values: a classifier names what an image shows.
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
 //! - `[baselines.NAME]` and `[figure]` compare; `[quick]` shrinks everything for a check in seconds, which claims nothing.
@@ -20,6 +20,7 @@
 //!   as missed. It is drawn by [`Report::figures`], and [`page`] writes tables and pages of several reports.
 
 mod bounds;
+mod check;
 mod clock;
 mod data;
 mod draw;
@@ -29,6 +30,7 @@ mod experiment;
 mod forms;
 mod judge;
 mod lab;
+mod measuring;
 mod needs;
 pub mod page;
 mod points;
@@ -36,6 +38,7 @@ mod report;
 mod store;
 #[cfg(test)]
 mod tests;
+mod training;
 mod views;
 
 pub use bounds::{Bound, Judged};

@@ -1,4 +1,4 @@
-//! What runs need that may be missing: a GPU, data, environments.
+//! What runs need and may lack: a GPU, data, environments.
 
 use super::ReproduceError;
 use super::evaluation::environments;
@@ -8,7 +8,7 @@ use super::points::RunPoint;
 use indexmap::IndexMap;
 use std::collections::BTreeMap;
 
-/// Why an environment does not start, by its command; `None` for those that do.
+/// By the command of an environment, the reason why it does not start; `None` if it starts.
 type Tried = BTreeMap<String, Option<String>>;
 
 impl Session<'_, '_> {
@@ -30,7 +30,7 @@ impl Session<'_, '_> {
         Ok(left_out)
     }
 
-    /// Why a run is left out; also because a run that it depends on is.
+    /// The reason to leave a run out: its own, or that of a run that it depends on.
     fn missing(&mut self, point: &RunPoint, tried: &mut Tried) -> Result<Option<String>, ReproduceError> {
         for other in point.depends_on().iter().filter_map(|name| self.named(name)).collect::<Vec<_>>() {
             if let Some(reason) = self.missing(&other, tried)? {

@@ -1,7 +1,7 @@
 //! The trainings and measures of an experiment, with the values of swept settings, and their names.
 
 use super::data::runs_in;
-use super::experiment::{Experiment, Measure, Need, WhichWeights};
+use super::experiment::{Experiment, Measure, Need};
 use super::forms::Sweep;
 use indexmap::IndexMap;
 use std::fmt;
@@ -34,7 +34,7 @@ pub(super) struct MeasurePoint {
     pub name: Swept,
     /// The settings of its evaluation: paths and values.
     pub settings: Vec<Setting>,
-    /// The rest of it.
+    /// The measure as in the file.
     pub measure: Measure,
 }
 
@@ -94,20 +94,6 @@ impl MeasurePoint {
         };
         self.settings.iter().all(|(path, _)| path.starts_with("data.") || is_field(path))
     }
-
-    /// The problem of the measure, if it has one.
-    pub fn check(&self) -> Result<(), String> {
-        let Measure { weights, prediction, generate, rollout, .. } = &self.measure;
-        self.measure.check().map_err(|problem| format!("measure {}: {problem}", self.name))?;
-        let problem = if *weights == WhichWeights::Last && !self.is_of_data() {
-            "weights: expected best, as its settings build the model anew; found last"
-        } else if prediction.is_some() && (*generate > 0 || rollout.is_some()) {
-            "prediction: expected no generate and no rollout with it"
-        } else {
-            return Ok(());
-        };
-        Err(format!("measure {}: {problem}", self.name))
-    }
 }
 
 impl RunPoint {
@@ -136,7 +122,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
     while let Some(name) = next {
         let run = experiment.runs.get(name).ok_or_else(|| unknown(experiment, name))?;
         if line.iter().any(|(known, _)| *known == name) {
-            return Err(format!("runs.{name}.like: it is like itself; leave out one `like` of the circle"));
+            return Err(format!("runs.{name}.like: it is like itself; remove one `like` of the circle"));
         }
         line.push((name, run));
         next = run.like.as_deref();
@@ -167,49 +153,6 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
 fn unknown(experiment: &Experiment, name: &str) -> String {
     let known: Vec<&str> = experiment.runs.keys().map(String::as_str).collect();
     format!("like: expected one of the runs {}; found {name:?}", known.join(", "))
-}
-
-/// Fails if a run needs one that is unknown, has several trainings, or needs this one; or if such a run shall judge a measure.
-pub(super) fn check_dependencies(points: &[RunPoint]) -> Result<(), String> {
-    for point in points {
-        let (mut next, mut seen) = (point.depends_on(), vec![]);
-        while let Some(name) = next.pop() {
-            if name == point.name.name {
-                return Err(format!(
-                    "runs.{name}: it needs itself, by `from` or {{runs.NAME}}; leave out one of the circle"
-                ));
-            }
-            if !seen.contains(&name) {
-                next.extend(
-                    single(points, &name)
-                        .map_err(|e| format!("runs.{}: from, {{runs.NAME}}: {e}", point.name.name))?
-                        .depends_on(),
-                );
-                seen.push(name);
-            }
-        }
-        for measure in &point.measures {
-            if let Some(judge) = &measure.measure.judge {
-                single(points, &judge.run)
-                    .map_err(|e| format!("measure {}: judge.run: {e}", measure.name))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The only training of a run.
-fn single<'a>(points: &'a [RunPoint], name: &str) -> Result<&'a RunPoint, String> {
-    let mut found = points.iter().filter(|point| point.name.name == name);
-    match (found.next(), found.next()) {
-        (Some(point), None) if point.name.values.is_empty() => Ok(point),
-        (Some(_), _) => Err(format!("expected a run without sweep; found {name:?}")),
-        (None, _) => {
-            let mut known: Vec<&str> = points.iter().map(|point| point.name.name.as_str()).collect();
-            known.dedup();
-            Err(format!("expected one of the runs {}; found {name:?}", known.join(", ")))
-        }
-    }
 }
 
 fn of_measure(name: &str, measure: &Measure) -> Vec<MeasurePoint> {

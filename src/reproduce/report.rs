@@ -8,11 +8,11 @@ use crate::report::chart::Matrices;
 use indexmap::IndexMap;
 use serde::Serialize;
 
-/// The values of measures by seed, as they come.
+/// The values of measures by seed, in the order in which they are measured.
 #[derive(Default)]
 pub(super) struct Measurements {
     measures: Vec<(MeasureId, Vec<f64>)>,
-    /// What is seen of measures of an alignment or of positions, with the first seed.
+    /// The matrices of measures of an alignment or of positions, with the first seed.
     views: IndexMap<String, Matrices>,
     /// Computed baselines.
     pub baselines: IndexMap<String, f64>,
@@ -34,7 +34,7 @@ impl Measurements {
         }
     }
 
-    /// Adds what is seen of a measure.
+    /// Adds the matrices of a measure, if they are of the first seed.
     pub fn add_view(&mut self, id: &MeasureId, seed: u64, matrices: Matrices) {
         if seed == 0 {
             self.views.insert(id.to_string(), matrices);

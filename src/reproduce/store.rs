@@ -1,4 +1,4 @@
-//! Results by content: each file is named by a hash of all that it follows from.
+//! Results by content: the name of each file is a hash of everything on which the result depends.
 
 use super::data::hex;
 use crate::train::SaveError;
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 /// The folder of the results.
 pub(super) struct Store(pub PathBuf);
 
-/// The hash of all that a result follows from, and of the version of this library and of its run folders.
+/// The hash of everything on which a result depends, with the versions of this library and of its run folders.
 pub(super) fn key(of: &Value) -> String {
     let version = (env!("CARGO_PKG_VERSION"), crate::config::VERSION);
     hex(&Sha256::digest(format!("{version:?} {of}")))

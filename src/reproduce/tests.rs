@@ -185,6 +185,11 @@ fn an_error_of_a_file_names_the_place() {
         ("\"loss\" }", "\"loss\", generate = 1, temperature = -1.0 }", "measure loss: temperature: expected"),
         (
             "\"loss\" }",
+            "\"loss\", generate = 1, prediction = \"y\" }",
+            "measure loss: expected only one of prediction, rollout, alignment, positions and generate; found prediction and",
+        ),
+        (
+            "\"loss\" }",
             "\"loss\", generate = 1, judge = { run = \"b\" } }",
             "judge.run: expected a run without sweep",
         ),

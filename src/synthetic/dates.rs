@@ -162,8 +162,9 @@ fn ordinal(day: i64) -> &'static str {
 }
 
 impl Written {
-    /// For each of the ten characters of the ISO date the characters here that determine it: its own digit, or the name of the
-    /// month; none for a hyphen, and for the zero before a number of one digit, which the sign after the digit tells as well.
+    /// For each of the ten characters of the ISO date, the characters here that determine it: its own digit, or the name of the
+    /// month. A hyphen has none, nor has the leading zero of a number of one digit: the digit and the character after it tell
+    /// together that there is one.
     fn alignment(&self) -> Vec<Range<usize>> {
         let digits = |at: &Range<usize>, n: usize| -> Vec<Range<usize>> {
             let digit = |i: usize| match (i + at.len()).checked_sub(n) {

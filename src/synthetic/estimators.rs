@@ -1,16 +1,16 @@
 //! Estimators of a linear function from its points, with which a model that learns in context is compared.
 
-/// Ridge regression, updated point by point. With a penalty of 0 it is least squares, of the smallest weights that fit
-/// (Greville 1960).
+/// Ridge regression, updated point by point. With a penalty of 0 it is least squares, and of all weights that fit equally well it
+/// has the smallest (Greville 1960).
 pub(super) struct Ridge {
     weights: Vec<f64>,
     /// `[dims, dims]`: the inverse of XᵀX + penalty, or the pseudo-inverse of XᵀX.
     inverse: Vec<f64>,
-    /// `[dims, dims]`: the projection on the directions that no point has; 0 with a penalty.
+    /// `[dims, dims]`: the projection on the directions in which no point lies; 0 with a penalty.
     unseen: Vec<f64>,
 }
 
-/// The share of a point's square below which it has no new direction.
+/// A point adds a new direction if a larger share of its square than this lies outside the directions of the points before.
 const ROUNDING: f64 = 1e-10;
 
 impl Ridge {
@@ -47,7 +47,7 @@ impl Ridge {
     }
 }
 
-/// The mean y of the nearest points, at most this many; 0 without points.
+/// The mean y of the `most` points nearest to `x`, or of all if there are fewer; 0 without points.
 pub(super) fn nearest(points: &[(Vec<f64>, f64)], x: &[f64], most: usize) -> f64 {
     let distance = |of: &[f64]| of.iter().zip(x).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
     let mut near: Vec<(f64, f64)> = points.iter().map(|(of, y)| (distance(of), *y)).collect();
@@ -56,7 +56,7 @@ pub(super) fn nearest(points: &[(Vec<f64>, f64)], x: &[f64], most: usize) -> f64
     near.iter().map(|(_, y)| y).sum::<f64>() / near.len().max(1) as f64
 }
 
-/// The distribution of points around 0, alike in all dimensions.
+/// The moments of a distribution of points around 0 that is the same in all dimensions.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Moments {
     pub dims: usize,
@@ -67,9 +67,10 @@ pub(super) struct Moments {
 }
 
 impl Moments {
-    /// The rate of the one step of gradient descent from weights 0, on half the sum of squared errors of `n` points, after which
-    /// the expected error at another point is the least: tr E[S] / (tr E[S²] + noise²·tr E[S]) with S = XᵀX, for normal weights
-    /// of variance 1.
+    /// The best learning rate of one step of gradient descent from weights 0 on half the sum of squared errors of `n` points: the
+    /// rate with the least expected error at another point, if the true weights are normal with variance 1.
+    ///
+    /// It is tr E[S] / (tr E[S²] + noise²·tr E[S]) with S = XᵀX.
     pub fn best_rate(self, n: usize, noise: f64) -> f64 {
         let (n, d) = (n as f64, self.dims as f64);
         let first = n * d * self.second;

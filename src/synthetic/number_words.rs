@@ -88,8 +88,8 @@ const TENS: [&str; 10] =
     ["", "", "twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"];
 const SCALES: [&str; 5] = ["", "thousand", "million", "billion", "trillion"];
 
-/// A number in words. Each character has the digits that determine it: of a word for one or two digits its first letter, which
-/// is known from them alone; all others are known from the text before them, or from the length of the number.
+/// A number in words, with the digits that determine each character. Only the first letter of a word for one or two digits has
+/// any: the letters after it follow from the text before them, and `hundred` or `thousand` from the length of the number.
 #[derive(Default)]
 struct Spelled {
     text: String,
@@ -108,7 +108,7 @@ impl Spelled {
         self.spans.extend(word.chars().skip(1).map(|_| 0..0));
     }
 
-    /// Appends a number below 1000, whose last digit is the one before `end`.
+    /// Appends a number below 1000, whose last digit is at `end - 1`.
     fn below_thousand(&mut self, number: usize, end: usize) {
         let (hundreds, rest) = (number / 100, number % 100);
         if hundreds > 0 {

@@ -8,8 +8,8 @@ use serde::Deserialize;
 use smalti_contract::Value;
 
 /// Texts of `pairs` keys, each with its value, then each key once more among random values. The label of that key is its value.
-/// The scratchpad of a text has a word for each of its words: the pairs in turn, again and again, but that of a key where the key
-/// comes again.
+/// The scratchpad of a text has as many words as the text. It repeats the pairs in their order; but where a key comes again, it
+/// has the pair of that key.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Recall {

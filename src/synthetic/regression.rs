@@ -7,8 +7,8 @@ use crate::random::{normal, uniform};
 use serde::Deserialize;
 use smalti_contract::Value;
 
-/// Points of a linear function y = w·x + noise, in which w is drawn anew for each row, and what estimators predict from the
-/// points before each.
+/// Points of a linear function y = w·x + noise, in which w is drawn anew for each row, and the predictions of estimators from the
+/// points before each point.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Regression {
@@ -22,7 +22,7 @@ pub(super) struct Regression {
     noise: f64,
     /// Distribution of x; w is always normal.
     inputs: Inputs,
-    /// Penalty of `ridge`, 0 or more; noise², that of the Bayes estimate, if left out.
+    /// Penalty of ridge regression, 0 or more. Default: noise², with which it is the Bayes estimate.
     ridge: Option<f64>,
 }
 
@@ -95,18 +95,15 @@ impl Rows for Regression {
             let known = if place + 1 < self.points { *y } else { 0.0 };
             Value::vector(x.iter().copied().chain([known]).collect::<Vec<_>>())
         };
-        Some(
-            [
-                Value::Series(points.iter().map(|(x, _)| Value::vector(x.clone())).collect()),
-                Value::Series(points.iter().map(|(_, y)| Value::Number(f64::from(*y))).collect()),
-                Value::vector(weights),
-                Value::Series(points.iter().enumerate().map(pair).collect()),
-                target.map_or(Value::Missing, Value::Number),
-            ]
-            .into_iter()
-            .chain(self.estimates(&points))
-            .collect(),
-        )
+        let mut row = vec![
+            Value::Series(points.iter().map(|(x, _)| Value::vector(x.clone())).collect()),
+            Value::Series(points.iter().map(|(_, y)| Value::Number(f64::from(*y))).collect()),
+            Value::vector(weights),
+            Value::Series(points.iter().enumerate().map(pair).collect()),
+            target.map_or(Value::Missing, Value::Number),
+        ];
+        row.extend(self.estimates(&points));
+        Some(row)
     }
 
     fn steps(&self) -> usize {
@@ -129,7 +126,7 @@ impl Regression {
             };
             Value::Series(points.iter().map(predict).collect())
         };
-        let near =
+        let nearest_mean =
             |(place, (x, _)): (usize, &(Vec<f64>, f64))| Value::Number(nearest(&points[..place], x, NEAREST));
         let last = points.split_last().map_or(0.0, |((x, _), before)| {
             one_step(before, x, self.inputs.moments(self.dims).best_rate(before.len(), self.noise))
@@ -137,7 +134,7 @@ impl Regression {
         [
             by_steps(0.0),
             by_steps(self.ridge.unwrap_or(self.noise * self.noise)),
-            Value::Series(points.iter().enumerate().map(near).collect()),
+            Value::Series(points.iter().enumerate().map(nearest_mean).collect()),
             Value::Number(last),
         ]
     }

@@ -118,8 +118,8 @@ pub fn evaluate(
     Ok(Scores { heads: scorer.heads, samples: counts })
 }
 
-/// The scores of numbers that the data have instead of the model's predictions: `predictions` is the data set with another field
-/// as the target of an output, in the same samples.
+/// The scores of another method's predictions, which are a field of the data: `predictions` has the samples of `dataset`, with this
+/// field as the target of an output.
 ///
 /// # Errors
 /// If a sample is corrupt, an output is not of numbers, or no sample with a target is left.
@@ -153,7 +153,7 @@ pub fn evaluate_predictions(
     }
 }
 
-/// The targets of a head as its output, `[rows, width]`.
+/// The targets of a head in `predicted` as the head's output, `[rows, width]`.
 fn predicted_numbers(read: &HeadBatch, predicted: &Batch) -> candle_core::Result<Tensor> {
     let same = predicted.heads.iter().find(|other| (other.task, other.head) == (read.task, read.head));
     match (same.map(|other| &other.targets), &read.targets) {
@@ -162,7 +162,10 @@ fn predicted_numbers(read: &HeadBatch, predicted: &Batch) -> candle_core::Result
         {
             Tensor::from_slice(values, (values.len() / dim.max(&1), *dim), &Device::Cpu)
         }
-        _ => candle_core::bail!("expected numbers for all targets of head {}", read.head),
+        _ => candle_core::bail!(
+            "predictions of head {}: expected a number for each target; name a field with one",
+            read.head
+        ),
     }
 }
 

@@ -93,7 +93,11 @@ measures = ["a.near"]
     assert!((0.0..1.0).contains(&near), "one of two vectors is shared: {result}");
     for (from, to, expected) in [
         ("positions = \"image.patch\"", "positions = \"patch\"", "expected one of image.patch"),
-        ("positions = \"image.patch\"", "alignment = { field = \"label\" }", "metric"),
+        (
+            "positions = \"image.patch\"",
+            "alignment = { field = \"label\" }",
+            "expected a task with a generated output",
+        ),
         ("metric = \"near\"", "metric = \"nearer\"", "expected one of the metrics far of \"image.patch\""),
     ] {
         write(&digits.replace(from, to));

@@ -90,12 +90,12 @@ impl ModelConfig {
             return refuse("sublayers", problem);
         }
         if !self.first_norm && (parallel || self.norm_placement != NormPlacement::Pre) {
-            let problem = "expected true, or norm_placement = pre and sublayers = sequential; found false";
+            let problem = "expected true, or norm_placement = pre and sublayers = sequential or attention_only; found false";
             return refuse("first_norm", problem);
         }
         if self.sublayers == Sublayers::AttentionOnly && self.mlp != MlpConfig::default() {
             let problem =
-                "have no effect with model.sublayers = attention_only, without an MLP: leave them out";
+                "has no effect with model.sublayers = attention_only, which has no MLP; leave it out";
             return refuse("mlp", problem);
         }
         let normalized = [
@@ -105,7 +105,7 @@ impl ModelConfig {
             ("head.norm", self.head.norm),
         ];
         match normalized.into_iter().find(|(_, set)| *set && self.norm == NormKind::None) {
-            Some((setting, _)) => refuse(setting, "has no effect with model.norm = none: leave it out"),
+            Some((setting, _)) => refuse(setting, "has no effect with model.norm = none; leave it out"),
             None => Ok(()),
         }
     }
