@@ -6,7 +6,7 @@ use super::{Sizes, SyntheticError, lines};
 use serde::Deserialize;
 use smalti_contract::Value;
 
-/// Lines of a text, each with and without its vowels (a, e, i, o, u). To restore them is to know the words. Each split has a
+/// Lines of a text that have vowels (a, e, i, o, u), each with and without them. To restore them is to know the words. Each split has a
 /// stretch of the text of its own.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -34,11 +34,18 @@ impl Kind for Vowels {
     const FIELDS: &'static [&'static str] = &["consonants", "line", "number"];
 
     fn open(self, sizes: &Sizes) -> Result<Box<dyn Rows>, SyntheticError> {
-        let all = lines::of_text(Self::NAME, &self.text, self.min_length, self.max_length)?;
+        let mut all = lines::of_text(Self::NAME, &self.text, self.min_length, self.max_length)?;
+        all.retain(|line| line.contains(is_vowel));
         let stretches = lines::stretches(&all, sizes).map(<[String]>::to_vec);
-        lines::check(&self.text, sizes, "line of such a length", |split| stretches[split].is_empty())?;
+        lines::check(&self.text, sizes, "line of such a length with a vowel", |split| {
+            stretches[split].is_empty()
+        })?;
         Ok(Box::new(Stretches(stretches)))
     }
+}
+
+fn is_vowel(c: char) -> bool {
+    "aeiou".contains(c.to_ascii_lowercase())
 }
 
 /// The lines of each split.
@@ -51,8 +58,7 @@ impl Rows for Stretches {
 
     fn row(&self, draw: &mut Draw) -> Option<Vec<Value>> {
         let line = draw.pick(&self.0[draw.split]).clone();
-        let is_vowel = |c: &char| "aeiou".contains(c.to_ascii_lowercase());
-        let consonants: String = line.chars().filter(|c| !is_vowel(c)).collect();
+        let consonants = line.replace(is_vowel, "");
         Some(vec![Value::Text(consonants), Value::Text(line), Value::Number(draw.number as f64)])
     }
 }
