@@ -361,7 +361,7 @@ fn errors_name_the_experiment_the_place_and_what_to_do() {
         ),
         (
             run_of("measures.m = { metric = \"loss\", prediction = \"y\", generate = 2 }"),
-            "measure m: prediction: expected no generate and no rollout with it",
+            "measure m: expected only one of prediction, rollout, alignment, positions and generate",
         ),
         (run_of("settings.model.layers = 2\nmeasures.m = { metric = \"loss\" }"), "run a: "),
     ] {
