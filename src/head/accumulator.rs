@@ -7,8 +7,8 @@ use candle_core::{Result, Tensor};
 use std::collections::BTreeMap;
 use std::f64::consts::LN_2;
 
-/// Metrics by name: `loss`, which the evaluation adds, and those of the head, such as `accuracy`, `macro_f1`, `micro_f1`, `mae`, `rmse`, `r2`, `cosine`, `wer`, `cer`,
-/// `perplexity` and `bits_per_byte`, or bounds on these (`bits_per_byte_bound`).
+/// Metrics by name: `loss`, which the evaluation adds, and those of the head, such as `accuracy`, `macro_f1`, `micro_f1`,
+/// `mae`, `rmse`, `r2`, `cosine`, `wer`, `cer`, `perplexity` and `bits_per_byte`, or bounds on these (`bits_per_byte_bound`).
 pub type Metrics = BTreeMap<String, f64>;
 
 /// Accumulates the metrics of one head, batch by batch.

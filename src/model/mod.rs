@@ -1,8 +1,8 @@
 //! Embedder → transformer → heads: one model for all of its tasks.
 //!
-//! [`Block`] is norm → mixer (attention, or a layer in its place) → MLP; [`Transformer`] is a sequence of blocks; [`Model`] embeds a packed batch, runs the
-//! encoder and the main transformer over it, and computes the heads' outputs from the rows that they read. A [`ForwardPlan`]
-//! prepares masks, rotary angles, dropout and these rows once for each forward pass.
+//! [`Block`] is norm → mixer (attention, or a layer in its place) → MLP; [`Transformer`] is a sequence of blocks; [`Model`]
+//! embeds a packed batch, runs the encoder and the main transformer over it, and computes the heads' outputs from the rows that
+//! they read. A [`ForwardPlan`] prepares masks, rotary angles, dropout and these rows once for each forward pass.
 
 mod assemble;
 mod attention;

@@ -6,8 +6,8 @@ use super::{Sizes, SyntheticError, lines};
 use serde::Deserialize;
 use smalti_contract::Value;
 
-/// Lines of a text that have vowels (a, e, i, o, u), each with and without them. To restore them is to know the words. Each split has a
-/// stretch of the text of its own.
+/// Lines of a text that have vowels (a, e, i, o, u), each with and without them. To restore them is to know the words. Each
+/// split has a stretch of the text of its own.
 #[derive(Clone, Debug, PartialEq, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Vowels {
