@@ -98,11 +98,12 @@ enum Command {
 }
 
 impl Command {
-    /// Whether the command loads the weights of a run and does not train them.
-    fn infers(&self) -> bool {
+    /// Whether the command fills its memory once: it loads a run, and does not train it.
+    fn fills_memory_once(&self) -> bool {
         matches!(
             self,
             Self::Eval(_)
+                | Self::Info(_)
                 | Self::Predict(_)
                 | Self::Generate(_)
                 | Self::Classify(_)
@@ -181,7 +182,7 @@ fn run(arguments: Vec<OsString>, modalities: &Modalities) -> ExitCode {
     };
     crate::data::on_notice(notice::show);
     cli.checks.choose();
-    if cli.command.infers() {
+    if cli.command.fills_memory_once() {
         use_small_pages();
     }
     // On a thread of the pool, so that work handed to the pool does not change threads.

@@ -3,6 +3,7 @@
 pub mod chart;
 pub mod curves;
 pub mod figure;
+pub mod html;
 pub mod rules;
 pub mod tokens;
 

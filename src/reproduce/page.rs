@@ -2,7 +2,7 @@
 
 use super::report::{Report, Stat};
 use super::{Judged, ReproduceError};
-use crate::report::figure::Format;
+use crate::report::html::{Html, escaped};
 use std::fmt::Write;
 
 /// A number in few digits.
@@ -102,72 +102,46 @@ const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;mar
 /// # Errors
 /// [`ReproduceError::Draw`] if a figure cannot be drawn.
 pub fn html(reports: &[Report]) -> Result<String, ReproduceError> {
-    let mut page = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>The lecture, reproduced</title>\n\
-         <style>{STYLE}</style>\n<h1>The lecture, reproduced</h1>\n"
-    );
+    let mut page = Html::new();
+    page.raw("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>The lecture, reproduced</title>");
+    page.raw(&format!("<style>{STYLE}</style>\n<h1>The lecture, reproduced</h1>"));
     for report in reports {
         section(report, &mut page)?;
     }
-    page.push_str("</html>\n");
-    Ok(page)
+    page.raw("</html>");
+    Ok(page.into_string())
 }
 
-fn section(report: &Report, page: &mut String) -> Result<(), ReproduceError> {
-    let _ = writeln!(page, "<h2 id=\"{}\">{}</h2>", escaped(&report.name), escaped(&report.title));
-    for paragraph in report.text.split("\n\n") {
-        let _ = writeln!(page, "<p>{}</p>", escaped(paragraph));
-    }
+fn section(report: &Report, page: &mut Html) -> Result<(), ReproduceError> {
+    page.element("h2", &format!("id=\"{}\"", escaped(&report.name)), &report.title);
+    report.text.split("\n\n").for_each(|paragraph| page.element("p", "", paragraph));
     for figure in report.figures() {
-        page.push_str(&String::from_utf8_lossy(&figure.encode(Format::Svg)?));
-        page.push('\n');
+        page.figure(&figure)?;
     }
     let measures = report.measures.iter().map(|(name, stat)| {
         let reference = report.references.get(name).map_or_else(String::new, |value| number(*value));
         vec![name.clone(), spread(stat), reference]
     });
-    table(page, &["measure", "value", "reference"], measures);
+    page.table(&["measure", "value", "reference"], measures);
     let baselines = report.baselines.iter();
     let baselines =
         baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
-    table(page, &["baseline", "value", "of", "source"], baselines);
+    page.table(&["baseline", "value", "of", "source"], baselines);
     let bounds = report.bounds.iter().map(|bound| {
         vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(report, bound).to_string()]
     });
-    table(page, &["bound", "wanted", "found", "result"], bounds);
+    page.table(&["bound", "wanted", "found", "result"], bounds);
     for (run, reason) in &report.left_out {
-        let _ = writeln!(page, "<p>Not measured: {}, because {}.</p>", escaped(run), escaped(reason));
+        page.element("p", "", &format!("Not measured: {run}, because {reason}."));
     }
-    let papers = report.papers.iter().map(|paper| escaped(paper)).collect::<Vec<_>>().join("; ");
-    let (seeds, time) = (report.seeds, time(report.seconds));
-    let _ = writeln!(
-        page,
-        "<p><small>{papers}. Reference: {}. Seeds: {seeds}; {time} of training for each.</small></p>",
-        escaped(&references(report))
+    let (papers, seeds) = (report.papers.join("; "), report.seeds);
+    let record = format!(
+        "{papers}. Reference: {}. Seeds: {seeds}; {} of training for each.",
+        references(report),
+        time(report.seconds)
     );
+    let mut small = Html::new();
+    small.element("small", "", &record);
+    page.nested("p", "", &small);
     Ok(())
-}
-
-/// A table, if it has rows; the word of a result has a colour.
-fn table(page: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
-    let mut rows = rows.peekable();
-    if rows.peek().is_none() {
-        return;
-    }
-    let cells = |name: &str, cells: &[String]| {
-        let cell = |cell: &String| match cell.as_str() {
-            "passed" | "missed" => format!("<{name} class=\"{cell}\">{cell}</{name}>"),
-            cell => format!("<{name}>{}</{name}>", escaped(cell)),
-        };
-        format!("<tr>{}</tr>\n", cells.iter().map(cell).collect::<String>())
-    };
-    let header: Vec<String> = header.iter().map(ToString::to_string).collect();
-    page.push_str("<table>\n");
-    page.push_str(&cells("th", &header));
-    rows.for_each(|row| page.push_str(&cells("td", &row)));
-    page.push_str("</table>\n");
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

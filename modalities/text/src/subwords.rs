@@ -3,9 +3,10 @@
 use crate::border::{Borders, Cuts, flat};
 use crate::watch::Watch;
 use crate::{bounds, checks};
+use serde::Deserialize;
 use serde_json::Value;
 use smalti_contract::caught;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 use tokenizers::{NormalizedString, Normalizer, Tokenizer};
 
@@ -35,16 +36,17 @@ struct Frame {
 
 impl Subwords {
     /// Check and prepare a `tokenizer.json`.
-    pub fn new(file: &Value) -> Result<Self, String> {
-        let file = file.as_object().ok_or("expected a JSON object of a tokenizer.json")?;
+    pub fn new(json: &Value) -> Result<Self, String> {
+        let file = json.as_object().ok_or("expected a JSON object of a tokenizer.json")?;
         checks::check(file)?;
         let growth = bounds::check(file)?;
         let watch = guarded(|| Ok(Watch::of(file)?))?;
-        // A text is never truncated or padded silently.
-        let kept = file.iter().filter(|(part, _)| !["truncation", "padding"].contains(&part.as_str()));
-        let parts: BTreeMap<&String, &Value> = kept.collect();
-        let bytes = serde_json::to_vec(&parts).map_err(|e| e.to_string())?;
-        let tokenizer = guarded(|| Tokenizer::from_bytes(&bytes))?;
+        let tokenizer = guarded(|| {
+            let mut tokenizer = Tokenizer::deserialize(json)?;
+            // A text is never truncated or padded silently.
+            tokenizer.with_truncation(None)?.with_padding(None);
+            Ok(tokenizer)
+        })?;
         for added in file.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
             let (content, id) = (added["content"].as_str().unwrap_or_default(), &added["id"]);
             let found = tokenizer.token_to_id(content);

@@ -1,0 +1,103 @@
+//! HTML as text: every value is escaped, figures are drawn in place.
+
+use super::DrawError;
+use super::figure::{Format, Scene};
+use std::fmt::Write;
+
+/// A piece of a page.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Html(String);
+
+impl Html {
+    /// An empty piece.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The text of the piece.
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Add an element with a text: `element("p", "", text)`; attributes as in HTML: `class="note"`.
+    pub fn element(&mut self, name: &str, attributes: &str, text: &str) {
+        let space = if attributes.is_empty() { "" } else { " " };
+        let _ = writeln!(self.0, "<{name}{space}{attributes}>{}</{name}>", escaped(text));
+    }
+
+    /// Add an element around a piece.
+    pub fn nested(&mut self, name: &str, attributes: &str, inner: &Self) {
+        let space = if attributes.is_empty() { "" } else { " " };
+        let _ = writeln!(self.0, "<{name}{space}{attributes}>\n{}</{name}>", inner.0);
+    }
+
+    /// Add another piece.
+    pub fn append(&mut self, other: &Self) {
+        self.0.push_str(&other.0);
+    }
+
+    /// Add HTML as it is.
+    pub fn raw(&mut self, html: &str) {
+        self.0.push_str(html);
+        self.0.push('\n');
+    }
+
+    /// Add a figure as SVG.
+    ///
+    /// # Errors
+    /// [`DrawError`] if the figure has no area or is too large.
+    pub fn figure(&mut self, scene: &Scene) -> Result<(), DrawError> {
+        self.raw(&String::from_utf8_lossy(&scene.encode(Format::Svg)?));
+        Ok(())
+    }
+
+    /// Add a table, if it has rows. A cell that is `passed` or `missed` has that class.
+    pub fn table(&mut self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+        let mut rows = rows.into_iter().peekable();
+        if rows.peek().is_none() {
+            return;
+        }
+        let header: String =
+            header.iter().map(|cell| format!("<th scope=\"col\">{}</th>", escaped(cell))).collect();
+        let _ = writeln!(self.0, "<table>\n<tr>{header}</tr>");
+        for row in rows {
+            let cells: String = row.iter().map(|cell| table_cell(cell)).collect();
+            let _ = writeln!(self.0, "<tr>{cells}</tr>");
+        }
+        self.0.push_str("</table>\n");
+    }
+}
+
+fn table_cell(cell: &str) -> String {
+    match cell {
+        "passed" | "missed" => format!("<td class=\"{cell}\">{cell}</td>"),
+        cell => format!("<td>{}</td>", escaped(cell)),
+    }
+}
+
+/// A text with HTML's special characters replaced, for content and for attributes in double quotes.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_escaped() {
+        let mut html = Html::new();
+        html.element("p", "class=\"note\"", "a < b & \"c\"");
+        html.table(&["<i>"], [vec!["passed".to_string()], vec!["<script>".into()]]);
+        html.table(&["none"], []);
+        let expected = "<p class=\"note\">a &lt; b &amp; &quot;c&quot;</p>\n\
+             <table>\n<tr><th scope=\"col\">&lt;i&gt;</th></tr>\n<tr><td class=\"passed\">passed</td></tr>\n\
+             <tr><td>&lt;script&gt;</td></tr>\n</table>\n";
+        assert_eq!(html.into_string(), expected);
+    }
+}
