@@ -73,6 +73,17 @@ impl Html {
     }
 }
 
+/// A part of a page, under its own title.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Section {
+    /// The anchor of links to it, such as `curves`.
+    pub id: String,
+    /// The title.
+    pub title: String,
+    /// The content below the title.
+    pub body: Html,
+}
+
 fn table_cell(cell: &str) -> String {
     match cell {
         "passed" | "missed" => format!("<td class=\"{cell}\">{cell}</td>"),
