@@ -10,10 +10,22 @@ use smalti_image::{Image, ImageConfig, ImageTokenizer, read, read_over, write_jp
 use std::io::Cursor;
 use std::path::Path;
 use std::sync::LazyLock;
+use tiff::encoder::colortype::{ColorType, RGB8};
+use tiff::encoder::{TiffEncoder, TiffValue};
 
 fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     image.into().write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+/// A TIFF file of pixels of this type.
+fn tiff_file<C: ColorType>(width: u32, height: u32, pixels: &[C::Inner]) -> Vec<u8>
+where
+    [C::Inner]: TiffValue,
+{
+    let mut file = Cursor::new(Vec::new());
+    TiffEncoder::new(&mut file).unwrap().write_image::<C>(width, height, pixels).unwrap();
     file.into_inner()
 }
 
@@ -30,8 +42,9 @@ fn gradient() -> RgbImage {
 /// One valid file of each format.
 static FILES: LazyLock<Vec<(ImageFormat, Vec<u8>)>> = LazyLock::new(|| {
     use ImageFormat::{Bmp, Gif, Jpeg, Png, Tiff, WebP};
-    let others = [Png, Gif, Bmp, WebP, Tiff].map(|format| (format, file(gradient(), format)));
-    std::iter::once((Jpeg, jpeg())).chain(others).collect()
+    let others = [Png, Gif, Bmp, WebP].map(|format| (format, file(gradient(), format)));
+    let tiff = tiff_file::<RGB8>(gradient().width(), gradient().height(), &gradient());
+    [(Jpeg, jpeg()), (Tiff, tiff)].into_iter().chain(others).collect()
 });
 
 fn tokenizer() -> ImageTokenizer {

@@ -7,6 +7,8 @@ use smalti_contract::{File, Tokenizer, Value};
 use smalti_image::{ImageSettings, ImageTokenizer, cifar, idx, read, write_jpeg};
 use smalti_mutation::{Bound, survives};
 use std::io::Cursor;
+use tiff::encoder::colortype::{ColorType, Gray8, RGB8, RGB16};
+use tiff::encoder::{TiffEncoder, TiffValue};
 
 #[global_allocator]
 static ALLOCATOR: smalti_mutation::Counting = smalti_mutation::Counting;
@@ -14,6 +16,16 @@ static ALLOCATOR: smalti_mutation::Counting = smalti_mutation::Counting;
 fn file(image: impl Into<DynamicImage>, format: ImageFormat) -> Vec<u8> {
     let mut file = Cursor::new(Vec::new());
     image.into().write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
+/// A TIFF file of pixels of this type.
+fn tiff_file<C: ColorType>(width: u32, height: u32, pixels: &[C::Inner]) -> Vec<u8>
+where
+    [C::Inner]: TiffValue,
+{
+    let mut file = Cursor::new(Vec::new());
+    TiffEncoder::new(&mut file).unwrap().write_image::<C>(width, height, pixels).unwrap();
     file.into_inner()
 }
 
@@ -107,9 +119,9 @@ fn bmp() {
 #[test]
 fn tiff() {
     let valid = vec![
-        file(colours(), ImageFormat::Tiff),
-        file(grey(), ImageFormat::Tiff),
-        file(DynamicImage::ImageRgb8(colours()).into_rgb16(), ImageFormat::Tiff),
+        tiff_file::<RGB8>(40, 24, &colours()),
+        tiff_file::<Gray8>(17, 9, &grey()),
+        tiff_file::<RGB16>(40, 24, &DynamicImage::ImageRgb8(colours()).into_rgb16()),
         kept("lzw.tif"),
         kept("deflate.tif"),
     ];
