@@ -5,9 +5,11 @@ use crate::registry::Modalities;
 use crate::report::page::{self, Page};
 use crate::run::Run;
 use crate::train::{SaveError, check_target, checkpoint::write_atomically};
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use clap::Args;
 use serde_json::json;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Write a page about a run: curves, settings, data, tokens of examples, attention rules.
@@ -34,6 +36,8 @@ pub struct ReportArgs {
 
 /// The name of the page in a run folder.
 const PAGE_FILE: &str = "report.html";
+/// The first bytes of a page.
+const PAGE_BEGINS: &[u8] = b"<!doctype html>";
 
 /// Writes the page.
 pub fn run(args: ReportArgs, modalities: &Modalities) -> Result<()> {
@@ -42,13 +46,27 @@ pub fn run(args: ReportArgs, modalities: &Modalities) -> Result<()> {
     let Some((first, others)) = runs.split_first() else { bail!("expected a run folder") };
     let out = args.out.unwrap_or_else(|| first.folder().join(PAGE_FILE));
     // Before the work.
-    check_target(&out)?;
+    check_page_target(&out)?;
     let page = write(&out, first, others)?;
     if args.json {
         let (bytes, runs) = (page.html.len(), &args.runs);
         return print::json(&json!({ "page": out, "bytes": bytes, "runs": runs, "sections": page.sections }));
     }
     println!("{}: {:.1} MB", out.display(), page.html.len() as f64 / 1e6);
+    Ok(())
+}
+
+/// Fails if the page would replace anything but a page: a run has files of other formats beside it.
+fn check_page_target(path: &Path) -> Result<()> {
+    check_target(path)?;
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let mut beginning = vec![];
+    file.take(PAGE_BEGINS.len() as u64).read_to_end(&mut beginning)?;
+    ensure!(
+        beginning.is_empty() || beginning.eq_ignore_ascii_case(PAGE_BEGINS),
+        "{}: expected an HTML page to replace, found a file of another format; choose another --out",
+        path.display()
+    );
     Ok(())
 }
 

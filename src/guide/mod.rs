@@ -1,5 +1,5 @@
 //! The guide: concepts, your data, mixing, a modality of your own, speed, several machines,
-//! reproduced claims.
+//! a page about a run, reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
 
@@ -47,4 +47,5 @@ page!(mixing, "mixing.md");
 page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");
+page!(report, "report.md");
 page!(reproduce, "reproduce.md");

@@ -158,6 +158,38 @@ mod tests {
         assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
     }
 
+    /// The contrast of two colours `#rrggbb` (WCAG 2.2, "contrast ratio").
+    fn contrast(one: &str, other: &str) -> f64 {
+        let luminance = |colour: &str| {
+            let channel = |i: usize| f64::from(u8::from_str_radix(&colour[i..i + 2], 16).unwrap()) / 255.0;
+            let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+            let [red, green, blue] = [1, 3, 5].map(|i| linear(channel(i)));
+            0.2126 * red + 0.7152 * green + 0.0722 * blue
+        };
+        let (a, b) = (luminance(one), luminance(other));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn colours_have_contrast_in_light_in_dark_and_on_paper() {
+        let themes: Vec<&str> = STYLE.split(":root {").skip(1).collect();
+        assert_eq!(themes.len(), 3);
+        for theme in themes {
+            let theme = theme.split_once('}').unwrap().0;
+            let colour = |name: &str| theme.split_once(&format!("--{name}: ")).map(|(_, rest)| &rest[..7]);
+            let ground = colour("ground").unwrap();
+            for text in ["ink", "soft", "link", "passed", "missed"] {
+                // Paper has no links.
+                let Some(found) = colour(text) else { continue };
+                assert!(contrast(found, ground) >= 4.5, "{text} {found} on {ground}");
+            }
+            for line in 0..6 {
+                let found = colour(&format!("c{line}")).unwrap();
+                assert!(contrast(found, ground) >= 3.0, "c{line} {found} on {ground}");
+            }
+        }
+    }
+
     #[test]
     fn runs_of_one_name_are_named_by_their_paths() {
         let name = |folders: &[&str]| names(&folders.iter().map(Path::new).collect::<Vec<_>>());

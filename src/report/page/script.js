@@ -8,7 +8,7 @@
 
   const short = (x) => {
     const size = Math.abs(x);
-    if (size !== 0 && size < 1e-3) return x.toExponential(2);
+    if (size !== 0 && size < 1e-3) return x.toExponential(2).replace(/\.?0+e/, "e");
     return size >= 1000 ? x.toFixed(0) : String(Number(x.toPrecision(4)));
   };
 
