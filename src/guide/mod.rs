@@ -20,6 +20,7 @@ macro_rules! page {
             "[trajectory]: crate::guide::trajectory\n",
             "[mixing]: crate::guide::mixing\n",
             "[published]: crate::guide::mixing#published-checkpoints\n",
+            "[page]: crate::guide::report\n",
             "[own]: crate::guide::your_own_modality\n",
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",

@@ -49,7 +49,7 @@ pub(super) fn body(names: &[String], histories: &[Result<History, SaveError>]) -
     for (number, panel) in panels.iter().enumerate() {
         figures.nested("figure", &format!("data-panel=\"{number}\""), &figure(panel));
     }
-    body.raw("<noscript><p class=\"note\">A script in this page draws the curves; the last values are below.</p></noscript>");
+    body.raw("<noscript><p class=\"note\">A script in this page draws the curves.</p></noscript>");
     body.nested("div", "class=\"panels\"", &figures);
     // Within a script element, `<` could end it.
     let json = serde_json::json!({ "panels": panels }).to_string().replace('<', "\\u003c");
@@ -126,7 +126,8 @@ mod tests {
     }
 
     fn line(step: u64) -> Value {
-        json!({ "step": step, "losses": { "a</script>": 1.0 / 3.0 }, "learning_rate": 1e-5, "tokens_per_s": 10 })
+        let losses = json!({ "a</script>": 1.0 / 3.0 });
+        json!({ "step": step, "losses": losses, "learning_rate": 1e-5, "tokens_per_s": 10 })
     }
 
     #[test]

@@ -7,7 +7,7 @@ use crate::report::{figure, rules};
 /// A figure for each attention.
 pub(super) fn body(model: &Model) -> Result<Html, String> {
     let mut body = Html::new();
-    let text = "An example of a few tokens of each kind. A cell is filled if the token of its row attends to that of its column.";
+    let text = "An example of a few tokens of each kind. A cell is filled if its row's token attends to its column's.";
     body.element("p", "", text);
     let figures = rules::figures(model);
     if figures.is_empty() {

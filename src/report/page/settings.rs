@@ -75,7 +75,7 @@ fn facts(runs: &[&Run], histories: &[Result<History, SaveError>]) -> Vec<Vec<Str
 /// The number of parameters, from the header of the weights; `None` without weights.
 fn parameters(run: &Run) -> Option<usize> {
     let saved = TensorFile::open(&run.folder().join(MODEL_FILE)).ok()?;
-    Some(saved.shapes().into_iter().map(|(_, shape)| shape.iter().product::<usize>()).sum())
+    Some(saved.shapes().into_values().map(|shape| shape.into_iter().product::<usize>()).sum())
 }
 
 /// A row for each setting that differs from the first run's in another run: its name, and its value in each run.

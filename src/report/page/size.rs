@@ -1,6 +1,6 @@
 //! The most bytes of a page.
 
-use super::super::html::{Html, Section};
+use super::super::html::Section;
 use std::ops::Range;
 
 /// The most bytes of a page: 10 MB.
@@ -41,6 +41,7 @@ fn figures(text: &str) -> Vec<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::html::Html;
     use super::*;
 
     #[test]
