@@ -52,28 +52,29 @@ impl Html {
         self.0.push('\n');
     }
 
-    /// Add a figure as SVG, named by its own first line of text.
+    /// Add a drawing as SVG, named by its own first line of text.
     ///
     /// # Errors
     /// [`DrawError`] if the figure has no area or is too large.
     pub fn figure(&mut self, scene: &Scene) -> Result<(), DrawError> {
-        self.captioned(scene, "")
+        let svg = scene.encode(Format::Svg)?;
+        let label = scene.first_text().filter(|label| !label.is_empty()).unwrap_or("figure");
+        let named = format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(label));
+        self.raw(&String::from_utf8_lossy(&svg).replacen("<svg ", &named, 1));
+        Ok(())
     }
 
-    /// Add a figure as SVG, with a caption.
+    /// Add a figure: a drawing, and a caption unless it is empty.
     ///
     /// # Errors
     /// As for [`figure`](Self::figure).
     pub fn captioned(&mut self, scene: &Scene, caption: &str) -> Result<(), DrawError> {
-        let svg = scene.encode(Format::Svg)?;
-        let svg = String::from_utf8_lossy(&svg);
-        let label = scene.first_text().filter(|label| !label.is_empty()).unwrap_or("figure");
-        let named = format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(label));
-        let _ = writeln!(self.0, "<figure class=\"drawn\">\n{}", svg.replacen("<svg ", &named, 1));
+        let mut inner = Self::new();
+        inner.figure(scene)?;
         if !caption.is_empty() {
-            self.element("figcaption", "", caption);
+            inner.element("figcaption", "", caption);
         }
-        self.raw("</figure>");
+        self.nested("figure", "", &inner);
         Ok(())
     }
 
