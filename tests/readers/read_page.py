@@ -2,8 +2,8 @@
 
     python read_page.py SMALTI [FOLDER]
 
-Needs chromium. Fails with the first difference. Writes screenshots of the page into FOLDER, if it is given: light.png, dark.png and
-phone.png.
+Needs chromium. Fails with the first difference. Writes screenshots of the page into FOLDER, if it is given: light.png,
+dark.png and phone.png.
 """
 
 import re
