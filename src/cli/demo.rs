@@ -19,7 +19,7 @@ pub struct DemoArgs {
     /// Override a setting of the preset mix: train.max_steps=300. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Print one JSON object: for each task its metric, baseline, score and number of samples.
+    /// Print one JSON object: the page; for each task metric, baseline, score and number of samples.
     #[arg(long)]
     json: bool,
 }
@@ -35,7 +35,7 @@ pub use with_all::run;
 
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 mod with_all {
-    use super::super::{print, train};
+    use super::super::{print, report as page, train};
     use super::{DemoArgs, Modalities, PathBuf, Result};
     use crate::config::RunConfig;
     use crate::data::shares;
@@ -91,6 +91,13 @@ mod with_all {
         for (number, (entry, opened)) in run.splits(run.config())?.into_iter().enumerate() {
             learned.push(measure(&model, number, entry.name, &opened)?);
         }
+        let page = match page::write_into(&run) {
+            Ok(page) => Some(page),
+            Err(error) => {
+                print::note(&format!("no page of the run: {error}"));
+                None
+            }
+        };
         if args.json {
             let tasks = learned.iter().map(|l| {
                 let Learned { metric, baseline, score, samples, .. } = l;
@@ -99,9 +106,12 @@ mod with_all {
                 (l.task.clone(), about)
             });
             let tasks: serde_json::Map<_, _> = tasks.collect();
-            return print::json(&json!({ "run": folder, "minutes": minutes, "tasks": tasks }));
+            return print::json(&json!({ "run": folder, "page": page, "minutes": minutes, "tasks": tasks }));
         }
         report(&learned, &model, &folder, minutes);
+        if let Some(page) = page {
+            println!("Its page is {}; open it in a browser.", page.display());
+        }
         Ok(())
     }
 

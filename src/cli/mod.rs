@@ -31,6 +31,7 @@ mod panics;
 mod predict;
 mod print;
 mod progress;
+mod report;
 mod reproduce;
 mod rollout;
 mod settings;
@@ -89,6 +90,8 @@ enum Command {
     Info(info::InfoArgs),
     /// Draw the attention rules and the curves of a run.
     Show(show::ShowArgs),
+    /// Write a page about a run: curves, settings, data, tokens of examples, attention rules.
+    Report(report::ReportArgs),
     /// Benchmark training, inference, tokenizers, the loader, and growth with sequence length.
     Bench(bench::BenchArgs),
     /// Train what a claim about transformers needs, and compare with published numbers.
@@ -104,6 +107,7 @@ impl Command {
             self,
             Self::Eval(_)
                 | Self::Info(_)
+                | Self::Report(_)
                 | Self::Predict(_)
                 | Self::Generate(_)
                 | Self::Classify(_)
@@ -259,6 +263,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
         Command::Settings(args) => settings::run(args, modalities),
         Command::Info(args) => info::run(args, modalities),
         Command::Show(args) => show::run(args, modalities),
+        Command::Report(args) => report::run(args, modalities),
         Command::Bench(args) => bench::run(args),
         Command::Reproduce(args) => reproduce::run(args, modalities),
         Command::Demo(args) => demo::run(args, modalities),

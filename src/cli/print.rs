@@ -1,5 +1,7 @@
 //! Results: a table for people, one JSON object for machines.
 
+pub use crate::inspect::rounded as number;
+
 use crate::train::SAMPLES;
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
@@ -89,13 +91,4 @@ pub fn not_used(problems: &[String]) {
 /// The value of a metric; a number of samples has no decimals.
 pub fn metric(name: &str, value: f64) -> String {
     if name.ends_with(SAMPLES) { format!("{value:.0}") } else { number(value) }
-}
-
-/// A number, rounded for reading.
-pub fn number(x: f64) -> String {
-    match x.abs() {
-        a if a >= 1000.0 => format!("{x:.0}"),
-        a if a >= 10.0 => format!("{x:.1}"),
-        _ => format!("{x:.4}"),
-    }
 }

@@ -1,5 +1,5 @@
 //! The guide: concepts, your data, mixing, a modality of your own, speed, several machines,
-//! reproduced claims.
+//! a page about a run, reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
 
@@ -20,6 +20,7 @@ macro_rules! page {
             "[trajectory]: crate::guide::trajectory\n",
             "[mixing]: crate::guide::mixing\n",
             "[published]: crate::guide::mixing#published-checkpoints\n",
+            "[page]: crate::guide::report\n",
             "[own]: crate::guide::your_own_modality\n",
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",
@@ -47,4 +48,5 @@ page!(mixing, "mixing.md");
 page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");
+page!(report, "report.md");
 page!(reproduce, "reproduce.md");

@@ -8,6 +8,7 @@ mod audio;
 mod counts;
 mod duplicates;
 mod field;
+mod findings;
 #[cfg(any(feature = "image", feature = "trajectory"))]
 mod image;
 mod numbers;
@@ -20,6 +21,7 @@ mod value;
 
 pub use duplicates::{Duplicates, LabelledRow};
 pub use field::{FieldReport, Symbol};
+pub use findings::{number, rounded};
 pub use numbers::{Bin, NotTokenized, Spread, TokenReport, Total};
 pub use open::open;
 pub use rows::Corrupt;

@@ -71,9 +71,15 @@ pub fn panels(lines: &[Value]) -> Vec<Panel> {
 /// The most points of a curve; of more, every second, fourth, … and the last are kept.
 const MOST_POINTS: usize = 16_384;
 
+/// Numbers of a training step other than losses: their names in the log, and as metrics of [`Panels::with_training`].
+const OF_TRAINING: [(&str, &str); 3] =
+    [("learning_rate", "learning rate"), ("grad_norm", "gradient norm"), ("tokens_per_s", "tokens/s")];
+
 /// The panels of the lines so far.
 #[derive(Default)]
 pub struct Panels {
+    /// Whether the learning rate, the gradient norm and the speed have panels.
+    with_training: bool,
     /// The curves by task, whether the metric is not the loss, metric, and name.
     curves: BTreeMap<(String, bool, String, &'static str), Thinned>,
 }
@@ -87,11 +93,22 @@ struct Thinned {
 }
 
 impl Panels {
+    /// Panels with the learning rate, the gradient norm and the speed too, as metrics of a task without a name.
+    pub fn with_training() -> Self {
+        Self { with_training: true, ..Self::default() }
+    }
+
     /// Add a line of [`log::lines`](crate::train::log::lines).
     pub fn add(&mut self, line: &Value) {
         for (task, loss) in line["losses"].as_object().into_iter().flatten() {
             if let (Some(step), Some(loss)) = (line["step"].as_u64(), loss.as_f64()) {
                 self.point(task, "loss", "train", (step, loss));
+            }
+        }
+        let of_training: &[(&str, &str)] = if self.with_training { &OF_TRAINING } else { &[] };
+        for (key, metric) in of_training {
+            if let (Some(step), Some(value)) = (line["step"].as_u64(), line[*key].as_f64()) {
+                self.point("", metric, "train", (step, value));
             }
         }
         let Some(Evaluation { step, metrics }) = evaluation(line) else { return };
@@ -134,6 +151,29 @@ impl Panels {
 }
 
 impl Curve {
+    /// The curve with about `most` points at most: the first, of each stretch of steps the least and the largest value, and the
+    /// last.
+    pub fn thinned(&self, most: usize) -> Self {
+        let points = &self.points;
+        if points.len() <= most.max(2) {
+            return self.clone();
+        }
+        let stretch = points.len().div_ceil((most / 2).max(1));
+        let mut kept: Vec<(u64, f64)> = points.first().copied().into_iter().collect();
+        for chunk in points.chunks(stretch) {
+            let by_value = |a: &&(u64, f64), b: &&(u64, f64)| a.1.total_cmp(&b.1);
+            let mut ends: Vec<_> = [chunk.iter().min_by(by_value), chunk.iter().max_by(by_value)]
+                .into_iter()
+                .flatten()
+                .collect();
+            ends.sort_by_key(|(step, _)| *step);
+            kept.extend(ends);
+        }
+        kept.extend(points.last());
+        kept.dedup();
+        Self { name: self.name, points: kept }
+    }
+
     fn last(&self) -> f64 {
         self.points.last().map_or(f64::NAN, |(_, value)| *value)
     }
@@ -253,6 +293,28 @@ mod tests {
         let points = &panels[0].curves[0].points;
         assert!(points.len() > MOST_POINTS / 2 && points.len() <= MOST_POINTS + 1, "{}", points.len());
         assert_eq!((points[0], points[1].0, points.last()), ((1, 1.0), 9, Some(&(100_000, 100_000.0))));
+    }
+
+    #[test]
+    fn a_thinned_curve_keeps_peaks_and_ends() {
+        let value = |step: u64| if step == 5_001 { 9.0 } else { 1.0 + step as f64 * 1e-6 };
+        let curve = Curve { name: "train", points: (1..=10_000).map(|step| (step, value(step))).collect() };
+        let thinned = curve.thinned(100);
+        assert!(thinned.points.len() <= 102, "{}", thinned.points.len());
+        assert!(thinned.points.is_sorted_by(|a, b| a.0 < b.0) && thinned.points.contains(&(5_001, 9.0)));
+        assert_eq!((thinned.points[0].0, thinned.points.last().unwrap().0), (1, 10_000));
+        assert_eq!(curve.thinned(10_000), curve);
+    }
+
+    #[test]
+    fn the_numbers_of_training_have_panels_on_request() {
+        let line = json!({ "step": 3, "losses": { "t": 2.0 }, "learning_rate": 0.5, "grad_norm": null });
+        let titles = |mut panels: Panels| {
+            panels.add(&line);
+            panels.finish().iter().map(|panel| panel.metric.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(titles(Panels::default()), ["loss"]);
+        assert_eq!(titles(Panels::with_training()), ["learning rate", "loss"]);
     }
 
     #[test]

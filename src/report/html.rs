@@ -19,6 +19,11 @@ impl Html {
         self.0
     }
 
+    /// The text of the piece so far.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether nothing was added.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -47,12 +52,29 @@ impl Html {
         self.0.push('\n');
     }
 
-    /// Add a figure as SVG.
+    /// Add a drawing as SVG, named by its own first line of text.
     ///
     /// # Errors
     /// [`DrawError`] if the figure has no area or is too large.
     pub fn figure(&mut self, scene: &Scene) -> Result<(), DrawError> {
-        self.raw(&String::from_utf8_lossy(&scene.encode(Format::Svg)?));
+        let svg = scene.encode(Format::Svg)?;
+        let label = scene.first_text().filter(|label| !label.is_empty()).unwrap_or("figure");
+        let named = format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(label));
+        self.raw(&String::from_utf8_lossy(&svg).replacen("<svg ", &named, 1));
+        Ok(())
+    }
+
+    /// Add a figure: a drawing, and a caption unless it is empty.
+    ///
+    /// # Errors
+    /// As for [`figure`](Self::figure).
+    pub fn captioned(&mut self, scene: &Scene, caption: &str) -> Result<(), DrawError> {
+        let mut inner = Self::new();
+        inner.figure(scene)?;
+        if !caption.is_empty() {
+            inner.element("figcaption", "", caption);
+        }
+        self.nested("figure", "", &inner);
         Ok(())
     }
 
@@ -64,12 +86,12 @@ impl Html {
         }
         let header: String =
             header.iter().map(|cell| format!("<th scope=\"col\">{}</th>", escaped(cell))).collect();
-        let _ = writeln!(self.0, "<table>\n<tr>{header}</tr>");
+        let _ = writeln!(self.0, "<div class=\"scroll\"><table>\n<tr>{header}</tr>");
         for row in rows {
             let cells: String = row.iter().map(|cell| table_cell(cell)).collect();
             let _ = writeln!(self.0, "<tr>{cells}</tr>");
         }
-        self.0.push_str("</table>\n");
+        self.0.push_str("</table></div>\n");
     }
 }
 
@@ -98,6 +120,8 @@ pub fn escaped(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chart::{Bar, Chart};
+    use super::super::figure::bars;
     use super::*;
 
     #[test]
@@ -107,8 +131,20 @@ mod tests {
         html.table(&["<i>"], [vec!["passed".to_string()], vec!["<script>".into()]]);
         html.table(&["none"], []);
         let expected = "<p class=\"note\">a &lt; b &amp; &quot;c&quot;</p>\n\
-             <table>\n<tr><th scope=\"col\">&lt;i&gt;</th></tr>\n<tr><td class=\"passed\">passed</td></tr>\n\
-             <tr><td>&lt;script&gt;</td></tr>\n</table>\n";
+             <div class=\"scroll\"><table>\n<tr><th scope=\"col\">&lt;i&gt;</th></tr>\n<tr><td class=\"passed\">passed</td></tr>\n\
+             <tr><td>&lt;script&gt;</td></tr>\n</table></div>\n";
         assert_eq!(html.into_string(), expected);
+    }
+
+    #[test]
+    fn a_figure_has_a_name_and_a_caption() {
+        let chart = Chart { title: "a < b".into(), x: "x".into(), y: "y".into(), log: [false; 2] };
+        let bar = Bar { name: "one".into(), value: 1.0, deviation: 0.0, reference: None };
+        let scene = bars(&chart, &[bar]);
+        let mut html = Html::new();
+        html.captioned(&scene, "\"quoted\"").unwrap();
+        let html = html.into_string();
+        assert!(html.contains("<svg role=\"img\" aria-label=\"a &lt; b\" xmlns"), "{html}");
+        assert!(html.contains("<figcaption>&quot;quoted&quot;</figcaption>\n</figure>"), "{html}");
     }
 }

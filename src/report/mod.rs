@@ -1,9 +1,10 @@
-//! Figures and summaries: the tokens of an input, attention rules, loss curves, measured numbers.
+//! Figures, summaries and pages: the tokens of an input, attention rules, loss curves, measured numbers.
 
 pub mod chart;
 pub mod curves;
 pub mod figure;
 pub mod html;
+pub mod page;
 pub mod rules;
 pub mod tokens;
 

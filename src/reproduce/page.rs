@@ -2,7 +2,8 @@
 
 use super::report::{Report, Stat};
 use super::{Judged, ReproduceError};
-use crate::report::html::{Html, escaped};
+use crate::report::html::{Html, Section};
+use crate::report::page::document;
 use std::fmt::Write;
 
 /// A number in few digits.
@@ -93,30 +94,20 @@ fn references(report: &Report) -> String {
     }
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#202024}\
-     table{border-collapse:collapse;margin:1rem 0;font-size:.9rem}td,th{border-bottom:1px solid #e8e8e8;padding:.25rem .6rem;\
-     text-align:left}svg{max-width:100%;height:auto}.missed{color:#d55e00}.passed{color:#009e73}small{color:#6e6e76}";
-
 /// A page with the text, the figures and the tables of each report, in one file.
 ///
 /// # Errors
 /// [`ReproduceError::Draw`] if a figure cannot be drawn.
 pub fn html(reports: &[Report]) -> Result<String, ReproduceError> {
-    let mut page = Html::new();
-    page.raw("<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>The lecture, reproduced</title>");
-    page.raw(&format!("<style>{STYLE}</style>\n<h1>The lecture, reproduced</h1>"));
-    for report in reports {
-        section(report, &mut page)?;
-    }
-    page.raw("</html>");
-    Ok(page.into_string())
+    let sections = reports.iter().map(section).collect::<Result<Vec<_>, _>>()?;
+    Ok(document("The lecture, reproduced", &Html::new(), &sections))
 }
 
-fn section(report: &Report, page: &mut Html) -> Result<(), ReproduceError> {
-    page.element("h2", &format!("id=\"{}\"", escaped(&report.name)), &report.title);
+fn section(report: &Report) -> Result<Section, ReproduceError> {
+    let mut page = Html::new();
     report.text.split("\n\n").for_each(|paragraph| page.element("p", "", paragraph));
     for figure in report.figures() {
-        page.figure(&figure)?;
+        page.captioned(&figure, "")?;
     }
     let measures = report.measures.iter().map(|(name, stat)| {
         let reference = report.references.get(name).map_or_else(String::new, |value| number(*value));
@@ -143,5 +134,5 @@ fn section(report: &Report, page: &mut Html) -> Result<(), ReproduceError> {
     let mut small = Html::new();
     small.element("small", "", &record);
     page.nested("p", "", &small);
-    Ok(())
+    Ok(Section { id: report.name.clone(), title: report.title.clone(), body: page })
 }

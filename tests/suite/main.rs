@@ -50,6 +50,7 @@ mod pretrained;
 mod progress;
 mod real_data;
 mod remote;
+mod report;
 mod reproduce;
 mod start;
 mod synthetic;

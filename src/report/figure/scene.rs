@@ -65,6 +65,14 @@ impl Scene {
         self.height
     }
 
+    /// The first line of text, which is the title of most figures.
+    pub fn first_text(&self) -> Option<&str> {
+        self.shapes.iter().find_map(|shape| match shape {
+            Shape::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+    }
+
     /// Extends the figure to a point and the margin beyond it.
     pub(super) fn reach(&mut self, [x, y]: Point) {
         self.width = self.width.max((x + MARGIN).ceil() as u32);

@@ -2,12 +2,11 @@
 
 use crate::cli::print;
 use crate::inspect::{
-    Corrupt, Duplicates, FieldReport, LabelledRow, Spread, Symbol, TableReport, TokenReport, Total,
+    Corrupt, Duplicates, FieldReport, LabelledRow, Symbol, TableReport, TokenReport, Total, number,
 };
 use crate::table::{Declined, Detected};
-use serde_json::Value;
 
-/// Most corrupt rows, skipped files, duplicates and classes to print; JSON has all.
+/// Most corrupt rows, skipped files and duplicates to print; JSON has all.
 const SHOWN: usize = 20;
 /// Length of the longest bar of a histogram.
 const BAR: usize = 32;
@@ -37,7 +36,7 @@ pub fn table(name: &str, report: &TableReport) {
         };
         println!("{of}{} of {name}{inspected}", counted(split.rows, "row"));
         if let Some(Total { total, spread }) = split.steps {
-            println!("{} time steps; in a row {}", number(total), shown_spread(&spread));
+            println!("{} time steps; in a row {spread}", number(total));
         }
         fields(&split.fields);
         for field in &split.fields {
@@ -58,21 +57,11 @@ pub fn table(name: &str, report: &TableReport) {
 /// Prints a table of fields.
 pub fn fields(fields: &[FieldReport]) {
     let row = |field: &FieldReport| {
-        let range = field.range.map(|[low, high]| format!("range: {} to {}", number(low), number(high)));
-        let classes = (!field.classes.is_empty()).then(|| format!("classes: {}", frequent_classes(field)));
-        let found =
-            field.found.iter().map(|(name, value)| format!("{}: {}", name.replace('_', " "), shown(value)));
-        let found = range.into_iter().chain(classes).chain(found).collect::<Vec<_>>().join("\n");
+        let found = field.findings().into_iter().map(|(name, finding)| format!("{name}: {finding}"));
+        let found = found.collect::<Vec<_>>().join("\n");
         vec![field.field.clone(), field.holds.clone(), field.missing.to_string(), found]
     };
     print::table(&["field", "holds", "missing", "found"], &fields.iter().map(row).collect::<Vec<_>>());
-}
-
-/// The classes, the most frequent first.
-fn frequent_classes(field: &FieldReport) -> String {
-    let mut classes: Vec<(&String, &usize)> = field.classes.iter().collect();
-    classes.sort_by(|one, other| other.1.cmp(one.1).then_with(|| one.0.cmp(other.0)));
-    listed(classes.into_iter().map(|(class, n)| format!("{class}: {n}")).collect())
 }
 
 /// Prints how many tokens the values of a field become.
@@ -82,7 +71,7 @@ fn tokens(field: &FieldReport) {
     let steps = ["series of number", "series of array"].contains(&field.holds.as_str());
     if let Some(report) = field.tokens.as_ref().filter(|_| !steps) {
         let total = counted(report.total as usize, "token");
-        println!("{name}: {total}; in a row {}", shown_spread(&report.spread));
+        println!("{name}: {total}; in a row {}", report.spread);
         histogram(report);
     }
     if let Some(failed) = &field.not_tokenized {
@@ -147,66 +136,6 @@ fn histogram(report: &TokenReport) {
     }
 }
 
-fn shown_spread(of: &Spread) -> String {
-    spread(of.least, of.median, Some(of.p95), of.most)
-}
-
-fn spread(least: f64, median: f64, p95: Option<f64>, most: f64) -> String {
-    if least == most {
-        return number(most);
-    }
-    let p95 = p95.map_or(String::new(), |p95| format!(", 95% up to {}", number(p95)));
-    format!("{} to {}, median {}{p95}", number(least), number(most), number(median))
-}
-
-/// A number; whole numbers without decimals.
-fn number(x: f64) -> String {
-    if x.fract() == 0.0 && x.abs() < 1e15 { format!("{x:.0}") } else { print::number(x) }
-}
-
 fn counted(n: usize, thing: &str) -> String {
     format!("{n} {thing}{}", if n == 1 { "" } else { "s" })
-}
-
-/// The items, or the first of many.
-fn listed(items: Vec<String>) -> String {
-    match items.len() {
-        few if few <= SHOWN => items.join(", "),
-        many => format!("{}, … ({many} in all)", items[..SHOWN].join(", ")),
-    }
-}
-
-/// A finding on one line.
-fn shown(value: &Value) -> String {
-    let part = |name: &str| value.get(name).and_then(Value::as_f64);
-    let total = part("total").map_or(String::new(), |total| format!("{} in all; ", number(total)));
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Number(x) if x.is_f64() => number(x.as_f64().unwrap_or(f64::NAN)),
-        Value::Array(items) => listed(items.iter().map(shown).collect()),
-        Value::Object(items) => match (part("least"), part("median"), part("most")) {
-            (Some(least), Some(median), Some(most)) => {
-                format!("{total}{}", spread(least, median, part("p95"), most))
-            }
-            _ => listed(items.iter().map(|(name, value)| format!("{name}: {}", shown(value))).collect()),
-        },
-        Value::Null => "none".into(),
-        other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn findings_are_short() {
-        let spread = json!({ "least": 8.0, "median": 10.0, "p95": 11.5, "most": 12.0 });
-        assert_eq!(shown(&spread), "8 to 12, median 10, 95% up to 11.5");
-        assert_eq!(shown(&json!({ "least": 8.0, "median": 8.0, "p95": 8.0, "most": 8.0 })), "8");
-        assert_eq!(shown(&json!({ "cat": 2, "dog": 1 })), "cat: 2, dog: 1");
-        assert!(shown(&json!((0..30).collect::<Vec<_>>())).ends_with("19, … (30 in all)"));
-        assert_eq!((shown(&json!(null)), shown(&json!(2.5))), ("none".into(), "2.5000".into()));
-    }
 }

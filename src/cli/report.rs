@@ -1,0 +1,85 @@
+//! `smalti report`
+
+use super::{checks, print};
+use crate::registry::Modalities;
+use crate::report::page::{self, Page};
+use crate::run::Run;
+use crate::train::{SaveError, check_target, checkpoint::write_atomically};
+use anyhow::{Result, bail, ensure};
+use clap::Args;
+use serde_json::json;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// Write a page about a run: curves, settings, data, tokens of examples, attention rules.
+#[derive(Args)]
+#[command(after_help = "Examples:\n  \
+    smalti report runs/digits\n  \
+    smalti report runs/a runs/b runs/c --out compared.html")]
+pub struct ReportArgs {
+    /// Run folders.
+    ///
+    /// With several runs, their curves are in common panels and the settings that differ are a table; everything else is about
+    /// the first run.
+    #[arg(required = true, value_name = "RUN")]
+    runs: Vec<PathBuf>,
+    /// Write the page to this file [default: report.html in the first run's folder].
+    ///
+    /// The page is one HTML file of at most 10 MB, which needs no network; the largest figures are left out of a larger page.
+    #[arg(long, value_name = "FILE.html")]
+    out: Option<PathBuf>,
+    /// Print one JSON object: the file, its bytes, the runs, the ids of its sections.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The name of the page in a run folder.
+const PAGE_FILE: &str = "report.html";
+/// The first bytes of a page.
+const PAGE_BEGINS: &[u8] = b"<!doctype html>";
+
+/// Writes the page.
+pub fn run(args: ReportArgs, modalities: &Modalities) -> Result<()> {
+    let runs = args.runs.iter().map(|folder| checks::open(folder, modalities));
+    let runs = runs.collect::<Result<Vec<Run>, _>>()?;
+    let Some((first, others)) = runs.split_first() else { bail!("expected a run folder") };
+    let out = args.out.unwrap_or_else(|| first.folder().join(PAGE_FILE));
+    // Before the work.
+    check_page_target(&out)?;
+    let page = write(&out, first, others)?;
+    if args.json {
+        let (bytes, runs) = (page.html.len(), &args.runs);
+        return print::json(&json!({ "page": out, "bytes": bytes, "runs": runs, "sections": page.sections }));
+    }
+    println!("{}: {:.1} MB", out.display(), page.html.len() as f64 / 1e6);
+    Ok(())
+}
+
+/// Fails if the page would replace anything but a page: a run has files of other formats beside it.
+fn check_page_target(path: &Path) -> Result<()> {
+    check_target(path)?;
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    let mut beginning = vec![];
+    file.take(PAGE_BEGINS.len() as u64).read_to_end(&mut beginning)?;
+    ensure!(
+        beginning.is_empty() || beginning.eq_ignore_ascii_case(PAGE_BEGINS),
+        "{}: expected an HTML page to replace, found a file of another format; choose another --out",
+        path.display()
+    );
+    Ok(())
+}
+
+/// Writes the page of a run into its folder, and gives its path.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+pub fn write_into(run: &Run) -> Result<PathBuf, SaveError> {
+    let path = run.folder().join(PAGE_FILE);
+    write(&path, run, &[])?;
+    Ok(path)
+}
+
+fn write(path: &Path, run: &Run, others: &[Run]) -> Result<Page, SaveError> {
+    let page = page::of_runs(run, others);
+    write_atomically(path, page.html.as_bytes())?;
+    Ok(page)
+}

@@ -1,0 +1,200 @@
+//! A page about runs: one HTML document that needs no other file, and the skeleton that all pages have.
+//!
+//! [`of_runs`] opens the data of a run and loads its weights. What cannot be read is a sentence in its section, so that there
+//! is a page of every run, also of one that is damaged or whose data have moved.
+
+mod curves;
+mod data;
+mod examples;
+mod history;
+mod rules;
+mod settings;
+mod size;
+
+pub use size::MOST_BYTES;
+
+use super::html::{Html, Section, escaped};
+use crate::run::{Run, Weights};
+use candle_core::Device;
+use history::History;
+use std::fmt::Display;
+use std::path::Path;
+
+const STYLE: &str = include_str!("style.css");
+const SCRIPT: &str = include_str!("script.js");
+
+/// Bytes for the titles of the sections and the links to them.
+const ROOM: usize = 4_000;
+
+/// A finished page.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Page {
+    /// The document.
+    pub html: String,
+    /// The ids of its sections, in their order.
+    pub sections: Vec<String>,
+}
+
+/// The page of a run: its curves, settings, data, tokens of examples and attention rules. The curves and settings of `others`
+/// are beside its own. The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
+pub fn of_runs(run: &Run, others: &[Run]) -> Page {
+    let runs: Vec<&Run> = std::iter::once(run).chain(others).collect();
+    let names = names(&runs.iter().map(|run| run.folder()).collect::<Vec<_>>());
+    let histories: Vec<_> = runs.iter().map(|run| History::of(run)).collect();
+    let mut sections = vec![
+        section("curves", "Curves", curves::body(&names, &histories)),
+        section("settings", "Settings", settings::body(&runs, &names, &histories)),
+    ];
+    match run.splits(run.config()) {
+        Ok(tasks) => {
+            sections.push(section("data", "Data", data::body(&tasks)));
+            sections.push(section("examples", "Tokens of examples", examples::body(&tasks)));
+        }
+        Err(error) => sections.push(section("data", "Data", Err(error))),
+    }
+    let model = run.load(Weights::Best, &Device::Cpu);
+    let rules = model.map_err(|error| error.to_string()).and_then(|(model, _)| rules::body(&model));
+    sections.push(section("rules", "Attention rules", rules));
+    // Sections about the inside of the model are appended here.
+    let title = match &names[..] {
+        [name] => format!("Run {name}"),
+        names => format!("Runs {}", names.join(", ")),
+    };
+    let mut lead = Html::new();
+    lead.element("p", "class=\"note\"", &lead_text(&names));
+    let around = document(&title, &lead, &[]).len() + ROOM;
+    size::limit(&mut sections, MOST_BYTES.saturating_sub(around));
+    Page {
+        html: document(&title, &lead, &sections),
+        sections: sections.into_iter().map(|section| section.id).collect(),
+    }
+}
+
+fn lead_text(names: &[String]) -> String {
+    let by = format!("Written by smalti {}.", env!("CARGO_PKG_VERSION"));
+    match names {
+        [_] => by,
+        [first, ..] => {
+            format!("{by} Curves and settings are those of all runs, everything else is that of {first}.")
+        }
+        [] => by,
+    }
+}
+
+/// A section; if it fails, the reason is its text.
+fn section(id: &str, title: &str, body: Result<Html, impl Display>) -> Section {
+    let body = body.unwrap_or_else(|error| {
+        let mut body = Html::new();
+        body.element("p", "class=\"note\"", &format!("Not shown: {error}"));
+        body
+    });
+    Section { id: id.into(), title: title.into(), body }
+}
+
+/// A document of sections under one title, with links to them; light or dark as the reader's system is, and printable.
+pub fn document(title: &str, lead: &Html, sections: &[Section]) -> String {
+    let mut page = Html::new();
+    page.raw("<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">");
+    page.raw("<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">");
+    page.element("title", "", title);
+    page.raw(&format!("<style>\n{STYLE}</style>\n</head>\n<body>\n<header>"));
+    page.element("h1", "", title);
+    page.append(lead);
+    page.raw("<nav aria-label=\"Sections\"><ul>");
+    for Section { id, title, .. } in sections {
+        page.raw(&format!("<li><a href=\"#{}\">{}</a></li>", escaped(id), escaped(title)));
+    }
+    page.raw("</ul></nav>\n</header>\n<main>");
+    for Section { id, title, body } in sections {
+        page.raw(&format!("<section aria-labelledby=\"{}\">", escaped(id)));
+        page.element("h2", &format!("id=\"{}\"", escaped(id)), title);
+        page.append(body);
+        page.raw("</section>");
+    }
+    page.raw(&format!("</main>\n<script>\n{SCRIPT}</script>\n</body>\n</html>"));
+    page.into_string()
+}
+
+/// A name for each folder: its last part, or the whole path if two have the same.
+fn names(folders: &[&Path]) -> Vec<String> {
+    let last = |folder: &Path| folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let name = |folder: &&Path| {
+        let shared = folders.iter().filter(|other| last(other) == last(folder)).count() > 1;
+        last(folder).filter(|_| !shared).unwrap_or_else(|| folder.display().to_string())
+    };
+    folders.iter().map(name).collect()
+}
+
+/// A title below that of a section, unless it is empty: the name of a task of a mix.
+fn task_title(name: &str, body: &mut Html) {
+    if !name.is_empty() {
+        body.element("h3", "", name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_has_one_title_and_a_link_to_each_section() {
+        let mut body = Html::new();
+        body.element("p", "", "text");
+        let good = section("a", "A < B", Ok::<_, String>(body));
+        let bad = section("b", "B", Err("no <file>"));
+        let page = document("Run <x>", &Html::new(), &[good, bad]);
+        assert_eq!(page.matches("<h1").count(), 1);
+        for part in [
+            "<html lang=\"en\">",
+            "<title>Run &lt;x&gt;</title>",
+            "<li><a href=\"#a\">A &lt; B</a></li>",
+            "<section aria-labelledby=\"a\">\n<h2 id=\"a\">A &lt; B</h2>\n<p>text</p>\n</section>",
+            "<p class=\"note\">Not shown: no &lt;file&gt;</p>",
+            "prefers-color-scheme: dark",
+            "@media print",
+        ] {
+            assert!(page.contains(part), "{part} in {page}");
+        }
+        assert!(!page.contains("http://") && !page.contains("https://") && !page.contains("src="));
+    }
+
+    /// The contrast of two colours `#rrggbb` (WCAG 2.2, "contrast ratio").
+    fn contrast(one: &str, other: &str) -> f64 {
+        let luminance = |colour: &str| {
+            let channel = |i: usize| f64::from(u8::from_str_radix(&colour[i..i + 2], 16).unwrap()) / 255.0;
+            let linear = |c: f64| if c <= 0.04045 { c / 12.92 } else { ((c + 0.055) / 1.055).powf(2.4) };
+            let [red, green, blue] = [1, 3, 5].map(|i| linear(channel(i)));
+            0.2126 * red + 0.7152 * green + 0.0722 * blue
+        };
+        let (a, b) = (luminance(one), luminance(other));
+        (a.max(b) + 0.05) / (a.min(b) + 0.05)
+    }
+
+    #[test]
+    fn colours_have_contrast_in_light_in_dark_and_on_paper() {
+        let themes: Vec<&str> = STYLE.split(":root {").skip(1).collect();
+        assert_eq!(themes.len(), 3);
+        for theme in themes {
+            let theme = theme.split_once('}').unwrap().0;
+            let colour = |name: &str| theme.split_once(&format!("--{name}: ")).map(|(_, rest)| &rest[..7]);
+            let ground = colour("ground").unwrap();
+            for text in ["ink", "soft", "link", "passed", "missed"] {
+                // Paper has no links.
+                let Some(found) = colour(text) else { continue };
+                assert!(contrast(found, ground) >= 4.5, "{text} {found} on {ground}");
+            }
+            for line in 0..6 {
+                let found = colour(&format!("c{line}")).unwrap();
+                assert!(contrast(found, ground) >= 3.0, "c{line} {found} on {ground}");
+            }
+        }
+    }
+
+    #[test]
+    fn runs_of_one_name_are_named_by_their_paths() {
+        let name = |folders: &[&str]| names(&folders.iter().map(Path::new).collect::<Vec<_>>());
+        assert_eq!(name(&["runs/a", "runs/b/"]), ["a", "b"]);
+        assert_eq!(name(&["x/a", "y/a", "b"]), ["x/a", "y/a", "b"]);
+        assert_eq!(name(&[".."]), [".."]);
+    }
+}
