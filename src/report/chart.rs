@@ -50,6 +50,17 @@ pub struct Point {
     pub deviation: f64,
 }
 
+/// A point of a scatter.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spot {
+    /// Its name.
+    pub label: String,
+    /// Its place.
+    pub at: [f32; 2],
+    /// Its colour as a share of the range of colours, such as its place in a sequence; `None` for one colour.
+    pub shade: Option<f32>,
+}
+
 /// Matrices of one shape, whose cells are numbers of one range: the weights of attention, or a map for each place of a grid.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Matrices {

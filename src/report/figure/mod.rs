@@ -24,6 +24,8 @@ mod boxes;
 mod colour;
 mod curves;
 mod font;
+#[cfg(feature = "image")]
+mod heat;
 mod lanes;
 mod lines;
 mod matrices;
@@ -31,6 +33,7 @@ mod matrices;
 mod patches;
 mod png;
 mod rules;
+mod scatter;
 mod scene;
 #[cfg(feature = "audio")]
 mod slices;
@@ -40,11 +43,13 @@ mod testing;
 
 pub use bars::bars;
 pub use boxes::boxes;
+pub(super) use colour::tint;
 pub use curves::curves;
 pub use lanes::lanes;
 pub use lines::lines;
 pub use matrices::matrices;
 pub use rules::rules;
+pub use scatter::scatter;
 pub use scene::Scene;
 
 use crate::report::{DrawError, tokens::text_of_id};
@@ -101,6 +106,23 @@ pub fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Scene {
     match spec.kinds.len() > 1 && spec.kinds.iter().all(|kind| kind.time_steps.is_some()) {
         true => lanes(spec, tokens),
         false => boxes(spec, tokens, &|id| text_of_id(tokenizer, id)),
+    }
+}
+
+/// The image of an image tokenizer's tokens, about `side` pixels wide or high, without margins; with weights, one for each patch,
+/// it is dark where they are low. `None` for other tokens, and for weights of patches that fill no grid.
+pub fn image(
+    tokenizer: &dyn AnyTokenizer,
+    tokens: &Tokens,
+    side: f32,
+    weights: Option<&[f32]>,
+) -> Option<Scene> {
+    #[cfg(feature = "image")]
+    return heat::of(tokenizer, tokens, side, weights);
+    #[cfg(not(feature = "image"))]
+    {
+        let _ = (tokenizer, tokens, side, weights);
+        None
     }
 }
 
