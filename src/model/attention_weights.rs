@@ -92,7 +92,10 @@ impl Model {
         let pass = Pass { attention_weights: Some(recorder.clone()), ..Pass::default() };
         without_gradients(|| self.hidden(batch, None, &pass))?;
         let has_encoder = batch.encoder.is_some();
-        Ok(AttentionWeights { layers: recorder.take(), left_out: without_attention(&self.config, has_encoder) })
+        Ok(AttentionWeights {
+            layers: recorder.take(),
+            left_out: without_attention(&self.config, has_encoder),
+        })
     }
 }
 

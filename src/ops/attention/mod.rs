@@ -180,7 +180,11 @@ mod tests {
         }
         assert_eq!(weights[0].get(0)?.to_vec2::<f32>()?[0], [1.0, 0.0, 0.0], "the first has one key");
         let bounded = attention_weights(&query, &key_value, None, heads, &mask, 4)?;
-        assert_eq!(bounded.iter().map(Option::is_some).collect::<Vec<_>>(), [false, true], "of 9 and 4 pairs");
+        assert_eq!(
+            bounded.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [false, true],
+            "of 9 and 4 pairs"
+        );
         let without = weights_of(&mask_of("strict_past", &[3, 2]))?;
         assert_eq!(without[0].sum_all()?.to_scalar::<f32>()?, 0.0, "a query without keys");
         let values = inputs[1].narrow(0, 0, 3)?.narrow(1, 4, 2)?.contiguous()?; // of the first head

@@ -50,7 +50,7 @@ fn darken(raster: &mut Raster, cells: &[f32], [rows, columns]: [usize; 2]) {
     for (place, pixel) in raster.rgb.chunks_exact_mut(3).enumerate() {
         let (row, column) = (place / width * rows / height, place % width * columns / width);
         let bright = DARKEST + (1.0 - DARKEST) * cells[row * columns + column] / most;
-        pixel.iter_mut().for_each(|value| *value = (f32::from(*value) * bright) as u8);
+        pixel.iter_mut().for_each(|value| *value = (f32::from(*value) * bright).round() as u8);
     }
 }
 

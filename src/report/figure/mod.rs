@@ -45,6 +45,7 @@ pub use bars::bars;
 pub use boxes::boxes;
 pub(super) use colour::tint;
 pub use curves::curves;
+pub(super) use font::visible;
 pub use lanes::lanes;
 pub use lines::lines;
 pub use matrices::matrices;

@@ -66,7 +66,8 @@ mod tests {
 
     #[test]
     fn points_have_names_and_lie_within_the_plane() {
-        let chart = Chart { title: "Tokens".into(), x: "first".into(), y: "second".into(), ..Chart::default() };
+        let chart =
+            Chart { title: "Tokens".into(), x: "first".into(), y: "second".into(), ..Chart::default() };
         let scene = scatter(&chart, &spots(3));
         assert_eq!(texts(&scene), ["Tokens", "t␣0", "t␣1", "t␣2", "first across, second up"]);
         let points = scene.shapes.iter().filter_map(|shape| match shape {
