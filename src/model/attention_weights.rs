@@ -11,7 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// The attention weights of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct AttentionWeights {
-    /// The weights by layer: first the encoder's layers, then those of the main transformer, self-attention before cross-attention.
+    /// The weights by layer: those of the encoder, then those of the main transformer, first of self-attention, then of
+    /// cross-attention.
     pub layers: Vec<LayerWeights>,
     /// The layers that have no attention weights, because their mixer is no softmax attention: `layer 2: linear attention`.
     pub left_out: Vec<String>,
@@ -82,8 +83,8 @@ impl AttentionRecorder {
 
 impl Model {
     /// The weights of self-attention and cross-attention in each document of a batch, as the reference operation computes them.
-    /// A document with more than `most_tokens`² pairs of query and key in a layer is left out there, so that memory is bounded. Of a
-    /// layer with a memory, the retrieved keys are not among the weights.
+    /// A document with more than `most_tokens`² pairs of query and key in a layer is left out there, so that memory is bounded. Keys
+    /// that a layer's memory retrieves have no weights.
     ///
     /// # Errors
     /// If an operation fails.

@@ -13,7 +13,7 @@ fn sections(preset: &str, settings: &[&str]) -> Vec<Section> {
     let place = tempfile::tempdir().unwrap();
     let small = ["model.d_model=16", "model.n_layers=2", "model.attention.n_heads=2", "train.max_steps=2"];
     let overrides: Vec<String> = small.iter().chain(settings).map(ToString::to_string).collect();
-    let config = RunConfig::from_preset(preset, &overrides).unwrap();
+    let config = RunConfig::of_preset_or_file(preset, &overrides).unwrap();
     let (run, _) =
         Run::train(place.path().join("run"), config, &Device::Cpu, &Modalities::builtin()).unwrap();
     let twice = [(); 2].map(|()| inside::sections(&run, &Device::Cpu, 40).unwrap());

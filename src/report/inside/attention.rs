@@ -57,7 +57,7 @@ fn add_row(rows: &Rows, sample: &Sample, html: &mut Html) -> Result<bool, Inside
     }
     if weights.layers.iter().any(|layer| !matches!(layer.documents.first(), Some(Some(_)))) {
         let text = format!(
-            "This row has {n_tokens} tokens. Layers in which it has more than {MOST_TOKENS}² pairs of query and key are left out."
+            "This row has {n_tokens} tokens. Layers with more than {MOST_TOKENS}² pairs of query and key are left out."
         );
         html.element("p", "", &text);
     }
@@ -66,7 +66,8 @@ fn add_row(rows: &Rows, sample: &Sample, html: &mut Html) -> Result<bool, Inside
     let mut has_some = false;
     for attended in attended(&weights, &queries)? {
         has_some = true;
-        let text = format!("Attention from {from}{}", attended.about);
+        let numbers: Vec<String> = attended.numbers.iter().map(ToString::to_string).collect();
+        let text = format!("Attention from {from}{} Layers: {}.", attended.about, numbers.join(", "));
         html.element("p", "", &text);
         for part in parts.iter().filter(|part| part.part.stream == attended.stream) {
             maps::add(rows, part, (&attended, &batch), html)?;
@@ -132,8 +133,7 @@ fn attended(weights: &AttentionWeights, queries: &[usize]) -> Result<Vec<Attende
             rollout: rollout(&means(&encoder)?, &start),
             layers,
             numbers: cross.iter().map(|layer| layer.place.layer).collect(),
-            about: ", by cross-attention to the encoder. Rollout (Abnar and Zuidema 2020) follows the mean over layers and heads \
-                    through the encoder.",
+            about: ", by cross-attention. Rollout follows the mean of all layers and heads through the encoder.",
         });
     }
     Ok(all)

@@ -134,7 +134,7 @@ fn anchor(name: &str) -> String {
 fn add_figure(html: &mut Html, scene: &Scene, label: &str, caption: &str) -> Result<(), DrawError> {
     let (mut drawing, mut inner) = (Html::new(), Html::new());
     drawing.figure(scene)?;
-    let attributes = format!("role=\"img\" aria-label=\"{}\" style=\"overflow-x:auto\"", escaped(label));
+    let attributes = format!("role=\"img\" aria-label=\"{}\"", escaped(label));
     inner.nested("div", &attributes, &drawing);
     if !caption.is_empty() {
         inner.element("figcaption", "", caption);
@@ -168,7 +168,7 @@ fn add_shaded(
     }
     let mut scrolled = Html::new();
     scrolled.nested("table", "", &table);
-    html.nested("div", "style=\"overflow-x:auto\"", &scrolled);
+    html.nested("div", "class=\"scroll\"", &scrolled);
 }
 
 /// A text of at most `most` characters.
