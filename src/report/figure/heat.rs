@@ -7,19 +7,20 @@ use smalti_contract::{AnyTokenizer, Tokens};
 /// The brightness that a patch of weight 0 keeps.
 const DARKEST: f32 = 0.15;
 
-/// [`image`](super::image()).
-pub(super) fn of(
+/// The image of an image tokenizer's tokens, about `side` pixels wide or high, without margins; with weights, one for each patch,
+/// it is dark where they are low. `None` for other tokens, and for weights of patches that fill no grid.
+pub fn image(
     tokenizer: &dyn AnyTokenizer,
     tokens: &Tokens,
     side: f32,
     weights: Option<&[f32]>,
 ) -> Option<Scene> {
-    let image = image_of(tokenizer, tokens)?;
-    let longest = image.height.max(image.width) as f32;
+    let pixels = image_of(tokenizer, tokens)?;
+    let longest = pixels.height.max(pixels.width) as f32;
     // Whole pixels, if the image is enlarged.
     let scale = if side >= longest { (side / longest).floor() } else { side / longest };
-    let size = [image.width, image.height].map(|pixels| (pixels as f32 * scale).round().max(1.0));
-    let mut raster = raster(&image, size);
+    let size = [pixels.width, pixels.height].map(|side| (side as f32 * scale).round().max(1.0));
+    let mut raster = raster(&pixels, size);
     if let Some(weights) = weights {
         let grid = grid_of(tokenizer, tokens)?;
         darken(&mut raster, &by_cell(tokens, weights, grid)?, grid);
@@ -66,11 +67,11 @@ mod tests {
     fn a_patch_of_a_low_weight_is_dark() {
         let tokenizer = ImageTokenizer::new(ImageConfig::vit(3, 4, [8, 8])).unwrap();
         let tokens = tokenizer.encode(&Image::new(8, 8, 3, vec![200; 192]).unwrap()).unwrap();
-        let plain = of(&tokenizer, &tokens, 33.0, None).unwrap();
+        let plain = image(&tokenizer, &tokens, 33.0, None).unwrap();
         assert_eq!((plain.width(), plain.height()), (32, 32), "whole pixels");
-        let scene = of(&tokenizer, &tokens, 32.0, Some(&[1.0, 0.0, 0.5, 0.0])).unwrap();
+        let scene = image(&tokenizer, &tokens, 32.0, Some(&[1.0, 0.0, 0.5, 0.0])).unwrap();
         let png = read(&scene.encode(Format::Png).unwrap());
         assert_eq!([png.at(0, 0)[0], png.at(31, 0)[0], png.at(0, 31)[0]], [200, 30, 115]);
-        assert!(of(&tokenizer, &tokens, 32.0, Some(&[1.0])).is_none(), "weights of other tokens");
+        assert!(image(&tokenizer, &tokens, 32.0, Some(&[1.0])).is_none(), "weights of other tokens");
     }
 }

@@ -46,6 +46,8 @@ pub use boxes::boxes;
 pub(super) use colour::tint;
 pub use curves::curves;
 pub(super) use font::visible;
+#[cfg(feature = "image")]
+pub use heat::image;
 pub use lanes::lanes;
 pub use lines::lines;
 pub use matrices::matrices;
@@ -110,21 +112,10 @@ pub fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Scene {
     }
 }
 
-/// The image of an image tokenizer's tokens, about `side` pixels wide or high, without margins; with weights, one for each patch,
-/// it is dark where they are low. `None` for other tokens, and for weights of patches that fill no grid.
-pub fn image(
-    tokenizer: &dyn AnyTokenizer,
-    tokens: &Tokens,
-    side: f32,
-    weights: Option<&[f32]>,
-) -> Option<Scene> {
-    #[cfg(feature = "image")]
-    return heat::of(tokenizer, tokens, side, weights);
-    #[cfg(not(feature = "image"))]
-    {
-        let _ = (tokenizer, tokens, side, weights);
-        None
-    }
+/// No image: this build has no modality of images.
+#[cfg(not(feature = "image"))]
+pub fn image(_: &dyn AnyTokenizer, _: &Tokens, _: f32, _: Option<&[f32]>) -> Option<Scene> {
+    None
 }
 
 /// A number with its noun: `1 token`, `2,048 patches`.

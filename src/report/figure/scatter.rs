@@ -28,7 +28,8 @@ pub fn scatter(chart: &Chart, spots: &[Spot]) -> Scene {
     let scale = each(0).min(each(1)).min(1e30);
     let place = |spot: &Spot| {
         let along = |axis: usize| 12.0 + (spot.at[axis] - ranges[axis][0]) * scale;
-        [corner[0] + along(0), corner[1] + SIZE[1] - along(1)]
+        // Tenths of a pixel, so that a figure of many points is small.
+        [corner[0] + along(0), corner[1] + SIZE[1] - along(1)].map(|x| (10.0 * x).round() / 10.0)
     };
     let every = spots.len().div_ceil(NAMES).max(1);
     let drawn = spots.iter().enumerate().filter(|(_, spot)| spot.at.iter().all(|x| x.is_finite()));

@@ -57,7 +57,8 @@ fn add_row(rows: &Rows, sample: &Sample, html: &mut Html) -> Result<bool, Inside
     }
     if weights.layers.iter().any(|layer| !matches!(layer.documents.first(), Some(Some(_)))) {
         let text = format!(
-            "This row has {n_tokens} tokens. Layers with more than {MOST_TOKENS}² pairs of query and key are left out."
+            "This row has {n_tokens} tokens. Layers with more than {MOST_TOKENS}² pairs of query and key are left \
+             out."
         );
         html.element("p", "", &text);
     }
@@ -133,7 +134,7 @@ fn attended(weights: &AttentionWeights, queries: &[usize]) -> Result<Vec<Attende
             rollout: rollout(&means(&encoder)?, &start),
             layers,
             numbers: cross.iter().map(|layer| layer.place.layer).collect(),
-            about: ", by cross-attention. Rollout follows the mean of all layers and heads through the encoder.",
+            about: ", by cross-attention. Rollout follows the mean of layers and heads through the encoder.",
         });
     }
     Ok(all)

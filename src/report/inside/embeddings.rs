@@ -136,8 +136,7 @@ fn add(table: &Table, html: &mut Html) -> Result<(), InsideError> {
     html.element("h3", "", name);
     let component =
         |which: &str, share: f64| format!("{which} component ({:.1}% of the variance)", 100.0 * share);
-    let axes = [component("first", first), component("second", second)];
-    let [x, y] = axes;
+    let [x, y] = [component("first", first), component("second", second)];
     add_scatter(&chart("principal components", shown, x, y), table, &places, html)?;
     let n = shown.min(MOST_TSNE);
     if let Some(near) = neighbourhoods(&vectors[..n], &places[..n]) {

@@ -142,10 +142,13 @@ mod tests {
         let start = principal(&vectors, 1).0;
         let places = neighbourhoods(&vectors, &start).unwrap();
         assert_eq!(places, neighbourhoods(&vectors, &start).unwrap());
-        let mean = |places: &[[f32; 2]]| places.iter().map(|at| at[0]).sum::<f32>() / places.len() as f32;
+        let mean = |group: &[[f32; 2]]| {
+            [0, 1].map(|axis| group.iter().map(|at| at[axis]).sum::<f32>() / group.len() as f32)
+        };
+        let distance = |a: [f32; 2], b: [f32; 2]| (a[0] - b[0]).hypot(a[1] - b[1]);
         let (first, second) = places.split_at(20);
-        let apart = (mean(first) - mean(second)).abs();
-        let within = first.iter().map(|at| (at[0] - mean(first)).abs()).fold(0.0, f32::max);
+        let apart = distance(mean(first), mean(second));
+        let within = first.iter().map(|at| distance(*at, mean(first))).fold(0.0, f32::max);
         assert!(apart > within, "{apart} {within}");
     }
 }

@@ -46,7 +46,8 @@ pub(super) fn add(
         let keys = places(rows, Stream::Encoder, batch, input.first_kind);
         let sources: Vec<String> = input.labels(0).into_iter().take(MOST).collect();
         let caption = format!(
-            "Attention of each predicted token of {} (down) to the tokens of {} (across), mean of all layers and heads{}",
+            "Attention of each predicted token of {} (down) to the tokens of {} (across), mean of all layers and \
+             heads{}",
             part.name,
             input.part.name,
             if ids.len().max(keys.len()) > MOST { "; the first tokens" } else { "" }

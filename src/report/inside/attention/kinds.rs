@@ -46,7 +46,7 @@ pub(super) fn add(
 }
 
 /// The sum of weights on the tokens of each kind, mean over the queries of each kind.
-fn between(weights: &Weights, kinds: &[Vec<usize>]) -> Weights {
+fn between(weights: &[Vec<f32>], kinds: &[Vec<usize>]) -> Weights {
     let to = |query: &usize, keys: &[usize]| keys.iter().map(|key| weights[*query][*key]).sum::<f32>();
     let from = |queries: &Vec<usize>| {
         let share = |keys: &Vec<usize>| {
