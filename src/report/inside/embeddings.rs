@@ -3,7 +3,7 @@
 use super::reduce::{neighbourhoods, principal};
 use super::{InsideError, add_figure, parts};
 use crate::model::Model;
-use crate::report::chart::{Chart, Spot};
+use crate::report::chart::{Chart, Matrices, Spot};
 use crate::report::figure;
 use crate::report::html::{Html, Section};
 use crate::sample::{Composition, Part};
@@ -15,6 +15,8 @@ use smalti_contract::KindSpec;
 const MOST: usize = 2000;
 const MOST_TSNE: usize = 1000;
 const FEWEST: usize = 3;
+/// The most places whose positions are compared, as a map for each.
+const MOST_MAPS: usize = 256;
 /// The seed of the directions from which components are found.
 const SEED: u64 = 1337;
 
@@ -24,8 +26,8 @@ struct Table {
     name: String,
     vectors: Tensor,
     labels: Vec<String>,
-    /// Whether their order means something, such as that of positions.
-    ordered: bool,
+    /// Of positions, the number of columns of their grid.
+    columns: Option<usize>,
 }
 
 /// The embeddings of a model with these tasks; `None` for a model without a table of at least 3 vectors.
@@ -47,7 +49,7 @@ fn tables(model: &Model, tasks: &[&Composition]) -> Result<Vec<Table>, InsideErr
             let label = |id: usize| part.map_or(id.to_string(), |part| parts::label_of(part, id as u32));
             let n = vectors.dim(0)?.min(MOST);
             let (name, labels) = (format!("embeddings of {}", kind.name), (0..n).map(label).collect());
-            tables.push(Table { name, vectors: vectors.clone(), labels, ordered: false });
+            tables.push(Table { name, vectors: vectors.clone(), labels, columns: None });
         }
         if let Some(vectors) = model.positions(number)? {
             let labels = (0..vectors.dim(0)?.min(MOST)).map(|place| position(kind, place)).collect();
@@ -55,13 +57,13 @@ fn tables(model: &Model, tasks: &[&Composition]) -> Result<Vec<Table>, InsideErr
                 name: format!("positions of {}", kind.name),
                 vectors,
                 labels,
-                ordered: true,
+                columns: Some(kind.axes.last().map_or(1, |axis| axis.size.max(1))),
             });
         }
     }
     if let Some(types) = model.type_embeddings() {
         let labels = model.kinds().iter().map(|kind| kind.name.clone()).collect();
-        tables.push(Table { name: "type embeddings".into(), vectors: types.clone(), labels, ordered: false });
+        tables.push(Table { name: "type embeddings".into(), vectors: types.clone(), labels, columns: None });
     }
     tables.extend(classes(model));
     let mut once: Vec<Table> = vec![];
@@ -98,7 +100,7 @@ fn classes(model: &Model) -> Vec<Table> {
         let fits = vectors.dims2().is_ok_and(|(n, _)| n == labels.len());
         let of = if head.name.is_empty() { String::new() } else { format!(" of {}", head.name) };
         let vectors = vectors.clone();
-        fits.then(|| Table { name: format!("class vectors{of}"), vectors, labels, ordered: false })
+        fits.then(|| Table { name: format!("class vectors{of}"), vectors, labels, columns: None })
     };
     let heads =
         model.tasks().iter().flat_map(|task| task.heads.iter().map(move |head| (task.name.as_str(), head)));
@@ -143,6 +145,13 @@ fn add(table: &Table, html: &mut Html) -> Result<(), InsideError> {
         let chart = chart("t-SNE", n, "no unit".into(), "no unit".into());
         add_scatter(&chart, table, &near, html)?;
     }
+    let is_grid = |columns: &usize| *columns > 1 && all > *columns && all <= MOST_MAPS;
+    if let Some(columns) = table.columns.filter(is_grid) {
+        let chart = Chart { title: format!("{name}, similarity"), ..Chart::default() };
+        let maps = Matrices::similarities(&vectors, columns);
+        let label = format!("{}: {}", chart.title, maps.caption);
+        add_figure(html, &figure::matrices(&chart, &maps), &label, "")?;
+    }
     Ok(())
 }
 
@@ -156,10 +165,10 @@ fn add_scatter(
     let spot = |(number, (at, label)): (usize, (&[f32; 2], &String))| Spot {
         label: label.clone(),
         at: *at,
-        shade: table.ordered.then(|| number as f32 / n.max(1) as f32),
+        shade: table.columns.map(|_| number as f32 / n.max(1) as f32),
     };
     let spots: Vec<Spot> = places.iter().zip(&table.labels).enumerate().map(spot).collect();
-    let caption = if table.ordered { "dark first, bright last" } else { "" };
+    let caption = if table.columns.is_some() { "dark first, bright last" } else { "" };
     let label = format!("{}: {n} points", chart.title);
     Ok(add_figure(html, &figure::scatter(chart, &spots), &label, caption)?)
 }
@@ -187,7 +196,7 @@ mod tests {
             name: "embeddings of x".into(),
             vectors: Tensor::rand(0.0_f32, 1.0, (n, 5), &Device::Cpu).unwrap(),
             labels: (0..n).map(|id| id.to_string()).collect(),
-            ordered: false,
+            columns: None,
         };
         let page = |n: usize| {
             let mut html = Html::new();
