@@ -83,8 +83,8 @@ impl AttentionRecorder {
 
 impl Model {
     /// The weights of self-attention and cross-attention in each document of a batch, as the reference operation computes them.
-    /// A document with more than `most_tokens`² pairs of query and key in a layer is left out there, so that memory is bounded. Keys
-    /// that a layer's memory retrieves have no weights.
+    /// A layer leaves out a document with more than `most_tokens`² pairs of query and key, so that memory is bounded. Keys that a
+    /// layer's memory retrieves have no weights.
     ///
     /// # Errors
     /// If an operation fails.
