@@ -1,18 +1,23 @@
 //! `smalti report`
 
+use super::device::DeviceChoice;
 use super::{checks, print};
 use crate::registry::Modalities;
-use crate::report::page::{self, Page};
+use crate::report::page;
 use crate::run::Run;
-use crate::train::{SaveError, check_target, checkpoint::write_atomically};
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+use crate::train::SaveError;
+use crate::train::{check_target, checkpoint::write_atomically};
 use anyhow::{Result, bail, ensure};
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+use candle_core::Device;
 use clap::Args;
 use serde_json::json;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Write a page about a run: curves, settings, data, tokens of examples, attention rules.
+/// Write a page about a run: curves, settings, data, examples, attention, errors, embeddings.
 #[derive(Args)]
 #[command(after_help = "Examples:\n  \
     smalti report runs/digits\n  \
@@ -29,11 +34,19 @@ pub struct ReportArgs {
     /// The page is one HTML file of at most 10 MB, which needs no network; the largest figures are left out of a larger page.
     #[arg(long, value_name = "FILE.html")]
     out: Option<PathBuf>,
+    /// Validation rows of each task that the model predicts, for confusions and worst errors; 0 for all.
+    #[arg(long, default_value_t = SAMPLES)]
+    samples: usize,
+    /// Device: auto, cpu, cuda or cuda:N.
+    #[arg(long, default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Print one JSON object: the file, its bytes, the runs, the ids of its sections.
     #[arg(long)]
     json: bool,
 }
 
+/// Validation rows of each task that the model predicts, unless chosen.
+const SAMPLES: usize = 500;
 /// The name of the page in a run folder.
 const PAGE_FILE: &str = "report.html";
 /// The first bytes of a page.
@@ -47,7 +60,8 @@ pub fn run(args: ReportArgs, modalities: &Modalities) -> Result<()> {
     let out = args.out.unwrap_or_else(|| first.folder().join(PAGE_FILE));
     // Before the work.
     check_page_target(&out)?;
-    let page = write(&out, first, others)?;
+    let page = page::of_runs(first, others, &args.device.open()?, args.samples);
+    write_atomically(&out, page.html.as_bytes())?;
     if args.json {
         let (bytes, runs) = (page.html.len(), &args.runs);
         return print::json(&json!({ "page": out, "bytes": bytes, "runs": runs, "sections": page.sections }));
@@ -74,12 +88,6 @@ fn check_page_target(path: &Path) -> Result<()> {
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn write_into(run: &Run) -> Result<PathBuf, SaveError> {
     let path = run.folder().join(PAGE_FILE);
-    write(&path, run, &[])?;
+    write_atomically(&path, page::of_runs(run, &[], &Device::Cpu, SAMPLES).html.as_bytes())?;
     Ok(path)
-}
-
-fn write(path: &Path, run: &Run, others: &[Run]) -> Result<Page, SaveError> {
-    let page = page::of_runs(run, others);
-    write_atomically(path, page.html.as_bytes())?;
-    Ok(page)
 }

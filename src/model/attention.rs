@@ -138,7 +138,8 @@ impl Attention {
         ops::attention(&self.queries(queries)?, &key_value, None, self.heads, mask)
     }
 
-    /// The weights of [`cross_attention`](Self::cross_attention) in each document, `[n_heads, queries, keys]`.
+    /// The weights of [`cross_attention`](Self::cross_attention) in each document, `[n_heads, queries, keys]`; `None` for a
+    /// document with more than `most_pairs` pairs of query and key.
     ///
     /// # Errors
     /// If shapes differ from the mask's.
@@ -147,8 +148,10 @@ impl Attention {
         queries: &Value,
         encoder_output: &Value,
         mask: &Arc<AttentionMask>,
-    ) -> Result<Vec<Tensor>> {
-        ops::attention_weights(&self.queries(queries)?, &self.key_values(encoder_output)?, self.heads, mask)
+        most_pairs: usize,
+    ) -> Result<Vec<Option<Tensor>>> {
+        let (query, key_value) = (self.queries(queries)?, self.key_values(encoder_output)?);
+        ops::attention_weights(&query, &key_value, None, self.heads, mask, most_pairs)
     }
 
     /// `[n, d_model]` → `[n, n_heads·d_head]`.
@@ -190,6 +193,16 @@ impl Mixer for Attention {
         let (mask, angles) = (plan.mask(layer), plan.angles.of_layer(layer));
         let masks = (mask, plan.memory.as_ref());
         self.self_attention(queries, keys, masks, angles, bias, cache.map(|cache| &mut cache.key_values))
+    }
+
+    fn attention_weights(
+        &self,
+        tokens: &MixerInput,
+        most_pairs: usize,
+    ) -> Result<Option<Vec<Option<Tensor>>>> {
+        let MixerInput { queries, keys, plan, layer, bias } = *tokens;
+        let (query, key_value) = self.projections(queries, keys, plan.angles.of_layer(layer))?;
+        ops::attention_weights(&query, &key_value, bias, self.heads, plan.mask(layer), most_pairs).map(Some)
     }
 
     fn output_projection(&self, mixed: &Value, residual: Option<&Value>) -> Result<Value> {

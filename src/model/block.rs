@@ -1,6 +1,7 @@
 //! One block: norm → mixer → MLP, each added to the residual stream, in sequence or in parallel, or without an MLP.
 
 use super::attention::Attention;
+use super::attention_weights::AttentionRecorder;
 use super::cache::LayerCache;
 use super::config::{ModelConfig, Sublayers};
 use super::layer::{BuildLayer, Layer};
@@ -113,13 +114,19 @@ impl Block {
         let queries = plan.query_rows(&keys)?; // [n_queries, d_model]
         let input = MixerInput { queries: &queries, keys: &keys, plan, layer, bias };
         let mixed = self.mixer.mix(&input, mixer_cache)?; // [n_queries, width]
+        if let Some(recorder) = &plan.attention_weights
+            && let Some(weights) = self.mixer.attention_weights(&input, recorder.most_pairs())?
+        {
+            recorder.record(layer, false, weights);
+        }
         let rows = plan.query_rows(x)?; // [n_queries, d_model]
         let mut x = self
             .mixer_residual
             .add(&rows, dropout, |residual| self.mixer.output_projection(&mixed, residual))?;
 
-        if let (Some(cross_attention), Some(plan)) = (&self.cross_attention, &plan.cross_attention) {
-            x = cross_attention.forward(&x, plan, self.layer, cross_cache)?;
+        if let (Some(cross_attention), Some(cross_plan)) = (&self.cross_attention, &plan.cross_attention) {
+            let recorder = plan.attention_weights.as_ref();
+            x = cross_attention.forward(&x, cross_plan, layer, recorder, cross_cache)?;
         }
 
         if let Some((mlp, residual)) = &self.mlp {
@@ -167,6 +174,7 @@ impl CrossAttention {
         x: &Value,
         plan: &CrossAttentionPlan,
         layer: usize,
+        recorder: Option<&AttentionRecorder>,
         cache: Option<&mut Option<Value>>,
     ) -> Result<Value> {
         let rows = match &plan.query_rows {
@@ -174,12 +182,12 @@ impl CrossAttention {
             None => x.clone(),
         };
         let queries = self.residual.pre_norm(&rows)?;
-        let heads =
-            self.attention.cross_attention(&queries, &plan.encoder_output, plan.mask(layer), cache)?;
-        if let Some(weights) = &plan.weights {
-            let mask = plan.mask(layer);
-            weights
-                .record(layer, self.attention.cross_attention_weights(&queries, &plan.encoder_output, mask)?);
+        let (encoder_output, mask) = (&plan.encoder_output, plan.mask(layer));
+        let heads = self.attention.cross_attention(&queries, encoder_output, mask, cache)?;
+        if let Some(recorder) = recorder {
+            let most = recorder.most_pairs();
+            let weights = self.attention.cross_attention_weights(&queries, encoder_output, mask, most)?;
+            recorder.record(layer, true, weights);
         }
         let added = self.residual.add(&rows, plan.dropout.as_ref(), |residual| {
             self.attention.output_projection(&heads, residual)

@@ -14,7 +14,7 @@ use super::config::{MixerConfig, ModelConfig};
 use super::params::Scope;
 use super::plan::LayerPlan;
 use crate::ops::{RelativeBias, Value};
-use candle_core::Result;
+use candle_core::{Result, Tensor};
 
 /// Attention, or a layer in its place.
 pub(super) trait Mixer: Send + Sync {
@@ -24,6 +24,19 @@ pub(super) trait Mixer: Send + Sync {
     /// # Errors
     /// If shapes differ.
     fn mix(&self, tokens: &MixerInput, cache: Option<&mut MixerCache>) -> Result<Value>;
+
+    /// The attention weights of each document, `[n_heads, queries, keys]`, without a cache; `None` for a document with more than
+    /// `most_pairs` pairs of query and key, and for a layer without attention weights.
+    ///
+    /// # Errors
+    /// If shapes differ.
+    fn attention_weights(
+        &self,
+        _tokens: &MixerInput,
+        _most_pairs: usize,
+    ) -> Result<Option<Vec<Option<Tensor>>>> {
+        Ok(None)
+    }
 
     /// `[n_queries, width]` → `[n_queries, d_model]`, added to `residual` if there is one.
     ///

@@ -6,12 +6,12 @@
 
 mod assemble;
 mod attention;
+mod attention_weights;
 mod block;
 mod cache;
 mod candle;
 mod codes;
 mod config;
-mod cross_attention_weights;
 mod dropout;
 mod embedding;
 mod error;
@@ -35,6 +35,7 @@ mod transformer;
 mod unused;
 
 pub use attention::Attention;
+pub use attention_weights::{AttentionPlace, AttentionRecorder, AttentionWeights, LayerWeights};
 pub use block::Block;
 pub use cache::{Cache, GrowingRows, LayerCache, MixerCache};
 pub use candle::CandleLayer;
@@ -43,7 +44,6 @@ pub use config::{
     LinearAttentionConfig, MOST_LAYERS, MemoryConfig, MixerConfig, MlpConfig, ModelConfig, NormKind,
     NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, StateSpaceConfig, Stem, Sublayers,
 };
-pub use cross_attention_weights::CrossAttentionWeights;
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};
 pub use error::ModelError;
@@ -106,8 +106,8 @@ struct Pass {
     dropout_seed: Option<u64>,
     /// The routing to experts.
     routing: Option<Arc<Routing>>,
-    /// Records the weights of cross-attention, if they are asked for.
-    cross_attention_weights: Option<Arc<CrossAttentionWeights>>,
+    /// Records attention weights, if they are wanted.
+    attention_weights: Option<AttentionRecorder>,
 }
 
 /// One head's loss on a batch.
@@ -297,7 +297,8 @@ impl Model {
     fn encode(&self, batch: &Batch, pass: &Pass) -> candle_core::Result<Option<EncoderOutput>> {
         let (Some(encoder), Some(tokens)) = (&self.encoder, &batch.encoder) else { return Ok(None) };
         let dropout_seed = pass.dropout_seed.map(|seed| random::mix(seed, 1));
-        let pass = Pass { dropout_seed, ..pass.clone() };
+        let attention_weights = pass.attention_weights.as_ref().map(AttentionRecorder::of_encoder);
+        let pass = Pass { dropout_seed, attention_weights, ..pass.clone() };
         let hidden = self.run(encoder, tokens, None, None, &[], &pass)?;
         Ok(Some(EncoderOutput { hidden, tokens: tokens.meta.clone() }))
     }
@@ -333,7 +334,7 @@ impl Model {
             encoder_output,
             dropout: dropout.as_ref(),
             routing: pass.routing.as_ref(),
-            cross_attention_weights: pass.cross_attention_weights.as_ref(),
+            attention_weights: pass.attention_weights.as_ref(),
             ..self.plan_inputs(tokens)
         });
         let mut x = ops::cast(&self.embedder.forward(tokens, quantized)?, self.dtype)?;
@@ -355,7 +356,7 @@ impl Model {
             rotary: &self.rotary,
             dropout: None,
             routing: None,
-            cross_attention_weights: None,
+            attention_weights: None,
         }
     }
 
@@ -424,6 +425,16 @@ impl Model {
     /// If an operation fails.
     pub fn positions(&self, kind: usize) -> candle_core::Result<Option<Tensor>> {
         self.embedder.positions(kind)
+    }
+
+    /// The vector of each id of a kind of token, `[vocabulary, d_model]`; `None` for a kind whose tokens are not ids of a table.
+    pub fn token_embeddings(&self, kind: usize) -> Option<&Tensor> {
+        self.embedder.table(kind).map(Value::tensor)
+    }
+
+    /// The type embedding of each kind of token, `[n_kinds, d_model]`; `None` for a model without them.
+    pub fn type_embeddings(&self) -> Option<&Tensor> {
+        self.embedder.types().map(Value::tensor)
     }
 
     /// Head `head` of task `task`.

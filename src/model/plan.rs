@@ -1,6 +1,6 @@
 //! The plan of one forward pass: masks, rotary angles, dropout, and the encoder's output.
 
-use super::cross_attention_weights::CrossAttentionWeights;
+use super::attention_weights::AttentionRecorder;
 use super::dropout::Dropout;
 use super::rotary::{LayerRotary, RotaryAngles};
 use super::routing::Routing;
@@ -36,6 +36,8 @@ pub struct LayerPlan {
     pub dropout: Option<Dropout>,
     /// The routing to experts, in training.
     pub routing: Option<Arc<Routing>>,
+    /// Records the attention weights of each layer, if they are wanted.
+    pub attention_weights: Option<AttentionRecorder>,
 }
 
 /// The output of the encoder, and the metadata of its tokens.
@@ -57,8 +59,6 @@ pub struct CrossAttentionPlan {
     masks: Vec<Arc<AttentionMask>>,
     /// The dropout of those rows, in training.
     pub dropout: Option<Dropout>,
-    /// Records the attention weights of each layer, if they are asked for.
-    pub weights: Option<Arc<CrossAttentionWeights>>,
 }
 
 /// The inputs of a plan.
@@ -81,8 +81,8 @@ pub(super) struct PlanInputs<'a> {
     pub dropout: Option<&'a Dropout>,
     /// The routing to experts, in training.
     pub routing: Option<&'a Arc<Routing>>,
-    /// Records the weights of cross-attention, if they are asked for.
-    pub cross_attention_weights: Option<&'a Arc<CrossAttentionWeights>>,
+    /// Records attention weights, if they are wanted.
+    pub attention_weights: Option<&'a AttentionRecorder>,
 }
 
 impl ForwardPlan {
@@ -159,6 +159,7 @@ impl PlanInputs<'_> {
                 .map(|encoder| self.cross_attention(encoder, &queries, dropout.as_ref())),
             dropout,
             routing: self.routing.cloned(),
+            attention_weights: self.attention_weights.cloned(),
         }
     }
 
@@ -168,18 +169,18 @@ impl PlanInputs<'_> {
         queries: &Arc<TokenMeta>,
         dropout: Option<&Dropout>,
     ) -> CrossAttentionPlan {
-        let (encoder_output, weights) = (encoder.hidden.clone(), self.cross_attention_weights.cloned());
+        let encoder_output = encoder.hidden.clone();
         let is_encoded = |document: usize| !encoder.tokens.documents[document].is_empty();
         if (0..encoder.tokens.documents.len()).all(is_encoded) {
             let masks = self.masks(queries, &encoder.tokens);
             let dropout = dropout.cloned();
-            return CrossAttentionPlan { encoder_output, query_rows: None, masks, dropout, weights };
+            return CrossAttentionPlan { encoder_output, query_rows: None, masks, dropout };
         }
         // A document without tokens in the encoder gets the same result as in a batch of its own.
         let (rows, queries) = queries.select(is_encoded);
         let dropout = dropout.map(|dropout| dropout.rows(&rows));
         let masks = self.masks(&Arc::new(queries), &encoder.tokens);
-        CrossAttentionPlan { encoder_output, query_rows: Some(rows), masks, dropout, weights }
+        CrossAttentionPlan { encoder_output, query_rows: Some(rows), masks, dropout }
     }
 
     fn masks(&self, queries: &Arc<TokenMeta>, keys: &Arc<TokenMeta>) -> Vec<Arc<AttentionMask>> {

@@ -2,7 +2,7 @@
 
 use super::DrawError;
 use super::figure::{Format, Scene};
-use std::fmt::Write;
+use std::fmt::{Display, Write};
 
 /// A piece of a page.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,25 +52,18 @@ impl Html {
         self.0.push('\n');
     }
 
-    /// Add a drawing as SVG, named by its own first line of text.
+    /// Add a figure as SVG, with a caption unless it is empty. `label` is read to those who do not see the figure; without one,
+    /// its first line of text is.
     ///
     /// # Errors
     /// [`DrawError`] if the figure has no area or is too large.
-    pub fn figure(&mut self, scene: &Scene) -> Result<(), DrawError> {
+    pub fn figure(&mut self, scene: &Scene, label: &str, caption: &str) -> Result<(), DrawError> {
         let svg = scene.encode(Format::Svg)?;
-        let label = scene.first_text().filter(|label| !label.is_empty()).unwrap_or("figure");
+        let labels = [Some(label), scene.first_text()];
+        let label = labels.into_iter().flatten().find(|label| !label.is_empty()).unwrap_or("figure");
         let named = format!("<svg role=\"img\" aria-label=\"{}\" ", escaped(label));
-        self.raw(&String::from_utf8_lossy(&svg).replacen("<svg ", &named, 1));
-        Ok(())
-    }
-
-    /// Add a figure: a drawing, and a caption unless it is empty.
-    ///
-    /// # Errors
-    /// As for [`figure`](Self::figure).
-    pub fn captioned(&mut self, scene: &Scene, caption: &str) -> Result<(), DrawError> {
         let mut inner = Self::new();
-        inner.figure(scene)?;
+        inner.raw(&String::from_utf8_lossy(&svg).replacen("<svg ", &named, 1));
         if !caption.is_empty() {
             inner.element("figcaption", "", caption);
         }
@@ -104,6 +97,18 @@ pub struct Section {
     pub title: String,
     /// The content below the title.
     pub body: Html,
+}
+
+impl Section {
+    /// A section; if its content could not be made, the reason is its text.
+    pub fn new(id: &str, title: &str, body: Result<Html, impl Display>) -> Self {
+        let body = body.unwrap_or_else(|error| {
+            let mut body = Html::new();
+            body.element("p", "class=\"note\"", &format!("Not shown: {error}"));
+            body
+        });
+        Self { id: id.into(), title: title.into(), body }
+    }
 }
 
 fn table_cell(cell: &str) -> String {
@@ -142,7 +147,7 @@ mod tests {
         let bar = Bar { name: "one".into(), value: 1.0, deviation: 0.0, reference: None };
         let scene = bars(&chart, &[bar]);
         let mut html = Html::new();
-        html.captioned(&scene, "\"quoted\"").unwrap();
+        html.figure(&scene, "", "\"quoted\"").unwrap();
         let html = html.into_string();
         assert!(html.contains("<svg role=\"img\" aria-label=\"a &lt; b\" xmlns"), "{html}");
         assert!(html.contains("<figcaption>&quot;quoted&quot;</figcaption>\n</figure>"), "{html}");

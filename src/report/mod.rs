@@ -4,6 +4,7 @@ pub mod chart;
 pub mod curves;
 pub mod figure;
 pub mod html;
+pub mod inside;
 pub mod page;
 pub mod rules;
 pub mod tokens;

@@ -107,7 +107,7 @@ fn section(report: &Report) -> Result<Section, ReproduceError> {
     let mut page = Html::new();
     report.text.split("\n\n").for_each(|paragraph| page.element("p", "", paragraph));
     for figure in report.figures() {
-        page.captioned(&figure, "")?;
+        page.figure(&figure, "", "")?;
     }
     let measures = report.measures.iter().map(|(name, stat)| {
         let reference = report.references.get(name).map_or_else(String::new, |value| number(*value));

@@ -36,6 +36,7 @@ mod experts;
 mod heads;
 mod hub_data;
 mod image_policy;
+mod inside;
 mod interrupted;
 mod key_to_door;
 mod learns;

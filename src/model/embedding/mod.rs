@@ -195,6 +195,11 @@ impl Embedder {
         }
     }
 
+    /// The type embeddings, `[n_kinds, d_model]`.
+    pub fn types(&self) -> Option<&Value> {
+        self.types.as_ref()
+    }
+
     /// The learned vector of each place of a kind, `[places, d_model]`, the last axis running fastest; `None` for a kind whose
     /// positions are not learned.
     ///

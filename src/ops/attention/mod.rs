@@ -84,19 +84,24 @@ pub fn attention(
     reference => from_candle(&inputs, |t| reference::attention(t, distances, heads, mask)))
 }
 
-/// The attention weights of each document, `[n_heads, queries, keys]`, as the reference computes them, without a gradient.
-/// `query` and `key_value` are those of [`attention`].
+/// The attention weights of each document, `[n_heads, queries, keys]`, as the reference computes them, without a gradient;
+/// `None` for a document with more than `most_pairs` pairs of query and key. `query`, `key_value` and `bias` are those of
+/// [`attention`].
 ///
 /// # Errors
 /// If the shapes do not fit each other.
 pub fn attention_weights(
     query: &Value,
     key_value: &Value,
+    bias: Option<RelativeBias>,
     heads: Heads,
     mask: &Arc<AttentionMask>,
-) -> Result<Vec<Tensor>> {
-    let inputs = [query, key_value].map(|x| x.tensor().detach());
-    reference::weights(&inputs, heads, mask)
+    most_pairs: usize,
+) -> Result<Vec<Option<Tensor>>> {
+    let table = bias.and_then(|bias| bias.table);
+    let inputs = [query, key_value].into_iter().chain(table).map(|x| x.tensor().detach());
+    let distances = bias.map(|bias| bias.distances);
+    reference::weights(&inputs.collect::<Vec<_>>(), distances, heads, mask, most_pairs)
 }
 
 #[cfg(test)]
@@ -162,7 +167,11 @@ mod tests {
         let (mask, heads) = (mask_of("causal", &[3, 2]), Heads::even(2, 4));
         let inputs = inputs(5, 5, 4)?;
         let (query, key_value) = (input(&inputs[0]), input(&inputs[1]));
-        let weights = attention_weights(&query, &key_value, heads, &mask)?;
+        let weights_of = |mask: &Arc<AttentionMask>| -> Result<Vec<Tensor>> {
+            let all = attention_weights(&query, &key_value, None, heads, mask, usize::MAX)?;
+            Ok(all.into_iter().flatten().collect())
+        };
+        let weights = weights_of(&mask)?;
         let shapes: Vec<_> = weights.iter().map(|of| of.dims().to_vec()).collect();
         assert_eq!(shapes, [[2, 3, 3], [2, 2, 2]]);
         let sums = weights[0].sum(2)?.to_vec2::<f32>()?;
@@ -170,7 +179,13 @@ mod tests {
             assert!(head.iter().all(|sum| (sum - 1.0).abs() < 1e-6), "{head:?}");
         }
         assert_eq!(weights[0].get(0)?.to_vec2::<f32>()?[0], [1.0, 0.0, 0.0], "the first has one key");
-        let without = attention_weights(&query, &key_value, heads, &mask_of("strict_past", &[3, 2]))?;
+        let bounded = attention_weights(&query, &key_value, None, heads, &mask, 4)?;
+        assert_eq!(
+            bounded.iter().map(Option::is_some).collect::<Vec<_>>(),
+            [false, true],
+            "of 9 and 4 pairs"
+        );
+        let without = weights_of(&mask_of("strict_past", &[3, 2]))?;
         assert_eq!(without[0].sum_all()?.to_scalar::<f32>()?, 0.0, "a query without keys");
         let values = inputs[1].narrow(0, 0, 3)?.narrow(1, 4, 2)?.contiguous()?; // of the first head
         let expected = weights[0].get(0)?.matmul(&values)?;

@@ -37,11 +37,21 @@ pub(crate) fn attention(
 }
 
 /// [`attention_weights`](super::attention_weights()).
-pub(super) fn weights(t: &[Tensor], heads: Heads, mask: &Arc<AttentionMask>) -> Result<Vec<Tensor>> {
-    let within = |(q_rows, k_rows): (Range<usize>, Range<usize>)| match q_rows.is_empty() || k_rows.is_empty()
-    {
-        true => Tensor::zeros((heads.n_heads, q_rows.len(), k_rows.len()), t[0].dtype(), t[0].device()),
-        false => weights_within(t, None, heads, mask, [&q_rows, &k_rows]),
+pub(super) fn weights(
+    t: &[Tensor],
+    distances: Option<&Distances>,
+    heads: Heads,
+    mask: &Arc<AttentionMask>,
+    most_pairs: usize,
+) -> Result<Vec<Option<Tensor>>> {
+    let within = |(q_rows, k_rows): (Range<usize>, Range<usize>)| {
+        let (n, m) = (q_rows.len(), k_rows.len());
+        let weights = match n * m {
+            0 => Tensor::zeros((heads.n_heads, n, m), t[0].dtype(), t[0].device())?,
+            pairs if pairs > most_pairs => return Ok(None),
+            _ => weights_within(t, distances, heads, mask, [&q_rows, &k_rows])?,
+        };
+        Ok(Some(weights))
     };
     mask.documents().map(within).collect()
 }

@@ -36,7 +36,7 @@ pub(super) fn outlines(text: &str, [x, y]: [f32; 2], size: f32) -> impl Iterator
 
 /// Text with visible white space: a space is `␣`, a line feed `⏎`, a tab `⇥`; other control characters are escaped as in
 /// Rust.
-pub(super) fn visible(text: &str) -> String {
+pub(in crate::report) fn visible(text: &str) -> String {
     let mut visible = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

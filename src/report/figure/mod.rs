@@ -24,6 +24,8 @@ mod boxes;
 mod colour;
 mod curves;
 mod font;
+#[cfg(feature = "image")]
+mod heat;
 mod lanes;
 mod lines;
 mod matrices;
@@ -31,6 +33,7 @@ mod matrices;
 mod patches;
 mod png;
 mod rules;
+mod scatter;
 mod scene;
 #[cfg(feature = "audio")]
 mod slices;
@@ -40,11 +43,16 @@ mod testing;
 
 pub use bars::bars;
 pub use boxes::boxes;
+pub(super) use colour::tint;
 pub use curves::curves;
+pub(super) use font::visible;
+#[cfg(feature = "image")]
+pub use heat::image;
 pub use lanes::lanes;
 pub use lines::lines;
 pub use matrices::matrices;
 pub use rules::rules;
+pub use scatter::scatter;
 pub use scene::Scene;
 
 use crate::report::{DrawError, tokens::text_of_id};
@@ -102,6 +110,12 @@ pub fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Scene {
         true => lanes(spec, tokens),
         false => boxes(spec, tokens, &|id| text_of_id(tokenizer, id)),
     }
+}
+
+/// No image: this build has no modality of images.
+#[cfg(not(feature = "image"))]
+pub fn image(_: &dyn AnyTokenizer, _: &Tokens, _: f32, _: Option<&[f32]>) -> Option<Scene> {
+    None
 }
 
 /// A number with its noun: `1 token`, `2,048 patches`.

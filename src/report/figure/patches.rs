@@ -19,15 +19,23 @@ const CLOSEST: f32 = 5.0;
 
 /// The figure of an image tokenizer's tokens; `None` for another tokenizer, and for patches that fill no grid.
 pub(super) fn of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Scene> {
-    let image = tokenizer.decode_any(tokens).ok()?.downcast::<Image>().ok()?;
+    Some(draw(&image_of(tokenizer, tokens)?, grid_of(tokenizer, tokens)?))
+}
+
+/// The image that tokens decode to.
+pub(super) fn image_of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<Image> {
+    tokenizer.decode_any(tokens).ok()?.downcast::<Image>().ok().map(|image| *image)
+}
+
+/// The `[rows, columns]` of the grid of patches.
+pub(super) fn grid_of(tokenizer: &dyn AnyTokenizer, tokens: &Tokens) -> Option<[usize; 2]> {
     let (kind, group) = (tokenizer.spec().kinds.first()?, tokens.groups.first()?);
     let axis = |name: &str| kind.axes.iter().position(|axis| axis.name == name);
     let count = |axis: usize| {
         let on_axis = group.positions.iter().skip(axis).step_by(kind.axes.len());
         on_axis.max().map(|last| *last as usize + 1)
     };
-    let grid = [count(axis("row")?)?, count(axis("column")?)?];
-    Some(draw(&image, grid))
+    Some([count(axis("row")?)?, count(axis("column")?)?])
 }
 
 /// An image with its grid of `[rows, columns]` patches.
@@ -93,7 +101,7 @@ fn line(n: usize, each: f32, size: f32) -> f32 {
 }
 
 /// The image in RGB, resized with smoothing if it is drawn smaller than it is.
-fn raster(image: &Image, size: [f32; 2]) -> Raster {
+pub(super) fn raster(image: &Image, size: [f32; 2]) -> Raster {
     let colour = image.to_channels(3);
     let whole = || Raster { width: image.width, height: image.height, rgb: colour.pixels.clone() };
     let [width, height] = size.map(|side| (side as u32).max(1));

@@ -64,7 +64,7 @@ fn example(task: &Composition, samples: &Samples, index: usize, body: &mut Html)
     }
     let targets = targets(task, samples, index);
     for (name, scene) in figures {
-        body.captioned(&scene, &format!("Validation sample {index}, {name}{targets}"))?;
+        body.figure(&scene, "", &format!("Validation sample {index}, {name}{targets}"))?;
     }
     Ok(())
 }

@@ -14,10 +14,10 @@ mod size;
 pub use size::MOST_BYTES;
 
 use super::html::{Html, Section, escaped};
+use super::inside;
 use crate::run::{Run, Weights};
 use candle_core::Device;
 use history::History;
-use std::fmt::Display;
 use std::path::Path;
 
 const STYLE: &str = include_str!("style.css");
@@ -35,27 +35,32 @@ pub struct Page {
     pub sections: Vec<String>,
 }
 
-/// The page of a run: its curves, settings, data, tokens of examples and attention rules. The curves and settings of `others`
-/// are beside its own. The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
-pub fn of_runs(run: &Run, others: &[Run]) -> Page {
+/// The page of a run: its curves, settings, data, tokens of examples and attention rules, and the inside of its model, which
+/// predicts at most `samples` validation rows of each task (0 for all). The curves and settings of `others` are beside its own.
+/// The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
+pub fn of_runs(run: &Run, others: &[Run], device: &Device, samples: usize) -> Page {
     let runs: Vec<&Run> = std::iter::once(run).chain(others).collect();
     let names = names(&runs.iter().map(|run| run.folder()).collect::<Vec<_>>());
     let histories: Vec<_> = runs.iter().map(|run| History::of(run)).collect();
     let mut sections = vec![
-        section("curves", "Curves", curves::body(&names, &histories)),
-        section("settings", "Settings", settings::body(&runs, &names, &histories)),
+        Section::new("curves", "Curves", curves::body(&names, &histories)),
+        Section::new("settings", "Settings", settings::body(&runs, &names, &histories)),
     ];
-    match run.splits(run.config()) {
+    let tasks = run.splits(run.config());
+    match &tasks {
         Ok(tasks) => {
-            sections.push(section("data", "Data", data::body(&tasks)));
-            sections.push(section("examples", "Tokens of examples", examples::body(&tasks)));
+            sections.push(Section::new("data", "Data", data::body(tasks)));
+            sections.push(Section::new("examples", "Tokens of examples", examples::body(tasks)));
         }
-        Err(error) => sections.push(section("data", "Data", Err(error))),
+        Err(error) => sections.push(Section::new("data", "Data", Err(error))),
     }
-    let model = run.load(Weights::Best, &Device::Cpu);
-    let rules = model.map_err(|error| error.to_string()).and_then(|(model, _)| rules::body(&model));
-    sections.push(section("rules", "Attention rules", rules));
-    // Sections about the inside of the model are appended here.
+    match run.load(Weights::Best, device) {
+        Ok((model, _)) => {
+            sections.push(Section::new("rules", "Attention rules", rules::body(&model)));
+            sections.extend(inside::sections(&model, tasks.as_deref().unwrap_or_default(), samples));
+        }
+        Err(error) => sections.push(Section::new("rules", "Attention rules", Err(error))),
+    }
     let title = match &names[..] {
         [name] => format!("Run {name}"),
         names => format!("Runs {}", names.join(", ")),
@@ -79,16 +84,6 @@ fn lead_text(names: &[String]) -> String {
         }
         [] => by,
     }
-}
-
-/// A section; if it fails, the reason is its text.
-fn section(id: &str, title: &str, body: Result<Html, impl Display>) -> Section {
-    let body = body.unwrap_or_else(|error| {
-        let mut body = Html::new();
-        body.element("p", "class=\"note\"", &format!("Not shown: {error}"));
-        body
-    });
-    Section { id: id.into(), title: title.into(), body }
 }
 
 /// A document of sections under one title, with links to them; light or dark as the reader's system is, and printable.
@@ -140,8 +135,8 @@ mod tests {
     fn a_document_has_one_title_and_a_link_to_each_section() {
         let mut body = Html::new();
         body.element("p", "", "text");
-        let good = section("a", "A < B", Ok::<_, String>(body));
-        let bad = section("b", "B", Err("no <file>"));
+        let good = Section::new("a", "A < B", Ok::<_, String>(body));
+        let bad = Section::new("b", "B", Err("no <file>"));
         let page = document("Run <x>", &Html::new(), &[good, bad]);
         assert_eq!(page.matches("<h1").count(), 1);
         for part in [

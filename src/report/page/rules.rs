@@ -15,7 +15,7 @@ pub(super) fn body(model: &Model) -> Result<Html, String> {
     }
     for one in figures {
         let scene = figure::rules(std::slice::from_ref(&one));
-        body.captioned(&scene, "").map_err(|error| error.to_string())?;
+        body.figure(&scene, "", "").map_err(|error| error.to_string())?;
     }
     Ok(body)
 }

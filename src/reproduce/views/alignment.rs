@@ -140,8 +140,9 @@ impl Alignment<'_> {
         }
         let places = Tensor::new(&rows[..], self.model.device())?;
         let mut weights = vec![];
-        for layer in self.model.cross_attention_weights(&batch)? {
-            let Some(of_row) = layer.into_iter().next() else { continue };
+        let recorded = self.model.attention_weights(&batch, usize::MAX)?;
+        for layer in recorded.of(Stream::Main, true) {
+            let Some(Some(of_row)) = layer.documents.first() else { continue };
             let of_row = of_row.to_dtype(DType::F32)?.index_select(&places, 1)?; // [heads, output tokens, keys]
             let mean = of_row.mean_keepdim(0)?;
             weights.push(match of_row.dim(0)? {

@@ -29,25 +29,10 @@ pub(in crate::reproduce) fn positions(model: &Model, kind: &str) -> Result<View,
         return problem(format!("positions: expected at most {MOST_PLACES} places; found {}", vectors.len()));
     }
     let columns = kinds[number].axes.last().map_or(1, |axis| axis.size.max(1));
-    let shape = [vectors.len() / columns, columns];
-    let maps = similarities(&vectors);
-    let [near, far] = near_and_far(&maps, columns);
+    let matrices = Matrices::similarities(&vectors, columns);
+    let [near, far] = near_and_far(&matrices.matrices, columns);
     let metrics = Metrics::from([("near".to_string(), near), ("far".into(), far)]);
-    let caption = "cosine similarity of each place's position with those of all places".into();
-    let matrices = Matrices { caption, shape, matrices: maps, across: columns, ..Matrices::default() };
     Ok(View { metrics: ByOutput::from([(kind.to_string(), metrics)]), matrices })
-}
-
-/// The cosine similarity of each vector with all.
-fn similarities(vectors: &[Vec<f32>]) -> Vec<Vec<f32>> {
-    let product =
-        |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-    let lengths: Vec<f64> = vectors.iter().map(|a| product(a, a).sqrt().max(1e-12)).collect();
-    let row = |(a, length): (&Vec<f32>, &f64)| {
-        let others = vectors.iter().zip(&lengths);
-        others.map(|(b, other)| (product(a, b) / (length * other)) as f32).collect()
-    };
-    vectors.iter().zip(&lengths).map(row).collect()
 }
 
 /// The mean similarity of places in one row or one column, of neighbours and of others; 0 without such places.
@@ -73,11 +58,9 @@ mod tests {
     #[test]
     fn neighbours_are_told_from_places_farther_apart() {
         // A row of three places, of which the first two have one direction.
-        let maps = similarities(&[vec![1.0, 0.0], vec![2.0, 0.0], vec![0.0, 3.0]]);
-        assert_eq!(maps, [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]);
+        let maps = [vec![1.0, 1.0, 0.0], vec![1.0, 1.0, 0.0], vec![0.0, 0.0, 1.0]];
         assert_eq!(near_and_far(&maps, 3), [0.5, 0.0]);
         assert_eq!(near_and_far(&maps, 1), [0.5, 0.0], "a column as well");
         assert_eq!(near_and_far(&[], 1), [0.0, 0.0]);
-        assert_eq!(similarities(&[vec![0.0]]), [[0.0]], "a position of zeros is like none");
     }
 }
