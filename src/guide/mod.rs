@@ -1,4 +1,4 @@
-//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines,
+//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines, trackers and model cards,
 //! reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
@@ -23,6 +23,8 @@ macro_rules! page {
             "[own]: crate::guide::your_own_modality\n",
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",
+            "[trackers]: crate::guide::trackers\n",
+            "[wandb]: https://github.com/smalti-rs/smalti/blob/main/examples/metrics_to_wandb.py\n",
             "[example]: https://github.com/smalti-rs/smalti/blob/main/examples/06_your_own_modality.rs\n",
             "[head]: https://github.com/smalti-rs/smalti/blob/main/examples/08_ordinal_head.rs\n",
             "[layers]: https://github.com/smalti-rs/smalti/blob/main/examples/07_candle_layers.rs\n",
@@ -47,4 +49,5 @@ page!(mixing, "mixing.md");
 page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");
+page!(trackers, "trackers.md");
 page!(reproduce, "reproduce.md");

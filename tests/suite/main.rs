@@ -53,6 +53,7 @@ mod remote;
 mod reproduce;
 mod start;
 mod synthetic;
+mod trackers;
 mod trained_on;
 mod unread_rows;
 mod whisper_decoding;
