@@ -70,8 +70,9 @@ mod tests {
 
     #[test]
     fn settings_have_no_absolute_path() {
-        let settings = "[data]\nsource = [{ path = \"/root/a.csv\" }, \"/root/b.csv\"]\ntrain = \"file = /root/x/c.wav\"\n\
-                        [card]\ndescription = \"see /mine/here\"\n[train]\nfreeze = [\"stack.*\"]\n[x.vocabulary]\nfile = \"/root/v\"\n";
+        let settings = "[data]\nsource = [{ path = \"/root/a.csv\" }, \"/root/b.csv\"]\n\
+                        train = \"file = /root/x/c.wav\"\n[card]\ndescription = \"see /mine/here\"\n\
+                        [train]\nfreeze = [\"stack.*\"]\n[x.vocabulary]\nfile = \"/root/v\"\n";
         let mut value: toml::Value = settings.parse::<toml::Table>().unwrap().into();
         without_paths("", &mut value);
         let text = value.to_string();

@@ -95,9 +95,11 @@ impl Facts<'_> {
     pub(super) fn limits(&self) -> String {
         let mut text = "## Limits\n\n".to_string();
         if self.best.is_some() {
-            text += "- The metrics are of the validation data by which the weights were chosen, so those of new data may be worse.\n";
+            text += "- The metrics are of the validation data by which the weights were chosen, so those of new data may \
+                     be worse.\n";
         }
-        text += "- The model may have the errors and biases of its data. It was not tested for other uses than those above.\n";
+        text += "- The model may have the errors and biases of its data. It was not tested for other uses than those \
+                 above.\n";
         for (_, named) in &self.tasks {
             for part in named.task.parts() {
                 if let Some(most) = part.capacity().filter(|_| part.tokenizer.name() == "text") {
