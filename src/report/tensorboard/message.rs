@@ -16,32 +16,32 @@ const BITS_32: u64 = 5;
 impl Message {
     fn varint(&mut self, mut number: u64) {
         while number >= 0x80 {
-            self.0.push(number as u8 | 0x80);
+            self.0.push((number as u8) | 0x80);
             number >>= 7;
         }
         self.0.push(number as u8);
     }
 
     fn integer(mut self, field: u64, number: u64) -> Self {
-        self.varint(field << 3 | VARINT);
+        self.varint((field << 3) | VARINT);
         self.varint(number);
         self
     }
 
     fn double(mut self, field: u64, number: f64) -> Self {
-        self.varint(field << 3 | BITS_64);
+        self.varint((field << 3) | BITS_64);
         self.0.extend(number.to_le_bytes());
         self
     }
 
     fn float(mut self, field: u64, number: f32) -> Self {
-        self.varint(field << 3 | BITS_32);
+        self.varint((field << 3) | BITS_32);
         self.0.extend(number.to_le_bytes());
         self
     }
 
     fn bytes(mut self, field: u64, bytes: &[u8]) -> Self {
-        self.varint(field << 3 | LENGTH);
+        self.varint((field << 3) | LENGTH);
         self.varint(bytes.len() as u64);
         self.0.extend(bytes);
         self
