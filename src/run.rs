@@ -365,9 +365,14 @@ impl Run {
             }
         }
         let (done, steps) = trainer.progress();
-        // Without a further step, the settings remain those of the weights.
-        if writes && done < steps && folder::read(&self.folder, self.checks)?.0 != self.config {
-            folder::write_settings(&self.folder, &self.config)?;
+        if writes {
+            let before = folder::read(&self.folder, self.checks)?.0;
+            let with_card = RunConfig { card: self.config.card.clone(), ..before.clone() };
+            // Without a further step, the settings remain those of the weights, but for the card.
+            let settings = if done < steps { &self.config } else { &with_card };
+            if before != *settings {
+                folder::write_settings(&self.folder, settings)?;
+            }
         }
         if let Some(writer) = writer {
             trainer.hold(writer);

@@ -82,7 +82,9 @@ mod with_all {
         let (run, mut trainer) =
             Run::create_with(&folder, config, &Device::Cpu, Arc::new(Alone), modalities)?;
         eprintln!("one transformer, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
-        if train::train(&mut trainer, Some(&folder), &Alone)?.stopped {
+        let outcome = train::train(&mut trainer, Some(&folder), &Alone, None)?;
+        train::write_card(&folder, modalities)?;
+        if outcome.stopped {
             return Ok(());
         }
         let minutes = started.elapsed().as_secs_f64() / 60.0;

@@ -5,6 +5,7 @@ use crate::config::TaskEntry;
 use crate::model::{MlpConfig, Model, SavedTensors};
 use crate::registry::Modalities;
 use crate::report::curves::{self, Evaluation};
+use crate::report::parameters::parameters;
 use crate::run::{CONFIG_FILE, Run};
 use crate::task::{Task, TaskSpec};
 use crate::train::checksums::{self, Checksum, Finding, VerifiedFile};
@@ -147,21 +148,6 @@ fn describe(run: &Run, saved: &Saved) -> Result<Described> {
     let mut parameters = parameters(&saved.counts);
     parameters.extend(active(&saved.counts, &run.config().model.mlp).map(|count| ("active".into(), count)));
     Ok(Described { tasks, kinds, parameters })
-}
-
-/// The parts of a model, in the order of the forward pass.
-const PARTS: [&str; 4] = ["embed", "encoder", "stack", "head"];
-
-/// The number of parameters of each part of the model, in the order of the forward pass, from those of each parameter.
-fn parameters(counts: &BTreeMap<String, usize>) -> Vec<(String, usize)> {
-    let mut parts: BTreeMap<(usize, &str), usize> = BTreeMap::new();
-    for (name, count) in counts {
-        let part = name.split('.').next().unwrap_or(name);
-        let place = PARTS.iter().position(|known| *known == part).unwrap_or(PARTS.len());
-        *parts.entry((place, part)).or_default() += count;
-    }
-    let parts = parts.into_iter().map(|((_, part), count)| (part.to_string(), count));
-    parts.chain([("total".to_string(), counts.values().sum())]).collect()
 }
 
 /// The number of parameters that a token uses: all but the experts that it does not choose; `None` without experts.

@@ -5,10 +5,13 @@ use super::{checks, launch, print, progress};
 use crate::config::{self, Change, RunConfig};
 use crate::data::CorruptSamples;
 use crate::registry::Modalities;
-use crate::report::curves;
+use crate::report::card::{self, CARD_FILE, Form};
+use crate::report::{curves, tensorboard::TensorBoard};
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
-use crate::train::{MODEL_FILE, Outcome, Silent, TrainConfig, Trainer, log};
+use crate::train::{
+    MODEL_FILE, Observer, Observers, Outcome, Silent, TrainConfig, Trainer, check_folder, log,
+};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
@@ -35,7 +38,8 @@ pub struct TrainArgs {
     /// Override a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated.
     ///
     /// With --resume, only the schedule (train.max_steps, train.epochs, train.learning_rate, train.min_learning_rate,
-    /// train.warmup_steps) and the cost of a step (train.checkpoint_activations, train.workers). The run keeps the new values.
+    /// train.warmup_steps), the cost of a step (train.checkpoint_activations, train.workers) and what the model card states
+    /// (card.license and others). The run keeps the new values.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Run folder [default: runs/ and the preset's name].
@@ -58,12 +62,26 @@ pub struct TrainArgs {
     /// the new length, from the current step on.
     #[arg(long)]
     resume: bool,
+    /// Write event files for TensorBoard into DIR [default: RUN/tensorboard].
+    ///
+    /// They have the losses, metrics, learning rate, gradient norm and tokens per second as scalars, the attention rules as a
+    /// figure, and at each evaluation histograms of the weights and their gradients. With --resume, a new file continues at
+    /// the checkpoint's step.
+    #[arg(long, value_name = "DIR", num_args = 0..=1, require_equals = true)]
+    tensorboard: Option<Option<PathBuf>>,
     /// Print the settings with their overrides as TOML, and exit.
     #[arg(long)]
     print: bool,
     /// Print the result as one JSON object.
     #[arg(long)]
     json: bool,
+}
+
+impl TrainArgs {
+    /// The folder of the event files of a run, if they are written.
+    fn event_folder(&self, run: &Path) -> Option<PathBuf> {
+        Some(self.tensorboard.as_ref()?.clone().unwrap_or_else(|| run.join("tensorboard")))
+    }
 }
 
 /// Trains, under a launcher as one of its processes.
@@ -73,6 +91,9 @@ pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     }
     if let Some(gpus) = args.devices.as_ref().filter(|_| !launch::is_started()) {
         return launch::start(gpus);
+    }
+    if let Some(events) = args.event_folder(&folder(&args)?) {
+        check_folder(&events)?;
     }
     // Errors in the settings are found before ranks wait for one another.
     match args.preset.as_deref() {
@@ -108,10 +129,13 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     } else {
         begin(args, modalities, &folder, device, ranks)?
     };
-    let mut outcome = train(&mut trainer, Some(&folder), ranks.as_ref())?;
+    let events = args.event_folder(&folder).filter(|_| ranks.rank() == 0);
+    let events = events.map(|events| TensorBoard::new(&events, &trainer)).transpose()?;
+    let mut outcome = train(&mut trainer, Some(&folder), ranks.as_ref(), events)?;
     if ranks.rank() > 0 {
         return Ok(());
     }
+    outcome.warnings.extend(write_card(&folder, modalities).err().map(|error| print::message(&error)));
     if outcome.metrics.is_empty() && !outcome.stopped {
         // The run had finished before.
         let mut last = None;
@@ -323,8 +347,22 @@ fn print_corrupt(corrupt: &CorruptSamples) {
     print::table(&["not used", "times drawn"], &rows);
 }
 
-/// Trains with a progress bar, which rank 0 shows; Ctrl-C saves and stops.
-pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) -> Result<Outcome> {
+/// Writes the model card of a run, unless the user has edited it.
+pub fn write_card(folder: &Path, modalities: &Modalities) -> Result<()> {
+    if !card::write(&checks::open(folder, modalities)?, folder, Form::Run)? {
+        let card = folder.join(CARD_FILE);
+        print::note(&format!("note: {} was edited, and is kept as it is", card.display()));
+    }
+    Ok(())
+}
+
+/// Trains with a progress bar, which rank 0 shows; Ctrl-C saves and stops. Writes event files, if there are any.
+pub fn train(
+    trainer: &mut Trainer,
+    folder: Option<&Path>,
+    ranks: &dyn Ranks,
+    mut events: Option<TensorBoard>,
+) -> Result<Outcome> {
     let stop = Arc::new(AtomicBool::new(false));
     let on_signal = stop.clone();
     ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
@@ -340,9 +378,13 @@ pub fn train(trainer: &mut Trainer, folder: Option<&Path>, ranks: &dyn Ranks) ->
     eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
     schedule_notes(trainer.config(), steps).iter().for_each(|note| print::note(&format!("note: {note}")));
     let mut progress = progress::Progress::new(trainer);
-    let outcome = trainer.run(folder, &stop, &mut progress);
+    let mut observers = Observers(vec![&mut progress]);
+    observers.0.extend(events.iter_mut().map(|events| events as &mut dyn Observer));
+    let outcome = trainer.run(folder, &stop, &mut observers);
     progress.finish();
-    let outcome = outcome?;
+    let mut outcome = outcome?;
+    let unwritten = events.and_then(|events| events.finish().err());
+    outcome.warnings.extend(unwritten.map(|error| format!("TensorBoard lacks events: {error}")));
     if outcome.stopped {
         eprintln!("stopped at step {} of {steps}; --resume continues", outcome.step);
     }

@@ -1,6 +1,7 @@
 //! `run.toml`: all settings of a run, from a preset or a file, with overrides.
 
 mod bounds;
+mod card;
 mod error;
 mod keys;
 mod overrides;
@@ -12,6 +13,7 @@ mod table;
 mod tests;
 mod types;
 
+pub use card::CardSettings;
 pub use error::SettingsError;
 pub use keys::{SettingKey, keys_of, nearest, setting_keys, usual_name};
 pub use overrides::is_set;
@@ -45,6 +47,9 @@ pub struct RunConfig {
     /// The version of the run folder.
     #[serde(default = "this_version")]
     pub version: u32,
+    /// What only the user knows of the model, for its card.
+    #[serde(default, skip_serializing_if = "CardSettings::is_empty")]
+    pub card: CardSettings,
     /// Optimizer, schedule, evaluation and checkpoints.
     #[serde(default)]
     pub train: TrainConfig,
@@ -329,6 +334,9 @@ impl RunConfig {
                     return Err(SettingsError::Weight { task: task.clone(), setting, found });
                 }
             }
+        }
+        if let Some(problem) = self.card.problem() {
+            return Err(SettingsError::Unreadable { origin: origin.into(), problem });
         }
         self.model.validate()?;
         Ok(self.train.validate()?)

@@ -31,7 +31,7 @@ pub struct Change {
 }
 
 impl RunConfig {
-    /// These settings for a run that resumes, with overrides of [`SCHEDULE`] and [`COST`].
+    /// These settings for a run that resumes, with overrides of [`SCHEDULE`], [`COST`] and `[card]`.
     ///
     /// # Errors
     /// [`SettingsError::Fixed`] if an override changes another setting.
@@ -43,7 +43,8 @@ impl RunConfig {
         }
     }
 
-    /// The settings that a resumed run must have, as JSON: all but [`SCHEDULE`], [`COST`] and the places of data.
+    /// The settings that a resumed run must have, as JSON: all but [`SCHEDULE`], [`COST`], `[card]` and the
+    /// places of data.
     ///
     /// # Errors
     /// As for [`to_toml`](Self::to_toml).
@@ -175,7 +176,7 @@ fn is_computation(key: &str) -> bool {
 }
 
 fn may_change(key: &str) -> bool {
-    SCHEDULE.contains(&key) || COST.contains(&key)
+    SCHEDULE.contains(&key) || COST.contains(&key) || key.starts_with("card.")
 }
 
 fn is_place(key: &str) -> bool {

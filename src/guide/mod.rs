@@ -1,5 +1,5 @@
-//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines,
-//! a page about a run, reproduced claims.
+//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines, a page about a run, trackers and
+//! model cards, reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
 
@@ -24,6 +24,8 @@ macro_rules! page {
             "[own]: crate::guide::your_own_modality\n",
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",
+            "[trackers]: crate::guide::trackers\n",
+            "[wandb]: https://github.com/smalti-rs/smalti/blob/main/examples/metrics_to_wandb.py\n",
             "[example]: https://github.com/smalti-rs/smalti/blob/main/examples/06_your_own_modality.rs\n",
             "[head]: https://github.com/smalti-rs/smalti/blob/main/examples/08_ordinal_head.rs\n",
             "[layers]: https://github.com/smalti-rs/smalti/blob/main/examples/07_candle_layers.rs\n",
@@ -49,4 +51,5 @@ page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");
 page!(report, "report.md");
+page!(trackers, "trackers.md");
 page!(reproduce, "reproduce.md");

@@ -9,8 +9,9 @@ use super::task::ImportedTask;
 use super::{
     Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, towers, trajectory,
 };
-use crate::config::{RunConfig, VERSION};
+use crate::config::{CardSettings, RunConfig, VERSION};
 use crate::registry::Modalities;
+use crate::report::card::{self, CARD_FILE, Form};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
 use crate::sample::TaskSettings;
 use crate::train::{
@@ -91,8 +92,12 @@ fn import_new(
     let learning_rate = 5e-5; // for fine-tuning: the default of transformers' TrainingArguments
     let saved = pretrained.task.saved();
     let TaskSettings { data, inputs, outputs } = pretrained.settings.clone();
+    // hf:OWNER/NAME@REVISION
+    let address = path.to_str().and_then(|path| path.strip_prefix("hf:"));
+    let base_model = address.map(|address| address.split('@').next().unwrap_or(address).into());
     let config = RunConfig {
         version: VERSION,
+        card: CardSettings { base_model, ..CardSettings::default() },
         train: TrainConfig {
             learning_rate,
             min_learning_rate: 0.1 * learning_rate,
@@ -126,6 +131,7 @@ fn import_new(
     checksums::write(run, TOKENIZERS_FILE, &tokenizers)?;
     // Written last: a folder with settings is a run.
     checksums::write(run, CONFIG_FILE, toml.as_bytes())?;
+    card::write(&Run::open(run)?, run, Form::Run)?;
     Ok(Report { ids_as_text, ignored: ignored.to_vec(), ..pretrained.report })
 }
 
@@ -325,5 +331,16 @@ fn export_new(run: &Path, to: &Path, storage: Storage, checks: Checks) -> Result
     for (module, tensors) in files {
         checkpoint::save_published(&to.join(module).join(WEIGHTS), &tensors, &metadata, storage)?;
     }
+    write_card(&opened, to)?;
     Ok(tensors)
+}
+
+/// Writes the model card of an export, which replaces the published one if the run was trained: that describes other weights.
+fn write_card(run: &Run, to: &Path) -> Result<(), PretrainedError> {
+    let path = to.join(CARD_FILE);
+    if card::is_trained(run)? && path.exists() {
+        std::fs::remove_file(&path).map_err(|source| SaveError::Write { path, source })?;
+    }
+    card::write(run, to, Form::Export)?;
+    Ok(())
 }

@@ -1,12 +1,15 @@
 //! Figures, summaries and pages: the tokens of an input, attention rules, loss curves, measured numbers.
 
+pub mod card;
 pub mod chart;
 pub mod curves;
 pub mod figure;
 pub mod html;
 pub mod inside;
 pub mod page;
+pub mod parameters;
 pub mod rules;
+pub mod tensorboard;
 pub mod tokens;
 
 /// A figure that cannot be drawn.

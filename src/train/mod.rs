@@ -8,6 +8,7 @@ mod config;
 mod evaluate;
 pub mod log;
 pub(crate) mod memory;
+mod observers;
 mod optimizer;
 mod prefetch;
 pub mod ranks;
@@ -28,6 +29,7 @@ pub use checksums::Checks;
 pub use config::{Precision, TrainConfig, TrainConfigError};
 pub use evaluate::{SAMPLES, Scores, evaluate, evaluate_predictions};
 pub use log::{METRICS_FILE, MetricsLog};
+pub use observers::Observers;
 pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
@@ -38,7 +40,7 @@ pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub(crate) use tensor_file::not_finite;
 pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
-pub(crate) use trainer::{PARAM, SETTINGS};
+pub(crate) use trainer::{PARAM, SAMPLE_COUNTS, SETTINGS};
 pub use writer::{LOCK_FILE, Writer};
 
 use crate::data::DataError;

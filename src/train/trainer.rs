@@ -5,7 +5,7 @@ mod run;
 mod state;
 mod step;
 
-pub(crate) use state::{PARAM, SETTINGS};
+pub(crate) use state::{PARAM, SAMPLE_COUNTS, SETTINGS};
 
 use super::reference::{References, needs_reference};
 use super::watch::Watch;
@@ -14,7 +14,8 @@ use super::{
     Writer,
 };
 use crate::data::{CorruptSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
-use crate::model::Model;
+use crate::model::{Model, Params};
+use crate::ops::Gradients;
 use crate::task::Task;
 use std::{collections::BTreeMap, sync::Arc};
 use step::LaunchedStep;
@@ -78,6 +79,14 @@ pub trait Observer {
     fn step(&mut self, _report: &StepReport) {}
     /// Called after each evaluation, with the metrics of each output, by name.
     fn evaluated(&mut self, _step: u64, _metrics: &BTreeMap<String, Metrics>) {}
+    /// Called in the last step before each evaluation, with the parameters before they change, and with their gradients, which
+    /// are summed over all ranks and not clipped. A step in which no target counts has none.
+    ///
+    /// # Errors
+    /// If a tensor cannot be read.
+    fn gradients(&mut self, _step: u64, _params: &Params, _gradients: &Gradients) -> candle_core::Result<()> {
+        Ok(())
+    }
     /// Called with a message for the user.
     fn note(&mut self, _text: &str) {}
 }

@@ -55,6 +55,7 @@ mod report;
 mod reproduce;
 mod start;
 mod synthetic;
+mod trackers;
 mod trained_on;
 mod unread_rows;
 mod whisper_decoding;

@@ -111,14 +111,19 @@ impl Trainer {
         self.watch.warning.iter().cloned().chain(empty).collect()
     }
 
+    /// Whether what is done every `every` steps, and after the last one, is due after this step.
+    pub(super) fn is_due(&self, step: u64, every: u64) -> bool {
+        step == self.steps || every > 0 && step.is_multiple_of(every)
+    }
+
     /// Evaluates, on rank 0, and saves, if either is due after a step.
     fn evaluate_and_save(
         &mut self,
         folder: Option<&Path>,
         log: &mut TrainLog,
     ) -> Result<Option<BTreeMap<String, Metrics>>, TrainError> {
-        let due = |every: u64| self.step == self.steps || every > 0 && self.step.is_multiple_of(every);
-        let (evaluates, saves) = (due(self.config.eval_every), due(self.config.checkpoint_every));
+        let evaluates = self.is_due(self.step, self.config.eval_every);
+        let saves = self.is_due(self.step, self.config.checkpoint_every);
         if !evaluates && !saves {
             return Ok(None);
         }

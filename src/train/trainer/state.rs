@@ -1,6 +1,6 @@
 //! The state of training in a run folder.
 
-use super::{MODEL_FILE, STATE_FILE, Trainer};
+use super::{MODEL_FILE, STATE_FILE, TrainTask, Trainer};
 use crate::train::watch::Watch;
 use crate::train::{Checks, SaveError, Storage, TensorFile, TrainConfigError, TrainError, checkpoint};
 use serde_json::json;
@@ -108,12 +108,19 @@ impl Trainer {
 
     /// Saves the current weights as the run's model.
     pub(super) fn save_model(&self, folder: &Path) -> Result<(), SaveError> {
-        let texts = [("step", self.step.to_string()), (SETTINGS, self.computation.clone())];
+        let samples = self.tasks.iter().map(|TrainTask { task, train, validation, .. }| {
+            (task.spec().name.as_str(), [train.len(), validation.len()])
+        });
+        let samples = json!(samples.collect::<BTreeMap<_, _>>()).to_string();
+        let texts =
+            [("step", self.step.to_string()), (SETTINGS, self.computation.clone()), (SAMPLE_COUNTS, samples)];
         let texts = texts.map(|(name, text)| (name.to_string(), text)).into();
         checkpoint::save_in(folder, MODEL_FILE, &self.model.params().tensors(), &texts, Storage::F32)
     }
 }
 
+/// The name of the numbers of training and validation samples of each task in a saved model.
+pub(crate) const SAMPLE_COUNTS: &str = "samples";
 /// The name of the settings in a saved state or model.
 pub(crate) const SETTINGS: &str = "settings";
 /// The prefix of the names of weights in a saved state.

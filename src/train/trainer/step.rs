@@ -144,6 +144,9 @@ impl Trainer {
                 if !std::mem::replace(&mut self.audited, true) {
                     self.audit(micro, &routings, &grads, observer)?;
                 }
+                if self.is_due(self.step + 1, self.config.eval_every) {
+                    observer.gradients(self.step + 1, self.model.params(), &grads)?;
+                }
                 scalars.push(self.optimizer.step(self.model.params(), &grads, self.step, learning_rate)?);
                 Some(Readback::of(&scalars)?)
             }

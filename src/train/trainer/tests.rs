@@ -10,7 +10,7 @@ use crate::model::Params;
 use crate::model::{AttentionConfig, ModelConfig};
 use crate::rules::Rule;
 use crate::task::{TaskSpec, learned_kind, learned_tokens};
-use crate::train::{RanksError, Silent, log, ranks::testing::on_ranks};
+use crate::train::{Observers, RanksError, Silent, log, ranks::testing::on_ranks};
 use candle_core::Device;
 use candle_core::Tensor;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
@@ -250,6 +250,39 @@ fn asynchronous_launch_gives_the_same_reports_and_files() {
     for (asynchronous, sync) in asynchronous.0.iter().zip(&sync.0) {
         assert_eq!((&asynchronous.0, &asynchronous.1), (&sync.0, &sync.1));
         assert!(asynchronous.2 == sync.2, "the files differ");
+    }
+}
+
+/// The steps of gradients and of evaluations.
+#[derive(Default)]
+struct Steps {
+    gradients: Vec<u64>,
+    evaluated: Vec<u64>,
+}
+
+impl Observer for Steps {
+    fn evaluated(&mut self, step: u64, _: &BTreeMap<String, Metrics>) {
+        self.evaluated.push(step);
+    }
+
+    fn gradients(&mut self, step: u64, params: &Params, gradients: &Gradients) -> candle_core::Result<()> {
+        for (place, (name, parameter)) in params.iter().enumerate() {
+            assert_eq!(gradients.get(place).unwrap().shape(), parameter.shape(), "{name}");
+        }
+        self.gradients.push(step);
+        Ok(())
+    }
+}
+
+#[test]
+fn all_observers_get_gradients_in_the_last_step_before_each_evaluation() {
+    let train = TrainConfig { max_steps: 5, batch_size: 4, eval_every: 2, ..TrainConfig::default() };
+    let (mut first, mut second) = (Steps::default(), Steps::default());
+    let mut observers = Observers(vec![&mut first, &mut second]);
+    let mut trainer = trainer(Arc::new(Alone), train, 0.0);
+    trainer.run(None, &AtomicBool::new(false), &mut observers).unwrap();
+    for Steps { gradients, evaluated } in [first, second] {
+        assert_eq!((gradients, evaluated), (vec![2, 4, 5], vec![2, 4, 5]));
     }
 }
 

@@ -75,7 +75,7 @@ fn imports_and_exports_need_a_folder_of_their_own() {
     place.works("export run --out out");
     place.write("notes/a.txt", b"notes");
     for (folder, holds) in
-        [("out", "out holds config.json"), ("notes", "notes holds a.txt"), ("gpt", "gpt holds ")]
+        [("out", "out holds README.md"), ("notes", "notes holds a.txt"), ("gpt", "gpt holds ")]
     {
         let before = contents(&place, folder);
         for line in ["import gpt", "export run"] {
