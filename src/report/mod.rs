@@ -1,10 +1,13 @@
-//! Figures and summaries: the tokens of an input, attention rules, loss curves, measured numbers.
+//! Figures and summaries: the tokens of an input, attention rules, loss curves, measured numbers, runs side by side.
 
 pub mod chart;
+pub mod compare;
 pub mod curves;
 pub mod figure;
 pub mod html;
+pub mod range_test;
 pub mod rules;
+pub mod sparkline;
 pub mod tokens;
 
 /// A figure that cannot be drawn.

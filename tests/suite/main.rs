@@ -54,6 +54,7 @@ mod reproduce;
 mod start;
 mod synthetic;
 mod trained_on;
+mod training_habits;
 mod unread_rows;
 mod whisper_decoding;
 mod your_own_head;
