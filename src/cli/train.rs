@@ -222,7 +222,7 @@ impl NewRun {
             (None, Some(from)) => from.folder().join(run::CONFIG_FILE).display().to_string(),
             (None, None) => bail!("expected a preset or a TOML file"),
         };
-        let config = RunConfig::of_preset_or_file(&preset, &[&set[..], &rate].concat())?;
+        let config = RunConfig::of_preset_or_file_with(&preset, &[&set[..], &rate].concat(), modalities)?;
         Ok(Self { config, from, fine_tunes: !rate.is_empty() })
     }
 

@@ -268,12 +268,14 @@ mod tests {
         let huge = [
             TrainConfig { batch_size: 1 << 62, ..default.clone() },
             TrainConfig { workers: 1 << 20, ..default.clone() },
-            TrainConfig { max_steps: u64::MAX, ..default },
+            TrainConfig { max_steps: u64::MAX, ..default.clone() },
+            TrainConfig { patience: u64::MAX, ..default },
         ];
         let problems = huge.map(|config| config.validate().unwrap_err().to_string());
         assert_eq!(problems[0], "train.batch_size: expected at most 1048576; found 4611686018427387904");
         assert_eq!(problems[1], "train.workers: expected at most 1024; found 1048576");
         assert!(problems[2].starts_with("train.max_steps: expected at most"), "{}", problems[2]);
+        assert!(problems[3].starts_with("train.patience: expected at most"), "{}", problems[3]);
     }
 
     #[test]

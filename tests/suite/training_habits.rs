@@ -227,7 +227,10 @@ fn runs_of_different_tasks_are_compared_by_what_they_share() {
     let compared = place.json("compare text image");
     let settings: Vec<&str> =
         compared["settings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
-    assert!(settings.contains(&"train.max_steps") && settings.iter().any(|key| key.starts_with("data.source")), "{settings:?}");
+    assert!(
+        settings.contains(&"train.max_steps") && settings.iter().any(|key| key.starts_with("data.source")),
+        "{settings:?}"
+    );
     assert!(!settings.iter().any(|key| key.starts_with("inputs.")), "{settings:?}");
     let metrics: Vec<&str> =
         compared["metrics"].as_array().unwrap().iter().filter_map(Value::as_str).collect();

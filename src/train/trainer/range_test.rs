@@ -5,6 +5,7 @@ use crate::data::Prepared;
 use crate::train::{TrainConfigError, TrainError};
 use serde::Serialize;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// The settings of a range test.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -99,16 +100,19 @@ impl Trainer {
         test.validate()?;
         (self.step, self.steps, self.further) = (0, test.steps, None);
         (self.config.warmup_steps, self.async_launch) = (0, false);
-        let mut losses = Losses::default();
+        let (mut losses, mut tokens, started) = (Losses::default(), 0, Instant::now());
         let mut loader = self.loader()?;
         while self.step < self.steps && !losses.blew_up && !stop.load(Ordering::Relaxed) {
             let Some(prepared) = loader.next() else { break };
-            let Prepared { micro, .. } = prepared?;
+            let Prepared { micro, draw, .. } = prepared?;
+            self.draws = vec![draw];
             let rate = test.learning_rate_at(self.step);
             // Of these two, every step has this learning rate.
             (self.config.learning_rate, self.config.min_learning_rate) = (rate, rate);
             match self.train_step(&micro, observer) {
-                Ok(Some(report)) => {
+                Ok(Some(mut report)) => {
+                    tokens += report.tokens;
+                    report.tokens_per_s = tokens as f64 / started.elapsed().as_secs_f64();
                     observer.step(&report);
                     losses.add(rate, report.loss);
                 }
