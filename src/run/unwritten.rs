@@ -6,7 +6,7 @@ use crate::config::RunConfig;
 use crate::model::{ModelError, Params};
 use crate::registry::Modalities;
 use crate::sample::Start as TaskStart;
-use crate::task::{SavedTask, Task};
+use crate::task::SavedTask;
 use crate::train::reference::needs_reference;
 use crate::train::{Ranks, References, TrainTask, Trainer};
 use candle_core::Device;
