@@ -66,8 +66,7 @@ fn row(run: &ComparedRun, settings: &[String], metrics: &[String]) -> Vec<String
     let end = match run.end {
         Some(End::Finished) => "",
         Some(End::Patience) => " (patience)",
-        Some(End::Stopped) => " (stopped)",
-        None => " (unfinished)",
+        Some(End::Stopped) | None => " (unfinished)",
     };
     let mut row = vec![run.run.display().to_string()];
     row.extend(settings.iter().map(|key| run.settings.get(key).map_or(NONE.into(), Clone::clone)));

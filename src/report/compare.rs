@@ -39,7 +39,7 @@ pub struct ComparedRun {
     pub parameters: u64,
     /// Steps done, as far as they are logged.
     pub step: u64,
-    /// Why its training ended; `None` while it trains, and if it was killed.
+    /// Why its training ended; `None` while it trains, and if it was stopped or killed.
     pub end: Option<End>,
     /// The step of the best evaluation.
     pub best_step: Option<u64>,

@@ -12,7 +12,7 @@ use std::{
 /// The file's name in a run folder.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
-/// The key of the last line of a training: why it [ended](super::End).
+/// The key of the last line of a training that was not stopped: why it [ended](super::End).
 pub const END: &str = "end";
 
 /// The metrics file of a run, open for appending.
@@ -23,7 +23,7 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     /// Opens the metrics file of a run folder for steps after `step`, and removes the lines of later steps, which a killed run
-    /// wrote after its last checkpoint, and why an earlier part of the training ended.
+    /// wrote after its last checkpoint, and the line that an earlier part of the training ended.
     ///
     /// # Errors
     /// [`SaveError`], which names the file.

@@ -98,8 +98,8 @@ impl Trainer {
         if self.step < self.steps && (end == End::Stopped || !metrics.is_empty()) {
             self.save_state(folder, &mut log)?;
         }
-        // A folder in which no step was made can be used again.
-        if self.step > 0 {
+        // A stopped run has not ended: it resumes as if it had not been stopped.
+        if end != End::Stopped {
             log.write(json!({ "step": self.step, (END): end }))?;
         }
         let (step, corrupt, warnings) = (self.step, self.corrupt.clone(), self.warnings());
