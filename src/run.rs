@@ -2,6 +2,7 @@
 
 mod folder;
 mod start;
+mod unwritten;
 
 pub use crate::train::checksums::{CONFIG_FILE, PUBLISHED_FOLDER};
 pub use start::Start;
@@ -12,7 +13,6 @@ use crate::model::{Model, ModelError};
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
-use crate::train::reference::needs_reference;
 use crate::train::synchronize::check_same_settings;
 use crate::train::{
     Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, SETTINGS, STATE_FILE, SaveError, Silent, TensorFile,
@@ -24,6 +24,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
+use unwritten::Unwritten;
 
 /// The file of each task's fitted tokenizers.
 pub const TOKENIZERS_FILE: &str = "tokenizers.json";
@@ -222,50 +223,34 @@ impl Run {
         Ok((run, trainer, start.unwrap_or_default()))
     }
 
+    /// A trainer before the first step of a run that is not written: to check settings against their data, or for a
+    /// [range test](Trainer::range_test). It starts from the weights of `other`, if there is one, as
+    /// [`create_from`](Self::create_from) does.
+    ///
+    /// # Errors
+    /// As for `create_from`, apart from those of the folder.
+    pub fn trainer(
+        config: RunConfig,
+        device: &Device,
+        modalities: &Modalities,
+        other: Option<&Run>,
+    ) -> Result<Trainer, RunError> {
+        Ok(Unwritten::new(Path::new(""), config, device, Arc::new(Alone), modalities, other)?.trainer)
+    }
+
     fn new_run(
         folder: &Path,
-        mut config: RunConfig,
+        config: RunConfig,
         device: &Device,
         ranks: Arc<dyn Ranks>,
         modalities: &Modalities,
         other: Option<&Run>,
     ) -> Result<(Self, Trainer, Option<Start>), RunError> {
-        modalities.check()?;
         let writes = ranks.rank() == 0;
         let mut writer = folder::lock_existing(folder, writes)?;
         folder::check_unused(folder)?;
-        // The tokenizers of a run of one task apply to every task of a mix.
-        let before = |name: &str| other.and_then(|other| other.saved.get(name).or(other.saved.get("")));
-        let start = |name: &str| Ok(before(name).map_or(TaskStart::New, TaskStart::From));
-        let tasks = open_tasks(&config, modalities, start)?;
-        let saved = tasks.iter().map(|(entry, opened)| (entry.name.clone(), opened.task.saved().clone()));
-        let saved = saved.collect();
-        let tasks: Vec<TrainTask> = tasks.into_iter().map(train_task).collect();
-        if let (None, Some(task)) = (other, tasks.iter().find(|task| needs_reference(task))) {
-            return Err(RunError::NoReference(task.task.spec().label()));
-        }
-        let is_untied = other.is_some_and(|other| start::untie(&mut config, &tasks, &other.config));
-        let (params, before) = match other {
-            None => (Params::new(config.train.seed, device), None),
-            Some(other) => {
-                let (params, before) = start::params(&config, &tasks, device, other)?;
-                (params, Some((before, other)))
-            }
-        };
-        let mut trainer = trainer(&config, tasks, params, ranks.clone())?;
-        let start = match before {
-            None => None,
-            Some((before, other)) => {
-                let mut start = start::start(trainer.model(), &before).map_err(ModelError::from)?;
-                if start.loaded.is_empty() {
-                    return Err(RunError::NoFittingWeights { from: other.folder.clone(), to: folder.into() });
-                }
-                start.skipped.extend(is_untied.then(|| start::UNTIED.into()));
-                Some(start)
-            }
-        };
-        let references = trainer.freeze_reference()?;
-        trainer.try_samples()?;
+        let new = Unwritten::new(folder, config, device, ranks.clone(), modalities, other)?;
+        let Unwritten { config, saved, mut trainer, start, references } = new;
         // All ranks have checked that there is no run before rank 0 writes one.
         ranks.barrier().map_err(TrainError::from)?;
         let checks = Checks::default();
@@ -326,7 +311,8 @@ impl Run {
     /// bit-exactly.
     ///
     /// The learning rate of each further step is that of the current settings
-    /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine.
+    /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine,
+    /// or as `train.resume_schedule` chooses.
     ///
     /// # Errors
     /// [`RunError::NoTraining`] for an import, [`RunError::NoState`] or [`RunError::NotSaved`] if the state is missing,
@@ -364,12 +350,11 @@ impl Run {
                 trainer.save_missing_model(&self.folder)?;
             }
         }
-        let (done, steps) = trainer.progress();
         if writes {
             let before = folder::read(&self.folder, self.checks)?.0;
             let with_card = RunConfig { card: self.config.card.clone(), ..before.clone() };
             // Without a further step, the settings remain those of the weights, but for the card.
-            let settings = if done < steps { &self.config } else { &with_card };
+            let settings = if trainer.end().is_none() { &self.config } else { &with_card };
             if before != *settings {
                 folder::write_settings(&self.folder, settings)?;
             }

@@ -47,7 +47,7 @@ mod with_all {
     use crate::run::{Run, Weights};
     use crate::sample::Opened;
     use crate::task::joined;
-    use crate::train::{Alone, SAMPLES, baseline, evaluate};
+    use crate::train::{Alone, End, SAMPLES, baseline, evaluate};
     use anyhow::{Context, bail};
     use candle_core::Device;
     use serde_json::json;
@@ -84,7 +84,7 @@ mod with_all {
         eprintln!("one transformer, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
         let outcome = train::train(&mut trainer, Some(&folder), &Alone, None)?;
         train::write_card(&folder, modalities)?;
-        if outcome.stopped {
+        if outcome.end == End::Stopped {
             return Ok(());
         }
         let minutes = started.elapsed().as_secs_f64() / 60.0;

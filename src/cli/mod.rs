@@ -15,6 +15,7 @@
 mod bench;
 mod checks;
 mod classify;
+mod compare;
 mod compositions;
 mod count;
 mod data;
@@ -88,6 +89,8 @@ enum Command {
     Settings(settings::SettingsArgs),
     /// Describe a run: settings, tasks, parameters, progress.
     Info(info::InfoArgs),
+    /// Compare runs: settings that differ, parameters, steps, metrics at the best evaluation.
+    Compare(compare::CompareArgs),
     /// Draw the attention rules and the curves of a run.
     Show(show::ShowArgs),
     /// Write a page about a run: curves, settings, data, tokens of examples, attention rules.
@@ -262,6 +265,7 @@ fn dispatch(cli: Cli, modalities: &Modalities) -> anyhow::Result<()> {
         Command::Data(args) => data::run(args, modalities),
         Command::Settings(args) => settings::run(args, modalities),
         Command::Info(args) => info::run(args, modalities),
+        Command::Compare(args) => compare::run(args, modalities),
         Command::Show(args) => show::run(args, modalities),
         Command::Report(args) => report::run(args, modalities),
         Command::Bench(args) => bench::run(args),

@@ -1,7 +1,9 @@
-//! Progress of training: a bar on a terminal, plain lines elsewhere.
+//! Progress of training: on a terminal a bar with the curve of the loss, plain lines elsewhere.
 
+use crate::report::sparkline::Sparkline;
 use crate::task::TaskSpec;
 use crate::train::{Metrics, Observer, SAMPLES, StepReport, Trainer};
+use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -14,6 +16,8 @@ pub struct Progress {
     loss_units: LossUnits,
     /// A smoothed rate, so that a slow step does not make the number jump.
     tokens_per_s: f64,
+    /// The losses so far, below the bar.
+    losses: Sparkline,
 }
 
 /// What the loss of each output is per, by the output's name.
@@ -41,14 +45,20 @@ impl Progress {
     /// The progress of a training.
     pub fn new(trainer: &Trainer) -> Self {
         let (done, steps) = trainer.progress();
+        Self::of_steps(trainer, done, steps)
+    }
+
+    /// The progress of `steps` steps, of which `done` are done.
+    pub fn of_steps(trainer: &Trainer, done: u64, steps: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(steps).with_position(done);
-            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} {eta} left");
+            let style = ProgressStyle::with_template("{bar:24} {pos}/{len} {msg} {eta} left\n{prefix}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.reset_eta();
             bar
         });
-        Self { bar, last_line: None, loss_units: loss_units(trainer.model().tasks()), tokens_per_s: 0.0 }
+        let loss_units = loss_units(trainer.model().tasks());
+        Self { bar, last_line: None, loss_units, tokens_per_s: 0.0, losses: Sparkline::default() }
     }
 
     fn line(&self, text: &str) {
@@ -94,8 +104,11 @@ impl Observer for Progress {
         let message =
             format!("{epoch}{loss}{load}  {:.0} tokens/s{skipped}{empty}{corrupt}", self.tokens_per_s);
         if let Some(bar) = &self.bar {
+            self.losses.add(report.loss);
+            let columns = usize::from(Term::stderr().size().1);
             bar.set_position(report.step);
             bar.set_message(message);
+            bar.set_prefix(self.losses.line(columns.saturating_sub(1)));
         } else if report.step == report.steps || self.last_line.is_none_or(|at| at.elapsed() >= LINE_EVERY) {
             self.last_line = Some(Instant::now());
             let seconds = report.tokens as f64 / self.tokens_per_s * (report.steps - report.step) as f64;

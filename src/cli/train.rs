@@ -1,24 +1,26 @@
 //! `smalti train`
 
+mod find_lr;
+mod resume;
+mod sweep;
+
 use super::device::{DeviceChoice, Gpus};
 use super::{checks, launch, print, progress};
-use crate::config::{self, Change, RunConfig};
+use crate::config::{self, RunConfig};
 use crate::data::CorruptSamples;
 use crate::registry::Modalities;
 use crate::report::card::{self, CARD_FILE, Form};
 use crate::report::{curves, tensorboard::TensorBoard};
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
-use crate::train::{
-    MODEL_FILE, Observer, Observers, Outcome, Silent, TrainConfig, Trainer, check_folder, log,
-};
+use crate::train::{End, Observer, Observers, Outcome, Silent, TrainConfig, Trainer, check_folder, log};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::{
-    Arc,
+    Arc, OnceLock,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -38,11 +40,22 @@ pub struct TrainArgs {
     /// Override a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated.
     ///
     /// With --resume, only the schedule (train.max_steps, train.epochs, train.learning_rate, train.min_learning_rate,
-    /// train.warmup_steps), the cost of a step (train.checkpoint_activations, train.workers) and what the model card states
-    /// (card.license and others). The run keeps the new values.
+    /// train.warmup_steps, train.resume_schedule, train.patience), the cost of a step (train.checkpoint_activations,
+    /// train.workers) and what the model card states (card.license and others). The run keeps the new values.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
+    /// Train a run for each value of a setting: model.d_model=64,128. May be repeated, for all combinations.
+    ///
+    /// The runs are trained one after another, each in a folder of --out with the name of its values: d_model=64,seed=1. All
+    /// values are checked before the first run trains. The same command again skips finished runs and resumes others. At the
+    /// end the runs are compared, as `smalti compare` does.
+    #[arg(long = "sweep", value_name = "KEY=VALUE,VALUE…", conflicts_with_all = ["resume", "print", "devices"])]
+    sweep: Vec<String>,
+    #[command(flatten)]
+    find_lr: find_lr::FindLrArgs,
     /// Run folder [default: runs/ and the preset's name].
+    ///
+    /// With --sweep, the folder of the runs; with --find-lr, a file for its figure (.svg or .png), and none by default.
     #[arg(long)]
     out: Option<PathBuf>,
     /// Device: auto, cpu, cuda or cuda:N.
@@ -59,7 +72,8 @@ pub struct TrainArgs {
     /// Resume the run in --out from its last checkpoint, bit-exactly.
     ///
     /// With --set train.max_steps=N or train.epochs=N a finished run trains on. The learning rate then follows the cosine of
-    /// the new length, from the current step on.
+    /// the new length, from the current step on; with train.resume_schedule=constant it stays as it is, and with
+    /// train.resume_schedule=rewarm it warms up again.
     #[arg(long)]
     resume: bool,
     /// Write event files for TensorBoard into DIR [default: RUN/tensorboard].
@@ -88,6 +102,12 @@ impl TrainArgs {
 pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     if args.print {
         return print_settings(&args);
+    }
+    if args.find_lr.is_on() {
+        return find_lr::run(&args, modalities);
+    }
+    if !args.sweep.is_empty() {
+        return sweep::run(&args, modalities);
     }
     if let Some(gpus) = args.devices.as_ref().filter(|_| !launch::is_started()) {
         return launch::start(gpus);
@@ -125,9 +145,9 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     let (device, ranks) = &on_device(args, ranks)?;
     let folder = folder(args)?;
     let mut trainer = if args.resume {
-        resume(args, modalities, &folder, device, ranks)?
+        resume::resume(&args.set, modalities, &folder, device, ranks)?
     } else {
-        begin(args, modalities, &folder, device, ranks)?
+        NewRun::of(args, &[], modalities)?.begin(&folder, device, ranks, modalities)?
     };
     let events = args.event_folder(&folder).filter(|_| ranks.rank() == 0);
     let events = events.map(|events| TensorBoard::new(&events, &trainer)).transpose()?;
@@ -136,7 +156,7 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
         return Ok(());
     }
     outcome.warnings.extend(write_card(&folder, modalities).err().map(|error| print::message(&error)));
-    if outcome.metrics.is_empty() && !outcome.stopped {
+    if outcome.metrics.is_empty() && outcome.end != End::Stopped {
         // The run had finished before.
         let mut last = None;
         for line in log::lines(&folder)? {
@@ -148,7 +168,8 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
         return print::json(&json!({
             "run": folder,
             "step": outcome.step,
-            "stopped": outcome.stopped,
+            "stopped": outcome.end == End::Stopped,
+            "end": outcome.end,
             "metrics": outcome.metrics,
             "corrupt_samples": outcome.corrupt,
             "warnings": outcome.warnings,
@@ -200,115 +221,64 @@ fn on_device(args: &TrainArgs, ranks: &Arc<dyn Ranks>) -> Result<(Device, Arc<dy
     Ok((device, ranks))
 }
 
-/// A trainer at the last checkpoint of a run.
-fn resume(
-    args: &TrainArgs,
-    modalities: &Modalities,
-    folder: &Path,
-    device: &Device,
-    ranks: &Arc<dyn Ranks>,
-) -> Result<Trainer> {
-    let run = checks::open(folder, modalities)?;
-    let before = run.config().clone();
-    let run = run.resumed_with(&args.set)?;
-    let lacks_model = !folder.join(MODEL_FILE).exists();
-    let trainer = run.resume(device, ranks.clone())?;
-    if ranks.rank() == 0 {
-        let model = folder.join(MODEL_FILE);
-        if lacks_model && model.exists() {
-            eprintln!("{} was missing; it now has the weights of the last checkpoint", model.display());
-        }
-        let (done, steps) = trainer.progress();
-        let changes = before.changes(run.config())?;
-        match done < steps {
-            true if done == 0 => eprintln!("{} has no checkpoint yet; it starts at step 0", folder.display()),
-            true if changes.is_empty() => report_edited(&log::read(folder)?, run.config(), &trainer),
-            true => report_changes(&changes, &trainer),
-            false => report_finished(&before.train, steps),
-        }
-    }
-    Ok(trainer)
-}
-
-/// Prints which settings a resumed run changes, and how its learning rate continues.
-fn report_changes(changes: &[Change], trainer: &Trainer) {
-    if changes.is_empty() {
-        return;
-    }
-    let (done, steps) = trainer.progress();
-    let schedule = match changes.iter().any(|change| config::SCHEDULE.contains(&change.key.as_str())) {
-        true => format!(
-            "; the learning rate follows the cosine schedule of {steps} steps from step {done} on: {:.1e} now",
-            trainer.learning_rate()
-        ),
-        false => String::new(),
-    };
-    let changes: Vec<String> =
-        changes.iter().map(|Change { key, before, now }| format!("{key}: {before} → {now}")).collect();
-    eprintln!("{}{schedule}", changes.join(", "));
-}
-
-/// Prints that the schedule in run.toml was edited, if the last logged step before the checkpoint had another learning rate.
-fn report_edited(lines: &[serde_json::Value], config: &RunConfig, trainer: &Trainer) {
-    let (done, steps) = trainer.progress();
-    let logged =
-        lines.iter().rev().filter_map(|line| Some((line["step"].as_u64()?, line["learning_rate"].as_f64()?)));
-    let Some((step, before)) = logged.into_iter().find(|(step, _)| (1..=done).contains(step)) else { return };
-    let now = config.train.learning_rate_at(step - 1, steps);
-    if (before - now).abs() > 1e-9 * before {
-        eprintln!(
-            "the schedule in run.toml differs from that of step {step}, whose learning rate was {before:.1e} and would be \
-             {now:.1e}; from step {done} on it is the new one: {:.1e} now",
-            trainer.learning_rate()
-        );
-    }
-}
-
-/// Prints how to train on a run that has finished its steps, and so keeps its settings.
-fn report_finished(train: &TrainConfig, steps: u64) {
-    let twice = match train.max_steps {
-        0 => format!("train.epochs={}", 2.0 * train.epochs),
-        _ => format!("train.max_steps={}", 2 * steps),
-    };
-    eprintln!("the run has finished its {steps} steps; to train on, add --set {twice}");
-}
-
 /// Most parameters to list of a kind.
 const LISTED: usize = 10;
 
-/// A trainer at the first step of a new run.
-fn begin(
-    args: &TrainArgs,
-    modalities: &Modalities,
-    folder: &Path,
-    device: &Device,
-    ranks: &Arc<dyn Ranks>,
-) -> Result<Trainer> {
-    let Some(from) = &args.from else {
-        let preset = args.preset.as_deref().context("expected a preset or a TOML file")?;
-        let config = RunConfig::of_preset_or_file(preset, &args.set)?;
-        return Ok(Run::create_with(folder, config, device, ranks.clone(), modalities)?.1);
-    };
-    let other = checks::open(from, modalities)?;
-    let set = with_fine_tuning_rate(args, &other);
-    let config = match &args.preset {
-        Some(preset) => RunConfig::of_preset_or_file(preset, &set)?,
-        None => RunConfig::of_preset_or_file(&from.join(run::CONFIG_FILE).display().to_string(), &set)?,
-    };
-    let learning_rate = config.train.learning_rate;
-    let (_, trainer, start) = Run::create_from(folder, config, device, ranks.clone(), &other)?;
-    let Start { loaded, interpolated, new, skipped } = &start;
-    if ranks.rank() > 0 {
-        return Ok(trainer);
+/// A new run before its first step: its settings, and the run that it starts from.
+struct NewRun {
+    config: RunConfig,
+    from: Option<Run>,
+    /// Whether it takes the learning rate of that run, and not that of the preset.
+    fine_tunes: bool,
+}
+
+impl NewRun {
+    /// The run of these arguments, with more overrides.
+    fn of(args: &TrainArgs, more: &[String], modalities: &Modalities) -> Result<Self> {
+        let set = [&args.set[..], more].concat();
+        let from = args.from.as_deref().map(|from| checks::open(from, modalities)).transpose()?;
+        let rate = from.as_ref().map_or(vec![], |from| fine_tuning_rate(args.preset.as_deref(), &set, from));
+        let preset = match (&args.preset, &from) {
+            (Some(preset), _) => preset.clone(),
+            (None, Some(from)) => from.folder().join(run::CONFIG_FILE).display().to_string(),
+            (None, None) => bail!("expected a preset or a TOML file"),
+        };
+        let config = RunConfig::of_preset_or_file_with(&preset, &[&set[..], &rate].concat(), modalities)?;
+        Ok(Self { config, from, fine_tunes: !rate.is_empty() })
     }
-    if set.len() > args.set.len() {
-        eprintln!(
-            "fine-tuning at learning rate {learning_rate:e}, as {} holds published weights; to change it, add --set \
-             train.learning_rate=RATE",
-            from.display()
-        );
+
+    /// Writes its folder; a trainer at its first step.
+    fn begin(
+        self,
+        folder: &Path,
+        device: &Device,
+        ranks: &Arc<dyn Ranks>,
+        all: &Modalities,
+    ) -> Result<Trainer> {
+        let Self { config, from, fine_tunes } = self;
+        let Some(other) = &from else {
+            return Ok(Run::create_with(folder, config, device, ranks.clone(), all)?.1);
+        };
+        let learning_rate = config.train.learning_rate;
+        let (_, trainer, start) = Run::create_from(folder, config, device, ranks.clone(), other)?;
+        if ranks.rank() > 0 {
+            return Ok(trainer);
+        }
+        let from = other.folder().display();
+        if fine_tunes {
+            eprintln!(
+                "fine-tuning at learning rate {learning_rate:e}, as {from} holds published weights; to change it, add --set \
+                 train.learning_rate=RATE"
+            );
+        }
+        eprintln!("from {from}: {} parameters loaded", start.loaded.len());
+        list_start(&start, folder);
+        Ok(trainer)
     }
-    eprintln!("from {}: {} parameters loaded", from.display(), loaded.len());
+}
+
+/// Prints the parameters that a new run did not load unchanged.
+fn list_start(Start { interpolated, new, skipped, .. }: &Start, folder: &Path) {
     for (what, names) in [("interpolated", interpolated), ("new", new), ("skipped", skipped)] {
         names.iter().take(LISTED).for_each(|name| eprintln!("  {what}: {name}"));
         if names.len() > LISTED {
@@ -316,22 +286,21 @@ fn begin(
             eprintln!("  {what}: {} in all, which {} lists", names.len(), file.display());
         }
     }
-    Ok(trainer)
 }
 
-/// The overrides, with the learning rate of `other` if its weights are published ones and the user has set none: the rate of
-/// a preset, for new weights, would destroy them.
-fn with_fine_tuning_rate(args: &TrainArgs, other: &Run) -> Vec<String> {
-    let is_set = |key| config::is_set(args.preset.as_deref(), &args.set, key);
-    let mut set = args.set.clone();
-    if other.is_imported() && !is_set("train.learning_rate") {
-        let TrainConfig { learning_rate, min_learning_rate, .. } = other.config().train;
-        set.push(format!("train.learning_rate={learning_rate}"));
-        if !is_set("train.min_learning_rate") {
-            set.push(format!("train.min_learning_rate={min_learning_rate}"));
-        }
+/// Overrides to the learning rate of `other` if its weights are published ones and the user has set none: the rate of a
+/// preset, for new weights, would destroy them.
+fn fine_tuning_rate(preset: Option<&str>, set: &[String], other: &Run) -> Vec<String> {
+    let is_set = |key| config::is_set(preset, set, key);
+    if !other.is_imported() || is_set("train.learning_rate") {
+        return vec![];
     }
-    set
+    let TrainConfig { learning_rate, min_learning_rate, .. } = other.config().train;
+    let mut rate = vec![format!("train.learning_rate={learning_rate}")];
+    if !is_set("train.min_learning_rate") {
+        rate.push(format!("train.min_learning_rate={min_learning_rate}"));
+    }
+    rate
 }
 
 /// Prints the samples that could not be used, and how often each was drawn.
@@ -356,6 +325,17 @@ pub fn write_card(folder: &Path, modalities: &Modalities) -> Result<()> {
     Ok(())
 }
 
+/// The flag that Ctrl-C sets, in the whole process.
+fn stop_flag() -> Result<&'static AtomicBool> {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    static IS_CAUGHT: OnceLock<()> = OnceLock::new();
+    if IS_CAUGHT.get().is_none() {
+        ctrlc::set_handler(|| STOP.store(true, Ordering::Relaxed)).context("Ctrl-C cannot be caught")?;
+        let _ = IS_CAUGHT.set(());
+    }
+    Ok(&STOP)
+}
+
 /// Trains with a progress bar, which rank 0 shows; Ctrl-C saves and stops. Writes event files, if there are any.
 pub fn train(
     trainer: &mut Trainer,
@@ -363,12 +343,9 @@ pub fn train(
     ranks: &dyn Ranks,
     mut events: Option<TensorBoard>,
 ) -> Result<Outcome> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let on_signal = stop.clone();
-    ctrlc::set_handler(move || on_signal.store(true, Ordering::Relaxed))
-        .context("Ctrl-C cannot be caught")?;
+    let stop = stop_flag()?;
     if ranks.rank() > 0 {
-        return Ok(trainer.run(folder, &stop, &mut Silent)?);
+        return Ok(trainer.run(folder, stop, &mut Silent)?);
     }
     let (done, steps) = trainer.progress();
     let together = match ranks.world_size() {
@@ -380,13 +357,20 @@ pub fn train(
     let mut progress = progress::Progress::new(trainer);
     let mut observers = Observers(vec![&mut progress]);
     observers.0.extend(events.iter_mut().map(|events| events as &mut dyn Observer));
-    let outcome = trainer.run(folder, &stop, &mut observers);
+    let outcome = trainer.run(folder, stop, &mut observers);
     progress.finish();
     let mut outcome = outcome?;
     let unwritten = events.and_then(|events| events.finish().err());
     outcome.warnings.extend(unwritten.map(|error| format!("TensorBoard lacks events: {error}")));
-    if outcome.stopped {
-        eprintln!("stopped at step {} of {steps}; --resume continues", outcome.step);
+    match outcome.end {
+        End::Stopped => eprintln!("stopped at step {} of {steps}; --resume continues", outcome.step),
+        End::Patience if outcome.step > done => eprintln!(
+            "stopped at step {} of {steps}: {} evaluations without a lower validation loss (train.patience); the run keeps the \
+             weights of the best one",
+            outcome.step,
+            trainer.config().patience
+        ),
+        _ => {}
     }
     Ok(outcome)
 }

@@ -56,6 +56,14 @@ pub enum SettingsError {
         /// The problem.
         problem: String,
     },
+    /// A sweep that is not `key=value,value`, or has two runs of one name.
+    #[error("--sweep {text:?}: {problem}")]
+    Sweep {
+        /// The values to sweep.
+        text: String,
+        /// The problem.
+        problem: String,
+    },
     /// A setting that cannot change when a run resumes.
     #[error(
         "{key}: expected {before}, the run's value; found {now} (by --set, or in run.toml). A resumed run may change {}, {}; for another setting, \

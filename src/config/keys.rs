@@ -73,11 +73,12 @@ pub(super) fn with_suggestion(problem: &str) -> String {
 }
 
 /// Names of settings in other programs, and of settings that several tables have.
-const USUAL_NAMES: [(&str, &str); 20] = [
+const USUAL_NAMES: [(&str, &str); 21] = [
     ("data", "data.source"),
     ("data_dir", "data.source"),
     ("dataset", "data.source"),
     ("dim", "model.d_model"),
+    ("early_stopping_patience", "train.patience"),
     ("grad_clip", "train.max_grad_norm"),
     ("heads", "model.attention.n_heads"),
     ("hidden_size", "model.d_model"),

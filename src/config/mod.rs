@@ -8,6 +8,7 @@ mod overrides;
 mod presets;
 mod resume;
 mod schema;
+mod sweep;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub use keys::{SettingKey, keys_of, nearest, setting_keys, usual_name};
 pub use overrides::is_set;
 pub use presets::{PRESETS, preset};
 pub use resume::{COST, Change, SCHEDULE};
+pub use sweep::{SweepPoint, sweep_points};
 pub use table::{read_table, table_of};
 
 use crate::model::ModelConfig;

@@ -3,14 +3,16 @@
 use super::{RunConfig, SettingsError};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// The settings of the schedule, which may change when a run resumes: it trains for longer or shorter, or at another
-/// learning rate.
-pub const SCHEDULE: [&str; 5] = [
+/// The settings of the schedule, which may change when a run resumes: it trains for longer or shorter, at another learning
+/// rate, or with another patience.
+pub const SCHEDULE: [&str; 7] = [
     "train.max_steps",
     "train.epochs",
     "train.learning_rate",
     "train.min_learning_rate",
     "train.warmup_steps",
+    "train.resume_schedule",
+    "train.patience",
 ];
 
 /// The settings of the time and memory of a step, which change no result and may change when a run resumes.
@@ -142,7 +144,10 @@ impl RunConfig {
     }
 
     /// The value of each setting, as TOML.
-    fn values(&self) -> Result<BTreeMap<String, String>, SettingsError> {
+    ///
+    /// # Errors
+    /// As for [`to_toml`](Self::to_toml).
+    pub fn values(&self) -> Result<BTreeMap<String, String>, SettingsError> {
         fn add(key: &str, value: &toml::Value, values: &mut BTreeMap<String, String>) {
             match value.as_table() {
                 Some(table) => {

@@ -50,14 +50,17 @@ pub fn evaluation(line: &Value) -> Option<Evaluation> {
     Some(Evaluation { step: line["step"].as_u64()?, metrics: tasks.collect() })
 }
 
+/// The sum of the losses of an evaluation, each with the weight of its output; infinite without a loss.
+pub fn weighted_loss(evaluation: &Evaluation, loss_weights: &BTreeMap<String, f64>) -> f64 {
+    let weighted = evaluation.metrics.iter().map(|(output, metrics)| {
+        (loss_weights.get(output).unwrap_or(&1.0), metrics.get("loss").unwrap_or(&f64::INFINITY))
+    });
+    weighted.filter(|(weight, _)| **weight > 0.0).map(|(weight, loss)| weight * loss).sum()
+}
+
 /// The evaluation with the least sum of weighted losses, whose weights the run keeps.
 pub fn best(evaluations: &[Evaluation], loss_weights: &BTreeMap<String, f64>) -> Option<Evaluation> {
-    let total = |evaluation: &Evaluation| -> f64 {
-        let weighted = evaluation.metrics.iter().map(|(output, metrics)| {
-            (loss_weights.get(output).unwrap_or(&1.0), metrics.get("loss").unwrap_or(&f64::INFINITY))
-        });
-        weighted.filter(|(weight, _)| **weight > 0.0).map(|(weight, loss)| weight * loss).sum()
-    };
+    let total = |evaluation: &Evaluation| weighted_loss(evaluation, loss_weights);
     evaluations.iter().min_by(|a, b| total(a).total_cmp(&total(b))).cloned()
 }
 

@@ -1,14 +1,17 @@
-//! Figures, summaries and pages: the tokens of an input, attention rules, loss curves, measured numbers.
+//! Figures, summaries and pages: the tokens of an input, attention rules, loss curves, measured numbers, runs side by side.
 
 pub mod card;
 pub mod chart;
+pub mod compare;
 pub mod curves;
 pub mod figure;
 pub mod html;
 pub mod inside;
 pub mod page;
 pub mod parameters;
+pub mod range_test;
 pub mod rules;
+pub mod sparkline;
 pub mod tensorboard;
 pub mod tokens;
 

@@ -8,7 +8,7 @@ use super::points::{RunPoint, overrides};
 use super::store;
 use crate::config::{RunConfig, preset};
 use crate::run::{CONFIG_FILE, Run, RunError};
-use crate::train::{Alone, SaveError, Trainer};
+use crate::train::{Alone, End, SaveError, Trainer};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -121,7 +121,7 @@ impl Session<'_, '_> {
             run: name,
             seed,
             version: env!("CARGO_PKG_VERSION").into(),
-            finished: !outcome.stopped,
+            finished: outcome.end != End::Stopped,
             seconds: known.as_ref().map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
             first_loss: clock.first_loss.or(known.and_then(|known| known.first_loss)),
             seconds_per_step: clock.seconds_per_step(),
@@ -130,7 +130,7 @@ impl Session<'_, '_> {
             load_balance: clock.load_balance(),
         };
         self.store.write("runs", &key, &record)?;
-        if outcome.stopped {
+        if outcome.end == End::Stopped {
             return Err(ReproduceError::Stopped);
         }
         Ok(KeptRun { folder, key, record })

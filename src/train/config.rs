@@ -1,5 +1,6 @@
 //! The settings of training: `[train]` in `run.toml`.
 
+use super::schedule::ResumeSchedule;
 use candle_core::DType;
 use serde::{Deserialize, Serialize};
 
@@ -73,6 +74,10 @@ pub struct TrainConfig {
     pub min_learning_rate: f64,
     /// Steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
+    /// The learning rate of a run that resumes with another schedule, such as more steps: on the longer `cosine`, `constant` at
+    /// the last learning rate, or `rewarm`, which warms up again and follows a cosine from there to the end.
+    #[serde(skip_serializing_if = "is_default")]
+    pub resume_schedule: ResumeSchedule,
     /// Decay of AdamW's first moment.
     pub beta1: f64,
     /// Decay of AdamW's second moment.
@@ -92,12 +97,20 @@ pub struct TrainConfig {
     pub ema_decay: f64,
     /// Steps between evaluations; 0 for a single one at the end.
     pub eval_every: u64,
+    /// Early stopping: training stops after this many evaluations, one after another, without a lower validation loss (the
+    /// weighted sum of all outputs); 0 never stops early.
+    #[serde(skip_serializing_if = "is_default")]
+    pub patience: u64,
     /// Samples of each task in an evaluation during training; 0 for all.
     pub eval_samples: usize,
     /// Steps between checkpoints; 0 for those of the first evaluation and of the end.
     pub checkpoint_every: u64,
     /// Steps between lines of `metrics.jsonl`.
     pub log_every: u64,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The smallest shuffle window that can mix several ranges of the data.
@@ -128,6 +141,7 @@ impl Default for TrainConfig {
             learning_rate: 1e-3,
             min_learning_rate: 1e-4,
             warmup_steps: 100,
+            resume_schedule: ResumeSchedule::Cosine,
             beta1: 0.9,
             beta2: 0.99,
             eps: 1e-8,
@@ -137,6 +151,7 @@ impl Default for TrainConfig {
             freeze: vec![],
             ema_decay: 0.0,
             eval_every: 250,
+            patience: 0,
             eval_samples: 0,
             checkpoint_every: 500,
             log_every: 10,
@@ -151,7 +166,7 @@ const MOST_STEPS: u64 = 1 << 53;
 
 impl TrainConfig {
     /// The fewest and the most of each count.
-    fn counts(&self) -> [(&'static str, u64, std::ops::RangeInclusive<u64>); 11] {
+    fn counts(&self) -> [(&'static str, u64, std::ops::RangeInclusive<u64>); 12] {
         [
             ("batch_size", self.batch_size as u64, 1..=1 << 20),
             ("batch_tokens", self.batch_tokens as u64, 0..=1 << 31),
@@ -163,6 +178,7 @@ impl TrainConfig {
             ("max_steps", self.max_steps, 0..=MOST_STEPS),
             ("warmup_steps", self.warmup_steps, 0..=MOST_STEPS),
             ("eval_every", self.eval_every, 0..=MOST_STEPS),
+            ("patience", self.patience, 0..=MOST_STEPS),
             ("checkpoint_every", self.checkpoint_every, 0..=MOST_STEPS),
         ]
     }
@@ -184,6 +200,10 @@ impl TrainConfig {
         if (1..MIN_SHUFFLE).contains(&self.shuffle) {
             let problem = format!("expected 0 or at least {MIN_SHUFFLE}; found {}", self.shuffle);
             return fail("shuffle", problem);
+        }
+        if self.patience > 0 && self.eval_every == 0 {
+            let problem = "expected train.eval_every above 0 with it, as it counts evaluations; found 0";
+            return fail("patience", problem.into());
         }
         if self.batch_tokens > 0 && self.max_steps == 0 {
             let problem = "an epoch has no fixed number of batches with it; set train.max_steps instead of train.epochs";
@@ -228,38 +248,11 @@ impl TrainConfig {
         }
         Ok(())
     }
-
-    /// The learning rate of step `step` of `steps`, counted from 0: linear warm-up, then cosine decay. It depends on nothing
-    /// else, so a resumed run with more steps continues on the longer cosine.
-    pub fn learning_rate_at(&self, step: u64, steps: u64) -> f64 {
-        if step < self.warmup_steps {
-            return self.learning_rate * (step + 1) as f64 / (self.warmup_steps + 1) as f64;
-        }
-        let progress =
-            (step - self.warmup_steps) as f64 / (steps.saturating_sub(self.warmup_steps)).max(1) as f64;
-        let share = 0.5 * (1.0 + libm::cos(std::f64::consts::PI * progress.min(1.0)));
-        let min_learning_rate = self.min_learning_rate.min(self.learning_rate);
-        min_learning_rate + share * (self.learning_rate - min_learning_rate)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_learning_rate_rises_and_falls() {
-        let train = TrainConfig { warmup_steps: 10, ..TrainConfig::default() };
-        let rates: Vec<f64> = (0..=100).map(|step| train.learning_rate_at(step, 100)).collect();
-        assert!(rates[..=10].is_sorted() && rates[10..].is_sorted_by(|a, b| a >= b));
-        assert!((rates[10] - 1e-3).abs() < 1e-12 && (rates[100] - 1e-4).abs() < 1e-12);
-        assert!((rates[55] - 5.5e-4).abs() < 1e-12, "half way down the cosine: {}", rates[55]);
-        let low = TrainConfig { learning_rate: 5e-5, ..train };
-        assert!(
-            (10..=100).all(|step| low.learning_rate_at(step, 100) <= 5e-5),
-            "it never rises after warm-up"
-        );
-    }
 
     #[test]
     fn settings_that_the_loader_cannot_use_are_rejected() {
@@ -269,6 +262,8 @@ mod tests {
         assert_eq!(one.validate().unwrap_err().problem, "expected 0 or at least 16; found 1");
         let still = TrainConfig { learning_rate: 0.0, ..TrainConfig::default() };
         assert_eq!(still.validate().unwrap_err().setting, "learning_rate");
+        let blind = TrainConfig { patience: 2, eval_every: 0, ..TrainConfig::default() };
+        assert_eq!(blind.validate().unwrap_err().setting, "patience");
         let none = TrainConfig { workers: 0, ..TrainConfig::default() };
         assert_eq!(none.validate().unwrap_err().setting, "workers");
     }
@@ -279,12 +274,14 @@ mod tests {
         let huge = [
             TrainConfig { batch_size: 1 << 62, ..default.clone() },
             TrainConfig { workers: 1 << 20, ..default.clone() },
-            TrainConfig { max_steps: u64::MAX, ..default },
+            TrainConfig { max_steps: u64::MAX, ..default.clone() },
+            TrainConfig { patience: u64::MAX, ..default },
         ];
         let problems = huge.map(|config| config.validate().unwrap_err().to_string());
         assert_eq!(problems[0], "train.batch_size: expected at most 1048576; found 4611686018427387904");
         assert_eq!(problems[1], "train.workers: expected at most 1024; found 1048576");
         assert!(problems[2].starts_with("train.max_steps: expected at most"), "{}", problems[2]);
+        assert!(problems[3].starts_with("train.patience: expected at most"), "{}", problems[3]);
     }
 
     #[test]

@@ -12,6 +12,9 @@ use std::{
 /// The file's name in a run folder.
 pub const METRICS_FILE: &str = "metrics.jsonl";
 
+/// The key of the last line of a training that was not stopped: why it [ended](super::End).
+pub const END: &str = "end";
+
 /// The metrics file of a run, open for appending.
 pub struct MetricsLog {
     path: PathBuf,
@@ -20,7 +23,7 @@ pub struct MetricsLog {
 
 impl MetricsLog {
     /// Opens the metrics file of a run folder for steps after `step`, and removes the lines of later steps, which a killed run
-    /// wrote after its last checkpoint.
+    /// wrote after its last checkpoint, and the line that an earlier part of the training ended.
     ///
     /// # Errors
     /// [`SaveError`], which names the file.
@@ -30,7 +33,7 @@ impl MetricsLog {
         let mut kept = BufWriter::new(unfinished(&path).map_err(failed)?);
         for line in lines(folder)? {
             let line = line?;
-            if line["step"].as_u64().is_some_and(|at| at <= step) {
+            if line["step"].as_u64().is_some_and(|at| at <= step) && line[END].is_null() {
                 writeln!(kept, "{line}").map_err(failed)?;
             }
         }

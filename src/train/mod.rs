@@ -13,6 +13,7 @@ mod optimizer;
 mod prefetch;
 pub mod ranks;
 pub(crate) mod reference;
+mod schedule;
 pub(crate) mod synchronize;
 mod target;
 mod tensor_file;
@@ -34,12 +35,16 @@ pub use optimizer::Optimizer;
 use prefetch::Prefetcher;
 pub use ranks::{Alone, Ranks, RanksError};
 pub use reference::References;
+pub use schedule::{FurtherTraining, ResumeSchedule};
 pub(crate) use target::check_vacant;
 pub use target::{check_folder, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub(crate) use tensor_file::not_finite;
-pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
+pub use trainer::{
+    End, MODEL_FILE, Observer, Outcome, RangePoint, RangeTest, RangeTestConfig, STATE_FILE, Silent,
+    StepReport, TrainTask, Trainer,
+};
 pub(crate) use trainer::{PARAM, SAMPLE_COUNTS, SETTINGS};
 pub use writer::{LOCK_FILE, Writer};
 

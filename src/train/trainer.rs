@@ -1,17 +1,21 @@
 //! A model in training.
 
 mod load;
+mod outcome;
+mod range_test;
 mod run;
 mod state;
 mod step;
 
+pub use outcome::{End, Observer, Outcome, Silent};
+pub use range_test::{RangePoint, RangeTest, RangeTestConfig};
 pub(crate) use state::{PARAM, SAMPLE_COUNTS, SETTINGS};
 
 use super::reference::{References, needs_reference};
 use super::watch::Watch;
 use super::{
-    Alone, Metrics, Optimizer, Precision, Prefetcher, Ranks, TrainConfig, TrainConfigError, TrainError,
-    Writer,
+    Alone, FurtherTraining, Optimizer, Precision, Prefetcher, Ranks, TrainConfig, TrainConfigError,
+    TrainError, Writer,
 };
 use crate::data::{CorruptSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
 use crate::model::{Model, Params};
@@ -73,44 +77,6 @@ pub struct StepReport {
     pub warning: Option<String>,
 }
 
-/// A receiver of the events of training.
-pub trait Observer {
-    /// Called after each step.
-    fn step(&mut self, _report: &StepReport) {}
-    /// Called after each evaluation, with the metrics of each output, by name.
-    fn evaluated(&mut self, _step: u64, _metrics: &BTreeMap<String, Metrics>) {}
-    /// Called in the last step before each evaluation, with the parameters before they change, and with their gradients, which
-    /// are summed over all ranks and not clipped. A step in which no target counts has none.
-    ///
-    /// # Errors
-    /// If a tensor cannot be read.
-    fn gradients(&mut self, _step: u64, _params: &Params, _gradients: &Gradients) -> candle_core::Result<()> {
-        Ok(())
-    }
-    /// Called with a message for the user.
-    fn note(&mut self, _text: &str) {}
-}
-
-/// An observer that ignores all events.
-pub struct Silent;
-
-impl Observer for Silent {}
-
-/// The result of training.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// Steps done.
-    pub step: u64,
-    /// Whether a stop signal ended it before its last step.
-    pub stopped: bool,
-    /// The metrics of the last evaluation, by the name of each output.
-    pub metrics: BTreeMap<String, Metrics>,
-    /// The corrupt samples.
-    pub corrupt: CorruptSamples,
-    /// What the result needs to be read with: a loss that rose while it was finite, steps in which no target counted.
-    pub warnings: Vec<String>,
-}
-
 /// A model in training.
 pub struct Trainer {
     config: TrainConfig,
@@ -126,7 +92,12 @@ pub struct Trainer {
     steps: u64,
     /// Steps launched so far.
     step: u64,
+    /// The lowest validation loss so far, on rank 0.
     best: f64,
+    /// Evaluations since then; the same on every rank if `train.patience` is set.
+    evaluations_since_best: u64,
+    /// The start of further training with another schedule.
+    further: Option<FurtherTraining>,
     skipped: u64,
     /// The number of the next sample to be drawn, by rank.
     draws: Vec<u64>,
@@ -206,6 +177,8 @@ impl Trainer {
             steps,
             step: 0,
             best: f64::INFINITY,
+            evaluations_since_best: 0,
+            further: None,
             skipped: 0,
             corrupt: CorruptSamples::default(),
             watch: Watch::default(),
@@ -327,7 +300,21 @@ impl Trainer {
 
     /// The learning rate of the next step.
     pub fn learning_rate(&self) -> f64 {
-        self.config.learning_rate_at(self.step, self.steps)
+        self.config.learning_rate_at(self.step, self.steps, self.further)
+    }
+
+    /// The start of further training, if the run resumed with another schedule and `train.resume_schedule` is not `cosine`.
+    pub fn further_training(&self) -> Option<FurtherTraining> {
+        self.further
+    }
+
+    /// Why no step is left to train, if none is.
+    pub fn end(&self) -> Option<End> {
+        let TrainConfig { patience, .. } = self.config;
+        match self.step >= self.steps {
+            true => Some(End::Finished),
+            false => (patience > 0 && self.evaluations_since_best >= patience).then_some(End::Patience),
+        }
     }
 
     /// Passes over the training data that the draws so far are; `None` for several tasks.

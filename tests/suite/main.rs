@@ -57,6 +57,7 @@ mod start;
 mod synthetic;
 mod trackers;
 mod trained_on;
+mod training_habits;
 mod unread_rows;
 mod whisper_decoding;
 mod your_own_head;

@@ -6,7 +6,7 @@ use crate::support::{Ran, ran, smalti};
 use candle_core::Device;
 use serde_json::Value;
 use smalti::run::Run;
-use smalti::train::{Alone, Observer, StepReport};
+use smalti::train::{Alone, End, Observer, StepReport};
 use std::f64::consts::LN_2;
 use std::fs;
 use std::path::Path;
@@ -144,7 +144,7 @@ fn a_stopped_run_resumes_bit_exactly_without_the_run_it_started_from() {
     let base = Run::open(&place.join("base")).unwrap();
     let (_, mut trainer, _) = Run::create_from(&out, config, &Device::Cpu, Arc::new(Alone), &base).unwrap();
     let stop = AtomicBool::new(false);
-    assert!(trainer.run(Some(&out), &stop, &mut Stop(11, &stop)).unwrap().stopped);
+    assert_eq!(trainer.run(Some(&out), &stop, &mut Stop(11, &stop)).unwrap().end, End::Stopped);
     drop((trainer, base));
     fs::remove_dir_all(place.join("base")).unwrap();
     works(place, "train --resume --out stopped");

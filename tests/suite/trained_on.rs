@@ -3,8 +3,12 @@
 #![cfg(all(target_os = "linux", feature = "text"))]
 
 use crate::support::{Ran, TINY, ran, smalti, text};
-use smalti::train::{TrainConfig, log};
+use candle_core::Device;
+use smalti::run::Run;
+use smalti::train::{Alone, End, FurtherTraining, Observer, ResumeSchedule, StepReport, TrainConfig, log};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 /// A folder with a text of 37 windows.
@@ -80,8 +84,8 @@ fn the_learning_rate_follows_the_new_schedule() {
     assert!(resumed.contains("train.learning_rate: 0.001 → 0.0005, train.max_steps: 6 → 12; "), "{resumed}");
     let before = TrainConfig { warmup_steps: 2, ..TrainConfig::default() };
     let after = TrainConfig { learning_rate: 5e-4, ..before.clone() };
-    let rates = (0..6).map(|step| before.learning_rate_at(step, 6));
-    let rates: Vec<f64> = rates.chain((6..12).map(|step| after.learning_rate_at(step, 12))).collect();
+    let rates = (0..6).map(|step| before.learning_rate_at(step, 6, None));
+    let rates: Vec<f64> = rates.chain((6..12).map(|step| after.learning_rate_at(step, 12, None))).collect();
     assert_eq!(place.logged("learning_rate"), rates);
 
     // The run keeps the new settings, and has finished.
@@ -90,6 +94,58 @@ fn the_learning_rate_follows_the_new_schedule() {
     let hint = "the run has finished its 12 steps; to train on, add --set train.max_steps=24\n";
     assert!(finished.err.contains(hint) && finished.out.contains("run is at step 12"), "{}", finished.err);
     assert!((place.bytes("run", "run.toml"), place.bytes("run", "state.safetensors")) == (settings, state));
+}
+
+#[test]
+fn further_training_holds_the_learning_rate_or_warms_up_again() {
+    for (schedule, name, message) in [
+        (ResumeSchedule::Constant, "constant", "the learning rate stays at "),
+        (ResumeSchedule::Rewarm, "rewarm", "the learning rate warms up again from step 6 on: "),
+    ] {
+        let place = Place::new();
+        place.trains("--set train.max_steps=6", "run");
+        let set = format!("--set train.max_steps=12 --set train.resume_schedule={name}");
+        let resumed = place.works(&format!("{RESUME} {set}")).err;
+        assert!(resumed.contains(message), "{resumed}");
+        let before = TrainConfig { warmup_steps: 2, ..TrainConfig::default() };
+        let last = before.learning_rate_at(5, 6, None);
+        let after = TrainConfig { resume_schedule: schedule, ..before.clone() };
+        let further = Some(FurtherTraining { start: 6, learning_rate: last });
+        let rates = (0..6).map(|step| before.learning_rate_at(step, 6, None));
+        let rates = rates.chain((6..12).map(|step| after.learning_rate_at(step, 12, further)));
+        assert_eq!(place.logged("learning_rate"), rates.collect::<Vec<_>>());
+        let is_constant = place.logged("learning_rate")[6..].iter().all(|rate| *rate == last);
+        assert_eq!(is_constant, schedule == ResumeSchedule::Constant);
+    }
+}
+
+/// Sets a flag at a step.
+struct StopAt<'a>(u64, &'a AtomicBool);
+
+impl Observer for StopAt<'_> {
+    fn step(&mut self, report: &StepReport) {
+        self.1.fetch_or(report.step == self.0, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_interrupted_further_training_resumes_bit_exactly() {
+    let place = Place::new();
+    let set = ["train.max_steps=12", "train.resume_schedule=rewarm"].map(String::from);
+    for out in ["straight", "run"] {
+        place.trains("--set train.max_steps=6", out);
+    }
+    place.works(&format!("train --resume --out straight --set {} --set {}", set[0], set[1]));
+    let (path, stop) = (place.path("run"), AtomicBool::new(false));
+    let run = Run::open(&path).unwrap().resumed_with(&set).unwrap();
+    let mut trainer = run.resume(&Device::Cpu, Arc::new(Alone)).unwrap();
+    let outcome = trainer.run(Some(&path), &stop, &mut StopAt(8, &stop)).unwrap();
+    assert_eq!((outcome.step, outcome.end), (8, End::Stopped));
+    drop(trainer);
+    place.works(RESUME);
+    for file in ["run.toml", "model.safetensors", "state.safetensors"] {
+        assert!(place.bytes("run", file) == place.bytes("straight", file), "{file} differs");
+    }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 //! The training loop: steps, evaluations, checkpoints and the log.
 
-use super::{Observer, Outcome, STATE_FILE, StepReport, TrainTask, Trainer};
+use super::{End, Observer, Outcome, STATE_FILE, StepReport, TrainTask, Trainer};
 use crate::data::CorruptSamples;
+use crate::train::log::END;
 use crate::train::synchronize::{SynchronizedStep, check_same_start, synchronize};
 use crate::train::{Metrics, MetricsLog, SaveError, TrainError, Writer, evaluate};
 use serde_json::json;
@@ -13,7 +14,8 @@ use std::{
 };
 
 impl Trainer {
-    /// Trains to the last step, or until `stop` is set on at least one rank.
+    /// Trains to the last step, until `train.patience` evaluations had no lower validation loss, or until `stop` is set on at
+    /// least one rank.
     ///
     /// Rank 0 saves checkpoints and metrics in the folder, if there is one, also at the end and at a stop. Only rank 0
     /// evaluates, and only its outcome has metrics.
@@ -64,7 +66,7 @@ impl Trainer {
         let mut loader = self.loader()?;
         let mut next = loader.next();
         log.restart_clock();
-        while self.step < self.steps {
+        while self.end().is_none() {
             let prepared = if stop.load(Ordering::Relaxed) { None } else { next.take() };
             let synchronized = synchronize(self.ranks.as_ref(), prepared);
             let SynchronizedStep { micro, draws, corrupt } = match synchronized {
@@ -91,12 +93,17 @@ impl Trainer {
                 metrics = evaluated;
             }
         }
-        let stopped = self.step < self.steps;
-        if stopped {
+        let end = self.end().unwrap_or(End::Stopped);
+        // A resumed run that had run out of patience before has its state, and no new one.
+        if self.step < self.steps && (end == End::Stopped || !metrics.is_empty()) {
             self.save_state(folder, &mut log)?;
         }
+        // A stopped run has not ended: it resumes as if it had not been stopped.
+        if end != End::Stopped {
+            log.write(json!({ "step": self.step, (END): end }))?;
+        }
         let (step, corrupt, warnings) = (self.step, self.corrupt.clone(), self.warnings());
-        Ok(Outcome { step, stopped, metrics, corrupt, warnings })
+        Ok(Outcome { step, end, metrics, corrupt, warnings })
     }
 
     /// What the outcome warns of.
@@ -143,6 +150,9 @@ impl Trainer {
             log.count_corrupt(corrupt, &mut self.corrupt, self.step)?;
             log.evaluated(self.step, &metrics)?;
             evaluated = Some(metrics);
+        }
+        if evaluates {
+            self.share_evaluation()?;
         }
         if saves {
             self.save_state(folder, log)?;
@@ -201,8 +211,21 @@ impl Trainer {
             }
             Ok::<_, TrainError>((all, total))
         })?;
+        self.evaluations_since_best = if total < best { 0 } else { self.evaluations_since_best + 1 };
         self.best = best.min(total);
         Ok(metrics)
+    }
+
+    /// Tells the other ranks what rank 0 evaluated, so that all stop before the same step if `train.patience` is set.
+    fn share_evaluation(&mut self) -> Result<(), TrainError> {
+        if self.config.patience == 0 {
+            return Ok(());
+        }
+        let is_first = self.ranks.rank() == 0;
+        let mut count = [if is_first { self.evaluations_since_best as f64 } else { 0.0 }];
+        self.ranks.all_reduce_f64(&mut count)?;
+        self.evaluations_since_best = count[0] as u64;
+        Ok(())
     }
 }
 

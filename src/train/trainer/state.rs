@@ -1,6 +1,7 @@
 //! The state of training in a run folder.
 
 use super::{MODEL_FILE, STATE_FILE, TrainTask, Trainer};
+use crate::train::schedule::SavedSchedule;
 use crate::train::watch::Watch;
 use crate::train::{Checks, SaveError, Storage, TensorFile, TrainConfigError, TrainError, checkpoint};
 use serde_json::json;
@@ -39,6 +40,9 @@ impl Trainer {
         self.optimizer.load(&saved.below("").any_numbers()).map_err(misfit)?;
         self.best = f64::from_bits(number("best")?);
         self.skipped = number("skipped")?;
+        // States of earlier versions have neither this number nor the schedule.
+        self.evaluations_since_best = texts.get(SINCE_BEST).map_or(Ok(0), |_| number(SINCE_BEST))?;
+        self.further = self.saved_schedule(&texts, step)?.resumed(&self.config, self.steps, step);
         self.draws = self.saved_draws(&texts)?;
         let corrupt = texts.get("corrupt_samples").map(|text| serde_json::from_str(text));
         self.corrupt = match corrupt {
@@ -66,6 +70,20 @@ impl Trainer {
         Err(TrainConfigError { setting, problem })
     }
 
+    /// The schedule of the steps that were made.
+    fn saved_schedule(
+        &self,
+        texts: &BTreeMap<String, String>,
+        made: u64,
+    ) -> Result<SavedSchedule, TrainError> {
+        match texts.get(SCHEDULE) {
+            Some(text) => {
+                serde_json::from_str(text).map_err(|e| TrainError::State(format!("{SCHEDULE}: {e}")))
+            }
+            None => Ok(SavedSchedule::new(&self.config, made, None)),
+        }
+    }
+
     /// The next draw of each rank.
     fn saved_draws(&self, texts: &BTreeMap<String, String>) -> Result<Vec<u64>, TrainError> {
         let text = texts
@@ -87,10 +105,14 @@ impl Trainer {
         let mut tensors = self.optimizer.tensors();
         let params = self.model.params().tensors();
         tensors.extend(params.iter().map(|(name, tensor)| (format!("{PARAM}{name}"), tensor.clone())));
-        let numbers = [("step", self.step), ("best", self.best.to_bits()), ("skipped", self.skipped)];
+        let since_best = (SINCE_BEST, self.evaluations_since_best);
+        let numbers =
+            [("step", self.step), ("best", self.best.to_bits()), since_best, ("skipped", self.skipped)];
         let mut texts = BTreeMap::from(numbers.map(|(name, number)| (name.to_string(), number.to_string())));
         let draws: Vec<String> = self.draws.iter().map(u64::to_string).collect();
         texts.insert("draw".into(), draws.join(","));
+        let schedule = SavedSchedule::new(&self.config, self.steps, self.further);
+        texts.insert(SCHEDULE.into(), json!(schedule).to_string());
         texts.insert("watch".into(), json!(self.watch).to_string());
         texts.insert(SETTINGS.into(), self.settings.clone());
         texts.insert("corrupt_samples".into(), json!(self.corrupt).to_string());
@@ -121,6 +143,9 @@ impl Trainer {
 
 /// The name of the numbers of training and validation samples of each task in a saved model.
 pub(crate) const SAMPLE_COUNTS: &str = "samples";
+/// The names of the evaluations since the best one, and of the schedule, in a saved state.
+const SINCE_BEST: &str = "evaluations_since_best";
+const SCHEDULE: &str = "schedule";
 /// The name of the settings in a saved state or model.
 pub(crate) const SETTINGS: &str = "settings";
 /// The prefix of the names of weights in a saved state.

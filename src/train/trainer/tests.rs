@@ -244,7 +244,7 @@ fn asynchronous_launch_gives_the_same_reports_and_files() {
         (outcomes, observer.2)
     });
     assert_eq!(sync.0[0].0.step, 11);
-    assert!(sync.0[0].0.stopped && !sync.0[1].0.stopped);
+    assert_eq!([sync.0[0].0.end, sync.0[1].0.end], [End::Stopped, End::Finished]);
     let reports = |reports: &[StepReport]| format!("{reports:?}");
     assert_eq!(reports(&asynchronous.1), reports(&sync.1));
     for (asynchronous, sync) in asynchronous.0.iter().zip(&sync.0) {
@@ -325,6 +325,46 @@ fn ranks_with_asynchronous_launch_make_the_same_steps() {
             assert!(sync.2 == asynchronous.2, "the weights differ");
         }
     }
+}
+
+/// A training whose loss stays the same: after 3 evaluations, 2 of them without a lower loss.
+fn without_progress() -> TrainConfig {
+    TrainConfig {
+        max_steps: 40,
+        batch_size: 4,
+        learning_rate: 1e-30,
+        eval_every: 2,
+        patience: 2,
+        ..TrainConfig::default()
+    }
+}
+
+#[test]
+fn all_ranks_run_out_of_patience_at_the_same_step() {
+    for async_launch in [false, true] {
+        let ends = on_ranks(2, |ranks| {
+            let mut trainer = trainer(ranks, without_progress(), 0.2);
+            trainer.async_launch = async_launch;
+            let outcome = trainer.run(None, &AtomicBool::new(false), &mut Silent).unwrap();
+            (outcome.step, outcome.end)
+        });
+        assert_eq!(ends, [(6, End::Patience); 2]);
+    }
+}
+
+#[test]
+fn patience_survives_a_resume() {
+    let (folder, stop) = (tempfile::tempdir().unwrap(), AtomicBool::new(false));
+    let mut first = trainer(Arc::new(Alone), without_progress(), 0.2);
+    first.run(Some(folder.path()), &stop, &mut StopsAfter(5, &stop, vec![])).unwrap();
+    drop(first);
+    let mut second = trainer(Arc::new(Alone), without_progress(), 0.2);
+    second.resume(folder.path()).unwrap();
+    let outcome = second.run(Some(folder.path()), &AtomicBool::new(false), &mut Silent).unwrap();
+    assert_eq!((outcome.step, outcome.end), (6, End::Patience));
+    let lines = log::read(folder.path()).unwrap();
+    let ends: Vec<_> = lines.iter().filter(|line| !line[log::END].is_null()).collect();
+    assert_eq!(ends, [&serde_json::json!({ "step": 6, "end": "patience" })]);
 }
 
 #[test]

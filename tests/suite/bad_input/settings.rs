@@ -14,7 +14,7 @@ fn an_unknown_setting_of_an_output_names_those_that_there_are() {
 #[test]
 fn invalid_settings_are_named() {
     let place = text_place();
-    let cases: [(&str, &[&str]); 28] = [
+    let cases: [(&str, &[&str]); 29] = [
         ("train.stesp=1", &["unknown field `stesp`", "`max_steps`", "in `train`"]),
         ("data.suorce=a.txt", &["unknown field `suorce` in `data`: did you mean data.source?"]),
         ("trian.steps=1", &["unknown field `trian`", "`train`"]),
@@ -31,6 +31,10 @@ fn invalid_settings_are_named() {
         ("train.workers=1000000", &["train.workers", "expected at most 1024; found 1000000"]),
         ("train.learning_rate=nan", &["train.learning_rate", "found NaN"]),
         ("train.learning_rate=-1", &["train.learning_rate", "at least 0; found -1"]),
+        (
+            "train.resume_schedule=linear",
+            &["train.resume_schedule", "cosine, constant, rewarm", "\"linear\""],
+        ),
         ("train.ema_decay=1", &["train.ema_decay", "below 1; found 1"]),
         (
             "model.attention.n_heads=3",
