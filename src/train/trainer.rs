@@ -18,8 +18,7 @@ use super::{
     TrainError, Writer,
 };
 use crate::data::{CorruptSamples, Dataset, Lane, Loader, Plan, Sampler, collate, first, shares};
-use crate::model::{Model, Params};
-use crate::ops::Gradients;
+use crate::model::Model;
 use crate::task::Task;
 use std::{collections::BTreeMap, sync::Arc};
 use step::LaunchedStep;

@@ -119,6 +119,13 @@ impl NumberContent {
     }
 }
 
+/// The place in a stretch of values, another one in each: if rows have as many time steps as a stretch has values, the first of
+/// each would always be the first step of a row, which may lack a value.
+fn within(stretch: usize, length: usize) -> usize {
+    // Multiplicative hashing (Knuth, The Art of Computer Programming, 6.4).
+    ((stretch as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) as usize % length
+}
+
 /// Statistics of the training values.
 struct Found {
     columns: Vec<Column>,
@@ -129,11 +136,12 @@ struct Found {
 }
 
 impl Found {
-    /// Read at most `most` values, spread evenly.
+    /// Read at most `most` values, one from each of as many equal stretches.
     fn of(values: &dyn Values, most: usize, ids: bool) -> Result<Self, TokenizeError> {
         let every = values.len().div_ceil(most).max(1);
         let mut found: Option<(Self, usize)> = None;
-        for place in (0..values.len()).step_by(every) {
+        for start in (0..values.len()).step_by(every) {
+            let place = (start + within(start / every, every)).min(values.len() - 1);
             let located = |e: TokenizeError| TokenizeError::Input(format!("value {place}: {e}"));
             let value = values.get(place)?;
             if value == Value::Missing {

@@ -1,7 +1,9 @@
 //! The numbers tokenizer: round trips in every form, and errors with the expected and the found value.
 
 use proptest::prelude::*;
-use smalti_contract::{Array, Content, File, Numbers, Tokenizer, Tokens, Value, testing};
+use smalti_contract::{
+    Array, Content, File, Numbers, TokenizeError, Tokenizer, Tokens, Value, Values, testing,
+};
 use smalti_numbers::{MuLaw, NumbersConfig, NumbersSettings, NumbersTokenizer, OneOrAll, TokensPer};
 
 fn fitted(settings: NumbersSettings, rows: &[Value]) -> Result<NumbersTokenizer, String> {
@@ -317,4 +319,26 @@ proptest! {
         let back = tokenizer.decode(&tokenizer.encode(&vec![number]).unwrap()).unwrap();
         prop_assert!((back[0] - number).abs() <= 6.0 / bins as f64 + 1e-9, "{} of {number}", back[0]);
     }
+}
+
+/// Steps of episodes; the first of each has no value.
+struct Steps {
+    len: usize,
+}
+
+impl Values for Steps {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn get(&self, index: usize) -> Result<Value, TokenizeError> {
+        Ok(if index.is_multiple_of(11) { Value::Missing } else { Value::Number((index % 11) as f64) })
+    }
+}
+
+#[test]
+fn the_values_of_a_fit_are_not_all_of_one_step() {
+    let config = NumbersTokenizer::fit(settings(), None, &Steps { len: 2_200_000 }).unwrap();
+    assert!((config.mean[0] - 5.5).abs() < 0.1, "{:?}", config.mean);
+    assert!((config.std[0] - 2.87).abs() < 0.1, "{:?}", config.std);
 }

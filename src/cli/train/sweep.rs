@@ -118,5 +118,5 @@ fn trained(args: &TrainArgs, member: &Member, device: &Device, modalities: &Moda
             .begin(folder, device, &ranks, modalities)?,
         _ => resume::resume(&[], modalities, folder, device, &ranks)?,
     };
-    Ok(train(&mut trainer, Some(folder), ranks.as_ref())?.end)
+    Ok(train(&mut trainer, Some(folder), ranks.as_ref(), None)?.end)
 }

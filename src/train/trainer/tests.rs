@@ -10,7 +10,7 @@ use crate::model::Params;
 use crate::model::{AttentionConfig, ModelConfig};
 use crate::rules::Rule;
 use crate::task::{TaskSpec, learned_kind, learned_tokens};
-use crate::train::{Observers, RanksError, Silent, log, ranks::testing::on_ranks};
+use crate::train::{Metrics, Observers, RanksError, Silent, log, ranks::testing::on_ranks};
 use candle_core::Device;
 use candle_core::Tensor;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
