@@ -2,10 +2,12 @@
 
 use super::classifier::{self, Classifier};
 use super::files::{self, CONFIG, WEIGHTS};
+use super::fits::Compared;
 use super::image;
 use super::names::{Report, Tensors};
 use super::settings::Settings;
 use super::task::ImportedTask;
+use super::trained::{self, Trained};
 use super::{
     Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, towers, trajectory,
 };
@@ -191,10 +193,7 @@ fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
     let folder = run.join(PUBLISHED_FOLDER);
     let read = |name: &str| {
         let path = folder.join(name);
-        std::fs::read(&path).map_err(|e| PretrainedError::Read {
-            path,
-            problem: format!("{e}; only an imported run can be exported"),
-        })
+        std::fs::read(&path).map_err(|e| PretrainedError::Read { path, problem: e.to_string() })
     };
     let names = |name: &str, json: Vec<u8>| -> Result<BTreeSet<String>, PretrainedError> {
         serde_json::from_slice(&json).map_err(|e| PretrainedError::Format {
@@ -269,50 +268,87 @@ fn update_settings(
     Ok(written)
 }
 
-/// Export an imported run in the layout of its checkpoint, with the run's weights in this storage.
+/// Export an imported run in the layout of its checkpoint, or a run that was trained here in that of the kind that its settings
+/// tell, with the run's weights in this storage.
 ///
 /// # Errors
-/// [`PretrainedError`], also if the run was not imported, or no longer has the shapes of its checkpoint.
+/// [`PretrainedError`], also if the run no longer has the shapes of its checkpoint, or has a setting that the kind does not have.
 pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
-    export_checked(run, to, storage, Checks::default())
+    export_checked(run, to, &ExportOptions { storage, ..ExportOptions::default() })
 }
 
-/// [`export`], with only these checks of the run's files.
+/// The choices of an export.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExportOptions<'a> {
+    /// The type of the stored weights.
+    pub storage: Storage,
+    /// The kind of a run that was trained here, one of [`TRAINED_KINDS`](super::TRAINED_KINDS); by its settings if left out.
+    pub kind: Option<&'a str>,
+    /// The checks of the run's files.
+    pub checks: Checks,
+}
+
+/// [`export`], with these choices.
 ///
 /// # Errors
-/// As of [`export`].
-pub fn export_checked(
-    run: &Path,
-    to: &Path,
-    storage: Storage,
-    checks: Checks,
-) -> Result<Tensors, PretrainedError> {
+/// As of [`export`], and if the kind is not one of a trained run, or the run was imported and has one already.
+pub fn export_checked(run: &Path, to: &Path, options: &ExportOptions) -> Result<Tensors, PretrainedError> {
     check_new(to)?;
-    whole(to, || export_new(run, to, storage, checks))
+    whole(to, || export_new(run, to, options))
 }
 
-fn export_new(run: &Path, to: &Path, storage: Storage, checks: Checks) -> Result<Tensors, PretrainedError> {
+fn export_new(run: &Path, to: &Path, options: &ExportOptions) -> Result<Tensors, PretrainedError> {
+    let ExportOptions { storage, kind, checks } = *options;
     let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
     let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
-    if checks.checksums {
+    let trained = match trained::is_imported(run) {
+        true => None,
+        false => Some(Trained::new(run, &model, &tasks, kind)?),
+    };
+    if let (None, Some(kind)) = (&trained, kind) {
+        let problem = format!(
+            "expected none, as the run was imported and keeps the kind of its checkpoint; found {kind}"
+        );
+        return Err(trained::refused(run, "kind", problem));
+    }
+    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
+    if trained.is_none() && checks.checksums {
         checksums::check_below(run, PUBLISHED_FOLDER)?;
     }
-    let mut checkpoint = imported_checkpoint(run)?;
+    let mut checkpoint = match &trained {
+        Some(trained) => trained.write(to)?,
+        None => imported_checkpoint(run)?,
+    };
     for named in &tasks {
         if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task, &model)? {
             checkpoint.classifier = Some(classifier);
         }
     }
-    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
-    keep_files(&checkpoint, to)?;
-    let unread = checkpoint.beside_classifier(unread(run)?);
+    let unread = match trained {
+        Some(_) => Tensors::new(),
+        None => {
+            keep_files(&checkpoint, to)?;
+            checkpoint.beside_classifier(unread(run)?)
+        }
+    };
     let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
     let description = checkpoint.describe()?;
-    fits::check(&model, &description, run)?;
+    let renaming =
+        trained.as_ref().map(|trained| trained.renaming(&description)).transpose()?.unwrap_or_default();
+    let compared = Compared {
+        model: &model,
+        renaming: &renaming,
+        run,
+        of: trained.as_ref().map_or("its checkpoint", Trained::kind),
+        settings_first: trained.is_some(),
+    };
+    fits::check(&compared, &description)?;
     let mut parameters = model.params().tensors();
     if let Some(classifier) = &checkpoint.classifier {
         classifier.denormalize(&mut parameters)?;
     }
+    let renamed = parameters.into_iter().map(|(name, tensor)| (renaming.parameter(&name), tensor));
+    let parameters: Tensors = renamed.collect();
     let tensors = description.names.export(&parameters, &unread)?;
     // transformers requires the framework of the tensors.
     let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
