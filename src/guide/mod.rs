@@ -1,4 +1,4 @@
-//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines,
+//! The guide: concepts, your data, mixing, exports, a modality of your own, speed, several machines,
 //! reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
@@ -20,6 +20,7 @@ macro_rules! page {
             "[trajectory]: crate::guide::trajectory\n",
             "[mixing]: crate::guide::mixing\n",
             "[published]: crate::guide::mixing#published-checkpoints\n",
+            "[export]: crate::guide::export\n",
             "[own]: crate::guide::your_own_modality\n",
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",
@@ -44,6 +45,7 @@ page!(audio, "audio.md");
 page!(numbers, "numbers.md");
 page!(trajectory, "trajectory.md");
 page!(mixing, "mixing.md");
+page!(export, "export.md");
 page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");

@@ -15,7 +15,7 @@ use crate::modalities::text::{TextConfig, TextTokenizer, published};
 use crate::model::{Model, NormKind};
 use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER};
 use crate::sample::{Composition, Part, Role};
-use serde_json::{Value, json};
+use serde_json::json;
 use smalti_contract::Tokenizer;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;

@@ -9,6 +9,7 @@ use crate::head::HeadSpec;
 use crate::model::Model;
 use crate::ops::Activation;
 use crate::sample::{Composition, OutputPart, ReadSite};
+use crate::task::Task;
 use candle_core::Result;
 use serde_json::Value;
 use smalti_contract::ContentSpec;

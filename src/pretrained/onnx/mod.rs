@@ -17,7 +17,6 @@ use crate::registry::Modalities;
 use crate::rules::{Condition, Rule};
 use crate::run::{NamedTask, Run, Weights};
 use crate::sample::Composition;
-use crate::task::Task;
 use crate::train::{Checks, checkpoint};
 use block::Stack;
 use builder::Builder;
