@@ -1,8 +1,8 @@
 //! Export as GGUF, the format of llama.cpp: Llama and GPT-2 with a byte-level BPE vocabulary.
 
+use super::export::{ExportOptions, export_checked};
 use super::names::Tensors;
 use super::onnx::check_vacant;
-use super::run::{ExportOptions, export_checked};
 use super::settings::Settings;
 use super::{PretrainedError, files, rotary};
 use crate::ops::Activation;
@@ -86,7 +86,7 @@ fn kind(settings: &Settings) -> &str {
 fn of_model(settings: &Settings, storage: Storage) -> Result<BTreeMap<String, Entry>, PretrainedError> {
     let kind = kind(settings);
     let number = |key: &str| settings.size(key).map(|n| Entry::U32(n as u32));
-    let mut model: Vec<(&str, Entry)> = match kind {
+    let model: Vec<(&str, Entry)> = match kind {
         "llama" => {
             usual(settings, "hidden_act", Activation::Silu)?;
             let (heads, d_model) = (settings.size("num_attention_heads")?, settings.size("hidden_size")?);
@@ -147,7 +147,7 @@ fn of_model(settings: &Settings, storage: Storage) -> Result<BTreeMap<String, En
         Storage::Bf16 => 32,
     };
     let mut metadata: BTreeMap<String, Entry> =
-        model.drain(..).map(|(key, value)| (format!("{kind}.{key}"), value)).collect();
+        model.into_iter().map(|(key, value)| (format!("{kind}.{key}"), value)).collect();
     metadata.insert("general.architecture".into(), Entry::String(kind.into()));
     metadata.insert("general.name".into(), Entry::String("smalti".into()));
     metadata.insert("general.file_type".into(), Entry::U32(file_type));
