@@ -71,9 +71,11 @@ pub(super) fn check(compared: &Compared, published: &Description) -> Result<(), 
         shapes?;
         check_settings(compared, published, spec)
     } else {
-        if shapes.is_err() {
-            let layouts = [layout(model.config()), layout(&published.model)];
-            if let Some((setting, ours, theirs)) = difference("model", &layouts[0], &layouts[1]) {
+        // `model.bias` first: other settings follow from it.
+        let biases = |config: &ModelConfig| json!({ "bias": config.bias });
+        for of_settings in [biases, layout].into_iter().filter(|_| shapes.is_err()) {
+            let [ours, theirs] = [model.config(), &published.model].map(of_settings);
+            if let Some((setting, ours, theirs)) = difference("model", &ours, &theirs) {
                 return Err(refused(run, &setting, format!("expected {theirs}, as in {of}; found {ours}")));
             }
         }

@@ -9,7 +9,7 @@ use crate::ops::Activation;
 use crate::train::{SaveError, Storage, checkpoint};
 use candle_core::quantized::gguf_file::{self, Value as Entry};
 use candle_core::quantized::{GgmlDType, QTensor};
-use candle_core::{DType, Tensor};
+use candle_core::{DType, Device, Tensor};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::Cursor;
@@ -250,6 +250,9 @@ fn named(
             Some("attn_k") => interleaved(&tensor, kv_heads)?,
             _ => tensor,
         };
+        // A tensor of its own: candle quantizes the whole storage, of which this may be a part.
+        let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let tensor = Tensor::from_vec(numbers, tensor.shape(), &Device::Cpu)?;
         let dtype = if tensor.rank() == 1 { GgmlDType::F32 } else { of_matrices };
         found.insert(theirs, QTensor::quantize(&tensor, dtype)?);
     }

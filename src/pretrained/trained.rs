@@ -2,6 +2,7 @@
 
 mod settings;
 
+use super::audio::feature_extractor;
 use super::files::CONFIG;
 use super::fits::Renaming;
 use super::preprocessor;
@@ -75,7 +76,11 @@ impl<'a> Trained<'a> {
         for part in self.task.parts() {
             match part.tokenizer.name() {
                 TextTokenizer::NAME => self.write_tokenizer(part, to)?,
-                AudioTokenizer::NAME => write_clips(&audio(part)?, to)?,
+                AudioTokenizer::NAME => {
+                    let clips = audio(part)?;
+                    let settings = feature_extractor(clips.mel.n_mels, clips.max_slices);
+                    write_json(&to.join(preprocessor::FILE), &settings)?;
+                }
                 _ => {}
             }
         }
@@ -233,24 +238,6 @@ fn audio(part: &Part) -> Result<AudioConfig, PretrainedError> {
 fn parsed<T: serde::de::DeserializeOwned>(part: &Part) -> Result<T, PretrainedError> {
     serde_json::from_value(part.tokenizer.config_json()?)
         .map_err(|e| PretrainedError::Format { file: format!("[{}]", part.name), problem: e.to_string() })
-}
-
-/// The feature extractor of Whisper's clips.
-fn write_clips(audio: &AudioConfig, to: &Path) -> Result<(), PretrainedError> {
-    let seconds = audio.clip_seconds.map_or(30.0, f64::from);
-    let whole = if seconds.fract() == 0.0 { json!(seconds as u64) } else { json!(seconds) };
-    let settings = json!({
-        "feature_extractor_type": "WhisperFeatureExtractor",
-        "feature_size": audio.mel.n_mels,
-        "hop_length": audio.mel.hop_length,
-        "n_fft": audio.mel.n_fft,
-        "sampling_rate": audio.sampling_rate,
-        "chunk_length": whole,
-        "padding_value": 0.0,
-        "padding_side": "right",
-        "return_attention_mask": false,
-    });
-    write_json(&to.join(preprocessor::FILE), &settings)
 }
 
 /// An error that names a setting of a run.

@@ -106,7 +106,7 @@ fn a_setting_that_a_kind_lacks_is_named() {
             "model.embedding.positions=learned",
             "model.embedding.positions: expected \"grid\", as in vit; found \"learned\"",
         ),
-        ("gpt2", "model.bias=false", "model.attention.bias: expected true, as in gpt2; found false"),
+        ("gpt2", "model.bias=false", "model.bias: expected true, as in gpt2; found false"),
         (
             "gpt2",
             "model.norm_placement=both",

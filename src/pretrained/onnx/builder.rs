@@ -35,11 +35,6 @@ impl Builder {
         Some(tensor)
     }
 
-    /// Counts all parameters whose names begin with this as used.
-    pub fn take_below(&mut self, prefix: &str) {
-        self.used.extend(self.parameters.keys().filter(|name| name.starts_with(prefix)).cloned());
-    }
-
     /// A parameter, if the model has it, as it is.
     ///
     /// # Errors
