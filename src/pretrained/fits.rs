@@ -72,7 +72,7 @@ pub(super) fn check(compared: &Compared, published: &Description) -> Result<(), 
         check_settings(compared, published, spec)
     } else {
         // `model.bias` first: other settings follow from it.
-        let biases = |config: &ModelConfig| json!({ "bias": config.bias });
+        let biases: fn(&ModelConfig) -> Value = |config| json!({ "bias": config.bias });
         for of_settings in [biases, layout].into_iter().filter(|_| shapes.is_err()) {
             let [ours, theirs] = [model.config(), &published.model].map(of_settings);
             if let Some((setting, ours, theirs)) = difference("model", &ours, &theirs) {

@@ -252,7 +252,7 @@ fn named(
         };
         // A tensor of its own: candle quantizes the whole storage, of which this may be a part.
         let numbers = tensor.flatten_all()?.to_vec1::<f32>()?;
-        let tensor = Tensor::from_vec(numbers, tensor.shape(), &Device::Cpu)?;
+        let tensor = Tensor::from_vec(numbers, tensor.dims(), &Device::Cpu)?;
         let dtype = if tensor.rank() == 1 { GgmlDType::F32 } else { of_matrices };
         found.insert(theirs, QTensor::quantize(&tensor, dtype)?);
     }
