@@ -46,17 +46,51 @@ pub struct ImportArgs {
     json: bool,
 }
 
-/// Export an imported run in the format of its checkpoint.
+/// Export a run for other programs: transformers, ONNX, llama.cpp.
+///
+/// An imported run is written in the layout of its checkpoint, a run that was trained here in that of the kind that has its
+/// settings. A setting that the layout does not have is an error; the guide has the settings of each kind.
 #[derive(Args)]
 pub struct ExportArgs {
     /// Run folder.
     run: PathBuf,
-    /// Folder to write config.json and model.safetensors into.
+    /// Folder to write config.json and model.safetensors into; for onnx and gguf, the file to write.
     #[arg(long)]
     out: PathBuf,
-    /// Data type of the stored weights.
+    /// Format to write.
+    #[arg(long, value_enum, default_value_t = Format::Huggingface)]
+    format: Format,
+    /// Kind of a run that was trained here [default: by its inputs, outputs and norm].
+    #[arg(long, value_enum)]
+    kind: Option<Kind>,
+    /// Data type of the stored weights; onnx has f32 alone.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
+    /// Print one JSON object: tensors, or of onnx inputs, outputs, nodes, bytes.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Format of an export.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// A folder for transformers: config.json, model.safetensors, and the tokenizer or processor.
+    Huggingface,
+    /// One file for ONNX runtimes: an encoder, or a decoder of one step without a cache.
+    Onnx,
+    /// One file for llama.cpp: Llama or GPT-2 with a byte-level BPE vocabulary.
+    Gguf,
+}
+
+/// Kind of a checkpoint, by its model_type.
+#[derive(Clone, Copy, ValueEnum)]
+enum Kind {
+    Vit,
+    Bert,
+    Gpt2,
+    Llama,
+    T5,
+    Whisper,
 }
 
 /// One of the two models of CLIP or SigLIP.
@@ -141,11 +175,38 @@ pub fn import(args: ImportArgs) -> Result<()> {
 /// Exports.
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn export(args: ExportArgs) -> Result<()> {
-    use super::checks;
-    use crate::pretrained;
+    use super::{checks, print};
+    use crate::pretrained::{self, ExportOptions};
 
-    let tensors = pretrained::export_checked(&args.run, &args.out, args.dtype.into(), checks::chosen())?;
-    println!("{} tensors are in {}", tensors.len(), args.out.display());
+    let ExportArgs { run, out, format, kind, dtype, json } = args;
+    let kind = kind.and_then(|kind| kind.to_possible_value());
+    let kind = kind.as_ref().map(|kind| kind.get_name());
+    let options = ExportOptions { storage: dtype.into(), kind, checks: checks::chosen() };
+    if format == Format::Onnx {
+        anyhow::ensure!(
+            kind.is_none(),
+            "--kind: expected none with --format onnx, which writes any; found one"
+        );
+        anyhow::ensure!(
+            options.storage == Storage::F32,
+            "--dtype: expected f32 with --format onnx; found another"
+        );
+        let report = pretrained::export_onnx(&run, &out, options.checks)?;
+        if json {
+            return print::json(&serde_json::to_value(&report)?);
+        }
+        let (inputs, outputs) = (report.inputs.join(", "), report.outputs.join(", "));
+        println!("{} has {} nodes; inputs {inputs}; outputs {outputs}", out.display(), report.nodes);
+        return Ok(());
+    }
+    let tensors = match format {
+        Format::Gguf => pretrained::export_gguf(&run, &out, &options)?,
+        Format::Huggingface | Format::Onnx => pretrained::export_checked(&run, &out, &options)?.len(),
+    };
+    if json {
+        return print::json(&serde_json::json!({ "tensors": tensors }));
+    }
+    println!("{tensors} tensors are in {}", out.display());
     Ok(())
 }
 

@@ -1,5 +1,5 @@
-//! The guide: concepts, your data, mixing, a modality of your own, speed, several machines, a page about a run, trackers and
-//! model cards, reproduced claims.
+//! The guide: concepts, your data, mixing, exports, a modality of your own, speed, several machines, a page about a run,
+//! trackers and model cards, reproduced claims.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
 
@@ -21,6 +21,7 @@ macro_rules! page {
             "[mixing]: crate::guide::mixing\n",
             "[published]: crate::guide::mixing#published-checkpoints\n",
             "[page]: crate::guide::report\n",
+            "[export]: crate::guide::export\n",
             "[own]: crate::guide::your_own_modality\n",
             "[speed]: crate::guide::speed\n",
             "[machines]: crate::guide::several_machines\n",
@@ -47,6 +48,7 @@ page!(audio, "audio.md");
 page!(numbers, "numbers.md");
 page!(trajectory, "trajectory.md");
 page!(mixing, "mixing.md");
+page!(export, "export.md");
 page!(your_own_modality, "your_own_modality.md");
 page!(speed, "speed.md");
 page!(several_machines, "several_machines.md");

@@ -6,7 +6,7 @@ use super::text::Text;
 use super::{Checkpoint, PretrainedError, decoding, preprocessor};
 use crate::head::Generate;
 use crate::modalities::audio::{AudioConfig, AudioTokenizer};
-use serde_json::json;
+use serde_json::{Value, json};
 use smalti_contract::Tokenizer;
 
 /// Samples from one frame to the next.
@@ -65,16 +65,40 @@ pub(super) fn task(checkpoint: &Checkpoint) -> Result<ImportedTask, PretrainedEr
     of_clips(checkpoint)?.output("text", output, &Generate::new(vocabulary), Some(&text.tokenizer))?.finish()
 }
 
+/// The feature extractor of clips of this many slices.
+pub(super) fn feature_extractor(n_mels: usize, slices: usize) -> Value {
+    json!({
+        "feature_extractor_type": "WhisperFeatureExtractor",
+        "feature_size": n_mels,
+        "hop_length": HOP_LENGTH as u64,
+        "n_fft": 400,
+        "sampling_rate": SAMPLING_RATE as u64,
+        "chunk_length": whole(seconds(slices)),
+        "padding_value": 0.0,
+        "padding_side": "right",
+        "return_attention_mask": false,
+    })
+}
+
+/// The length of a clip of this many slices.
+fn seconds(slices: usize) -> f64 {
+    slices as f64 * 2.0 * f64::from(HOP_LENGTH) / f64::from(SAMPLING_RATE)
+}
+
+/// A number without a fraction as an integer, which transformers wants for a length.
+fn whole(number: f64) -> Value {
+    if number.fract() == 0.0 { json!(number as u64) } else { json!(number) }
+}
+
 /// Check that the published preparation of clips is that of Whisper, the only one here.
 fn check_preprocessor(checkpoint: &Checkpoint, n_mels: usize, slices: usize) -> Result<(), PretrainedError> {
     let Some(settings) = preprocessor::of_clips(checkpoint)? else { return Ok(()) };
-    let clip_seconds = slices as f64 * 2.0 * f64::from(HOP_LENGTH) / f64::from(SAMPLING_RATE);
     let expected = [
         ("feature_size", n_mels as f64),
         ("hop_length", f64::from(HOP_LENGTH)),
         ("n_fft", 400.0),
         ("sampling_rate", f64::from(SAMPLING_RATE)),
-        ("chunk_length", clip_seconds),
+        ("chunk_length", seconds(slices)),
         ("padding_value", 0.0),
         ("dither", 0.0),
     ];

@@ -1,34 +1,28 @@
-//! Importing a checkpoint as a run folder, and exporting it again.
+//! Importing a checkpoint as a run folder.
 
-use super::classifier::{self, Classifier};
-use super::files::{self, CONFIG, WEIGHTS};
-use super::image;
-use super::names::{Report, Tensors};
-use super::settings::Settings;
+use super::files;
+use super::names::Report;
 use super::task::ImportedTask;
-use super::{
-    Checkpoint, Options, PretrainedError, Scales, Tower, fits, open_with, sentence, towers, trajectory,
-};
+use super::{Checkpoint, Options, PretrainedError, Scales, open_with, sentence, trajectory};
 use crate::config::{CardSettings, RunConfig, VERSION};
-use crate::registry::Modalities;
-use crate::report::card::{self, CARD_FILE, Form};
-use crate::run::{CONFIG_FILE, NamedTask, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE, Weights};
+use crate::report::card::{self, Form};
+use crate::run::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE};
 use crate::sample::TaskSettings;
 use crate::train::{
-    Checks, MODEL_FILE, SETTINGS, SaveError, Storage, TrainConfig, check_vacant, checkpoint, checksums,
+    MODEL_FILE, SETTINGS, SaveError, Storage, TrainConfig, check_vacant, checkpoint, checksums,
 };
-use candle_core::Device;
 use serde::Serialize;
-use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The names of the settings that were ignored.
-const IGNORED: &str = "ignored_settings.json";
+pub(super) const IGNORED: &str = "ignored_settings.json";
 /// The names of the checkpoint's tensors.
-const NAMES: &str = "tensors.json";
+pub(super) const NAMES: &str = "tensors.json";
 /// The tensors that the model does not read.
-const UNREAD: &str = "unread.safetensors";
+pub(super) const UNREAD: &str = "unread.safetensors";
+
 /// Import a checkpoint into a run folder, with weights in this storage. `scales` are for trajectory checkpoints.
 ///
 /// # Errors
@@ -136,7 +130,7 @@ fn import_new(
 }
 
 /// Fails unless the folder is missing or empty.
-fn check_new(folder: &Path) -> Result<(), PretrainedError> {
+pub(super) fn check_new(folder: &Path) -> Result<(), PretrainedError> {
     match folder.join(CONFIG_FILE).exists() {
         true => Err(PretrainedError::Exists(folder.into())),
         false => Ok(check_vacant(folder, |_| false)?),
@@ -144,7 +138,10 @@ fn check_new(folder: &Path) -> Result<(), PretrainedError> {
 }
 
 /// Writes a folder; if that fails, a folder that was missing is removed.
-fn whole<T>(folder: &Path, write: impl FnOnce() -> Result<T, PretrainedError>) -> Result<T, PretrainedError> {
+pub(super) fn whole<T>(
+    folder: &Path,
+    write: impl FnOnce() -> Result<T, PretrainedError>,
+) -> Result<T, PretrainedError> {
     let was_missing = !folder.exists();
     let written = write();
     if written.is_err() && was_missing {
@@ -172,7 +169,7 @@ fn json_of(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, PretrainedErr
 }
 
 /// Copy the files beside the weights, as they are.
-fn keep_files(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
+pub(super) fn keep_files(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError> {
     let of_sentences = sentence::settings_files(checkpoint)?;
     let mut names = files::beside_weights(&checkpoint.folder)?;
     names.extend(of_sentences.iter().cloned());
@@ -189,158 +186,5 @@ fn keep_files(checkpoint: &Checkpoint, to: &Path) -> Result<(), PretrainedError>
         }
         checkpoint::write_atomically(&path, &bytes)?;
     }
-    Ok(())
-}
-
-/// The checkpoint that a run was imported from, without its weights.
-fn imported_checkpoint(run: &Path) -> Result<Checkpoint, PretrainedError> {
-    let folder = run.join(PUBLISHED_FOLDER);
-    let read = |name: &str| {
-        let path = folder.join(name);
-        std::fs::read(&path).map_err(|e| PretrainedError::Read {
-            path,
-            problem: format!("{e}; only an imported run can be exported"),
-        })
-    };
-    let names = |name: &str, json: Vec<u8>| -> Result<BTreeSet<String>, PretrainedError> {
-        serde_json::from_slice(&json).map_err(|e| PretrainedError::Format {
-            file: folder.join(name).display().to_string(),
-            problem: e.to_string(),
-        })
-    };
-    let settings = Settings::parse(&folder.join(CONFIG).display().to_string(), &read(CONFIG)?)?;
-    let tensors = names(NAMES, read(NAMES)?)?;
-    let ignored = match folder.join(IGNORED).is_file() {
-        true => names(IGNORED, read(IGNORED)?)?,
-        false => BTreeSet::new(),
-    };
-    Ok(Checkpoint::new(folder, settings, tensors, ignored))
-}
-
-/// The published tensors that the model does not read.
-fn unread(run: &Path) -> Result<Tensors, PretrainedError> {
-    let (unread, _) = checkpoint::load(&run.join(PUBLISHED_FOLDER).join(UNREAD), &Device::Cpu)?;
-    Ok(unread.into_iter().collect())
-}
-
-impl Checkpoint {
-    /// Choose one of two models, if there are two.
-    fn choose(&mut self, tower: Tower) {
-        if towers::KINDS.contains(&self.kind()) {
-            self.tower = Some(tower);
-        }
-    }
-}
-
-/// Write the run's current settings to `folder`, as settings of the checkpoint.
-fn update_settings(
-    mut published: Checkpoint,
-    folder: &Path,
-    tasks: &[NamedTask],
-    storage: Storage,
-) -> Result<Checkpoint, PretrainedError> {
-    let mut config = published.settings.values().clone();
-    let stored = match storage {
-        Storage::F32 => "float32",
-        Storage::Bf16 => "bfloat16",
-        Storage::F16 => "float16",
-    };
-    for key in
-        ["dtype", "torch_dtype"].into_iter().filter(|key| published.settings.values().contains_key(*key))
-    {
-        config.insert(key.into(), stored.into());
-    }
-    for named in tasks {
-        let image = image::preparation(&named.task);
-        published.choose(if image.is_some() { Tower::Image } else { Tower::Text });
-        if let Some(image) = image {
-            image::state(&image, &published, &mut config, folder)?;
-        }
-    }
-    if let Some(classifier) = &published.classifier {
-        classifier.state(&published, &mut config)?;
-    } else if published.publishes_classifier() {
-        published.remove_classifier();
-        config.insert("architectures".into(), json!([classifier::class_without_head(published.kind())]));
-    }
-    if config != *published.settings.values() {
-        write_json(&folder.join(CONFIG), &config)?;
-    }
-    let path = folder.join(CONFIG);
-    let json = std::fs::read(&path)
-        .map_err(|e| PretrainedError::Read { path: path.clone(), problem: e.to_string() })?;
-    let settings = Settings::parse(&path.display().to_string(), &json)?;
-    let mut written = Checkpoint { folder: folder.into(), settings, ..published };
-    written.settings = written.without_ignored(written.settings.clone());
-    Ok(written)
-}
-
-/// Export an imported run in the layout of its checkpoint, with the run's weights in this storage.
-///
-/// # Errors
-/// [`PretrainedError`], also if the run was not imported, or no longer has the shapes of its checkpoint.
-pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
-    export_checked(run, to, storage, Checks::default())
-}
-
-/// [`export`], with only these checks of the run's files.
-///
-/// # Errors
-/// As of [`export`].
-pub fn export_checked(
-    run: &Path,
-    to: &Path,
-    storage: Storage,
-    checks: Checks,
-) -> Result<Tensors, PretrainedError> {
-    check_new(to)?;
-    whole(to, || export_new(run, to, storage, checks))
-}
-
-fn export_new(run: &Path, to: &Path, storage: Storage, checks: Checks) -> Result<Tensors, PretrainedError> {
-    let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
-    let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
-    if checks.checksums {
-        checksums::check_below(run, PUBLISHED_FOLDER)?;
-    }
-    let mut checkpoint = imported_checkpoint(run)?;
-    for named in &tasks {
-        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task, &model)? {
-            checkpoint.classifier = Some(classifier);
-        }
-    }
-    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
-    keep_files(&checkpoint, to)?;
-    let unread = checkpoint.beside_classifier(unread(run)?);
-    let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
-    let description = checkpoint.describe()?;
-    fits::check(&model, &description, run)?;
-    let mut parameters = model.params().tensors();
-    if let Some(classifier) = &checkpoint.classifier {
-        classifier.denormalize(&mut parameters)?;
-    }
-    let tensors = description.names.export(&parameters, &unread)?;
-    // transformers requires the framework of the tensors.
-    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    // Those of a module after the transformer, named FOLDER/NAME, are in a file of its own.
-    let mut files: BTreeMap<&str, Tensors> = BTreeMap::from([("", Tensors::new())]);
-    for (name, tensor) in &tensors {
-        let (module, name) = name.split_once('/').unwrap_or(("", name));
-        files.entry(module).or_default().insert(name.into(), tensor.clone());
-    }
-    for (module, tensors) in files {
-        checkpoint::save_published(&to.join(module).join(WEIGHTS), &tensors, &metadata, storage)?;
-    }
-    write_card(&opened, to)?;
-    Ok(tensors)
-}
-
-/// Writes the model card of an export, which replaces the published one if the run was trained: that describes other weights.
-fn write_card(run: &Run, to: &Path) -> Result<(), PretrainedError> {
-    let path = to.join(CARD_FILE);
-    if card::is_trained(run)? && path.exists() {
-        std::fs::remove_file(&path).map_err(|source| SaveError::Write { path, source })?;
-    }
-    card::write(run, to, Form::Export)?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-"""Read what `smalti export` writes with the Auto classes of transformers, untrained and after two steps, and compare outputs
-from raw files.
+"""Read what `smalti export` writes with the Auto classes of transformers, untrained and after two steps, and that of runs that were
+trained here, and compare outputs from raw files.
 
     python read_exports.py SMALTI [KIND...]
 
@@ -471,16 +471,20 @@ def speech(place, model, extractor):
     tune(run, place / "tuned", f"data.source={table}")
     smalti("export", place / "tuned", "--out", place / "tuned-out")
     for what, run, export in [("untrained", run, out), ("trained", place / "tuned", place / "tuned-out")]:
-        peer = load(tf.AutoModelForSpeechSeq2Seq, export)
-        features = tf.AutoFeatureExtractor.from_pretrained(export)
-        expected = []
-        for file in files:
-            with wave.open(str(file)) as clip:
-                samples = numpy.frombuffer(clip.readframes(clip.getnframes()), "<i2") / 32768
-            inputs = features(samples.astype(numpy.float32), sampling_rate=16000, return_tensors="pt")
-            with torch.no_grad():
-                expected.append(peer.get_encoder()(**inputs).last_hidden_state[0].mean(0))
-        close(f"{what}, encoder", vectors(run, *files), torch.stack(expected))
+        speech_encoder(f"{what}, encoder", run, export, files)
+
+
+def speech_encoder(what, run, export, files):
+    peer = load(tf.AutoModelForSpeechSeq2Seq, export)
+    features = tf.AutoFeatureExtractor.from_pretrained(export)
+    expected = []
+    for file in files:
+        with wave.open(str(file)) as clip:
+            samples = numpy.frombuffer(clip.readframes(clip.getnframes()), "<i2") / 32768
+        inputs = features(samples.astype(numpy.float32), sampling_rate=16000, return_tensors="pt")
+        with torch.no_grad():
+            expected.append(peer.get_encoder()(**inputs).last_hidden_state[0].mean(0))
+    close(what, vectors(run, *files), torch.stack(expected))
 
 
 def trajectories(place, model, _):
@@ -492,6 +496,47 @@ def trajectories(place, model, _):
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, peer[name]), name
     print("  untrained, weights: equal", flush=True)
+
+
+GUIDE = (Path(__file__).parent / "../../src/guide/export.md").read_text()
+
+
+def trained_here(place, kind, _):
+    """The guide's task of a kind, trained from scratch."""
+    task, run, out = place / "task.toml", place / "run", place / "out"
+    task.write_text(re.search(rf"```toml\n# {kind}\n(.*?)```", GUIDE, re.DOTALL)[1])
+    sets = [word for setting in SHORT for word in ("--set", setting)]
+    if kind == "t5":
+        pairs = place / "pairs.csv"
+        pairs.write_text("source,target\n" + "".join(f"{text},{text[::-1]}\n" for text in TEXTS * 6))
+        sets += ["--set", f"data.source={pairs}", "--set", "inputs.source.vocabulary={bpe=280}"]
+    smalti("train", task, *sets, "--out", run)
+    smalti("export", run, "--out", out)
+    if kind == "vit":
+        path = place / "digit.png"
+        Image.fromarray(numpy.random.default_rng(4).integers(0, 256, (8, 8), dtype=numpy.uint8)).save(path)
+        model = load(tf.AutoModelForImageClassification, out)
+        inputs = tf.AutoImageProcessor.from_pretrained(out, use_fast=False)(
+            numpy.asarray(Image.open(path))[:, :, None], return_tensors="pt", input_data_format="channels_last")
+        names = [model.config.id2label[i] for i in range(model.config.num_labels)]
+        with torch.no_grad():
+            close("classes", probabilities(run, names, path), model(**inputs).logits.softmax(-1))
+    elif kind == "whisper":
+        _, files = clips(place)
+        speech_encoder("encoder", run, out, files[1:])
+    elif kind == "t5":
+        peer = load(tf.AutoModelForSeq2SeqLM, out)
+        close("encoder", vectors(run, texts=TEXTS, options=["--input", "source"]), each(out, peer.get_encoder()))
+    else:
+        auto = tf.AutoModelForMaskedLM if kind == "bert" else tf.AutoModelForCausalLM
+        peer = load(auto, out)
+        close("states", vectors(run, texts=TEXTS), each(out, peer))
+    if kind in ("gpt2", "llama"):
+        tokenizer = tf.AutoTokenizer.from_pretrained(out)
+        prompt = tokenizer(TEXTS[0], return_tensors="pt")
+        ids = peer.generate(**prompt, max_new_tokens=6, do_sample=False, pad_token_id=0)[0][prompt["input_ids"].shape[1]:]
+        said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-length", 6, "--json"))["text"]
+        assert said.replace("\ufffd", "") == tokenizer.decode(ids).replace("\ufffd", ""), said
 
 
 def kinds(place):
@@ -511,7 +556,8 @@ def kinds(place):
         vocab_size=40, d_model=32, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2, decoder_attention_heads=2,
         encoder_ffn_dim=48, decoder_ffn_dim=48, num_mel_bins=16, max_source_positions=50, max_target_positions=16, pad_token_id=2,
         bos_token_id=0, eos_token_id=1, decoder_start_token_id=0, suppress_tokens=None, begin_suppress_tokens=None)
-    return {
+    here = {f"trained-{kind}": (trained_here, kind, None) for kind in ["vit", "bert", "gpt2", "llama", "t5", "whisper"]}
+    return here | {
         "vit": (images, tf.ViTForImageClassification(tf.ViTConfig(**VIT, **LABELS)), tf.ViTImageProcessor(size=SQUARE)),
         "vit-trunk": (images, tf.ViTModel(vit), tf.ViTImageProcessor(size=SQUARE)),
         "vit-siglip": (images, tf.ViTModel(vit, add_pooling_layer=False), tf.SiglipImageProcessor(size=SQUARE)),

@@ -33,6 +33,7 @@ mod convert;
 mod documents;
 mod evaluation;
 mod experts;
+mod exports;
 mod heads;
 mod hub_data;
 mod image_policy;

@@ -6,8 +6,10 @@
 
 mod beside;
 mod files;
+mod write;
 
 pub use files::{open, open_with};
+pub use write::to_tokenizer_json;
 
 use crate::config::Vocabulary;
 use beside::Beside;

@@ -88,6 +88,16 @@ impl Angles {
         Self { d_head, ..self }
     }
 
+    /// The cosines, `[n, half]`.
+    pub fn cos(&self) -> &[f32] {
+        &self.cos
+    }
+
+    /// The sines, `[n, half]`.
+    pub fn sin(&self) -> &[f32] {
+        &self.sin
+    }
+
     /// The angles of these rows.
     pub fn take(&self, rows: &[u32]) -> Self {
         let of = |numbers: &[f32]| {
