@@ -8,6 +8,7 @@ use crate::data::{DataError, Sample, Stream, Target};
 use crate::head::{Classify, Generate, HeadSpec};
 use crate::model::Params;
 use crate::model::{AttentionConfig, ModelConfig};
+use crate::ops::Gradients;
 use crate::rules::Rule;
 use crate::task::{TaskSpec, learned_kind, learned_tokens};
 use crate::train::{Metrics, Observers, RanksError, Silent, log, ranks::testing::on_ranks};
