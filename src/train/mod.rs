@@ -37,7 +37,7 @@ pub use target::{check_folder, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub(crate) use tensor_file::not_finite;
-pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer};
+pub use trainer::{MODEL_FILE, Observer, Outcome, STATE_FILE, Silent, StepReport, TrainTask, Trainer, lanes};
 pub(crate) use trainer::{PARAM, SETTINGS};
 pub use writer::{LOCK_FILE, Writer};
 
