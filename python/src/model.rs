@@ -3,7 +3,7 @@
 use crate::array::array;
 use crate::error::{input, raise};
 use crate::json;
-use crate::value::{to_python, to_row, to_value};
+use crate::value::{to_python, to_row, to_value, vector};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use smalti::candle_core::Device;
@@ -83,6 +83,17 @@ fn answer(
     Ok(task.decode(output, &ids)?)
 }
 
+/// The row of a dict, in which a list of numbers is an array `[n]` if it is the value of a part without time steps.
+fn row_of(task: &Composition, object: &Bound<'_, PyAny>) -> PyResult<Row> {
+    let mut row = to_row(object)?;
+    let is_series =
+        |field: &String| task.parts().iter().any(|part| part.series && part.fields.contains(field));
+    for (_, value) in row.fields.iter_mut().filter(|(field, _)| !is_series(field)) {
+        *value = vector(std::mem::take(value));
+    }
+    Ok(row)
+}
+
 /// The device of this name.
 fn device(name: &str) -> PyResult<Device> {
     let number = match name.split_once(':') {
@@ -148,6 +159,10 @@ impl Model {
 
     /// Predict the outputs of a row, a dict of values by field, or of a list of rows, `batch_size` at a time.
     ///
+    /// A value is a str, the bytes of a file or its `pathlib.Path`, a number, a NumPy array, a clip `{"array": samples,
+    /// "sampling_rate": Hz}`, or a list: of numbers, or with the value of each time step of a series. A field that a row does
+    /// not have is missing.
+    ///
     /// Returns a dict by output, or a list of them: `{"class": {"value": "cat", "probabilities": {"cat": 0.9, …}}}`. A series has
     /// a list with a value for each time step. Generated outputs (captions, transcripts) are sampled at `temperature`; 0 is
     /// greedy. `task` is the name of a task of a mix.
@@ -175,10 +190,10 @@ impl Model {
             py.detach(|| predict_rows(&self.model, number, task, rows, &generation)).map_err(raise)
         };
         if rows.is_instance_of::<PyDict>() {
-            let mut predicted = predict(&[to_row(rows)?])?;
+            let mut predicted = predict(&[row_of(task, rows)?])?;
             return Ok(to_dict(py, predicted.pop().unwrap_or_default())?.into_any());
         }
-        let rows = rows.try_iter()?.map(|row| to_row(&row?)).collect::<PyResult<Vec<_>>>()?;
+        let rows = rows.try_iter()?.map(|row| row_of(task, &row?)).collect::<PyResult<Vec<_>>>()?;
         let all = PyList::empty(py);
         for rows in rows.chunks(batch_size.max(1)) {
             predict(rows)?.into_iter().try_for_each(|predicted| all.append(to_dict(py, predicted)?))?;
@@ -221,7 +236,8 @@ impl Model {
         let (mut all, mut width) = (vec![], 0);
         for values in values.chunks(batch_size) {
             py.check_signals()?;
-            let values = values.iter().map(to_value).collect::<PyResult<Vec<_>>>()?;
+            let values =
+                values.iter().map(|value| to_value(value).map(vector)).collect::<PyResult<Vec<_>>>()?;
             let of = (&self.model, number, task);
             let embedded = py.detach(|| embed(of, part, values, &embedding, batch_size)).map_err(raise)?;
             width = embedded.vectors.first().map_or(width, Vec::len);

@@ -3,7 +3,7 @@
 use crate::error::{input, raise};
 use crate::json;
 use crate::tokens::{Tokens, whole};
-use crate::value::{to_clip, to_python, to_value, wav};
+use crate::value::{to_clip, to_python, to_value, vector, wav};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rayon::prelude::*;
@@ -25,8 +25,8 @@ const CHUNK: usize = 64;
 /// `values`: a vocabulary to texts, a mean and deviation to images, clips or numbers.
 ///
 /// A value is a str, the bytes of a file or its `pathlib.Path`, a number, a NumPy array (an image: uint8 `[height, width]` or
-/// `[height, width, channels]`), a clip `{"array": samples, "sampling_rate": Hz}`, a file `{"bytes": …, "path": …}`, or a list
-/// of values, one for each time step.
+/// `[height, width, channels]`), a list of numbers, a clip `{"array": samples, "sampling_rate": Hz}`, or a file
+/// `{"bytes": …, "path": …}`.
 #[pyclass(frozen, module = "smalti")]
 pub struct Tokenizer {
     tokenizer: Arc<dyn AnyTokenizer>,
@@ -62,7 +62,7 @@ impl Tokenizer {
                     Some(_) => Ok(Input::Value(wav(&clip)?)),
                 }
             }
-            _ => Ok(Input::Value(to_value(value)?)),
+            _ => Ok(Input::Value(vector(to_value(value)?))),
         }
     }
 
@@ -95,7 +95,8 @@ impl Tokenizer {
             Some(settings) => json::from_python(settings)?,
             None => Json::Object(Map::new()),
         };
-        let values: Vec<Value> = values.iter().map(to_value).collect::<PyResult<_>>()?;
+        let values = values.iter().map(|value| to_value(value).map(vector));
+        let values: Vec<Value> = values.collect::<PyResult<_>>()?;
         let fit = || Modalities::builtin().tokenizers().fit(modality, settings, None, &values);
         Ok(Self { tokenizer: py.detach(fit).map_err(raise)?.into() })
     }

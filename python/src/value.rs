@@ -48,6 +48,16 @@ pub fn to_value(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
 }
 
+/// A list of numbers as an array `[n]`, for what has no time steps; any other value unchanged.
+pub fn vector(value: Value) -> Value {
+    let number = |step: &Value| if let Value::Number(number) = step { Some(*number as f32) } else { None };
+    let numbers = match &value {
+        Value::Series(steps) if !steps.is_empty() => steps.iter().map(number).collect::<Option<Vec<f32>>>(),
+        _ => None,
+    };
+    numbers.map_or(value, Value::vector)
+}
+
 /// The row of a dict of values by field.
 pub fn to_row(object: &Bound<'_, PyAny>) -> PyResult<Row> {
     let Ok(dict) = object.cast::<PyDict>() else {
