@@ -18,10 +18,9 @@ from torch.nn import functional as F
 class ViT(nn.Module):
     def __init__(self, kinds, n_classes, d_model=96, n_layers=4, n_heads=4):
         super().__init__()
-        names = {kind["name"]: kind for kind in kinds}
-        self.patch, self.cls = names["image.patch"], next(name for name in names if name != "image.patch")
-        self.embed = nn.Linear(self.patch["dim"], d_model)
-        self.positions = nn.ModuleList(nn.Embedding(size, d_model) for size in self.patch["axes"].values())
+        patch = next(kind for kind in kinds if kind["name"] == "image.patch")
+        self.embed = nn.Linear(patch["dim"], d_model)
+        self.positions = nn.ModuleList(nn.Embedding(size, d_model) for size in patch["axes"].values())
         self.class_token = nn.Parameter(0.02 * torch.randn(d_model))
         layer = nn.TransformerEncoderLayer(
             d_model, n_heads, 4 * d_model, dropout=0.1, activation="gelu", batch_first=True, norm_first=True
@@ -31,7 +30,7 @@ class ViT(nn.Module):
 
     def forward(self, batch):
         main = batch.main
-        patches, classes = main.content[self.patch["name"]], main.content[self.cls]
+        patches, classes = main.content["image.patch"], main.content["class.class"]
         x = self.embed(torch.from_numpy(patches.features))  # [n_patches, d_model]
         places = torch.from_numpy(patches.positions)  # [n_patches, (row, column)]
         x = x + sum(table(places[:, axis]) for axis, table in enumerate(self.positions))

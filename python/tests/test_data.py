@@ -89,7 +89,7 @@ class Loaders(unittest.TestCase):
         self.assertTrue((main.kinds[patches.index] == names.index("image.patch")).all())
         target = batch.targets["class"]
         self.assertEqual((target.ids.dtype, target.ids.shape), (np.int64, (32,)))
-        self.assertTrue((np.array(names)[main.kinds[target.rows]] == "class.class").all() or len(target.rows) == 32)
+        self.assertTrue((main.kinds[target.rows] == names.index("class.class")).all())
 
     def test_packed_equals_padded(self):
         for preset in ("image", "audio", "trajectory", "mix"):
@@ -151,8 +151,7 @@ class Loaders(unittest.TestCase):
             }
             loader = smalti.Loader(task, set={"train.batch_size": 16})
             batch = next(iter(loader))
-            self.assertEqual(batch.main.content["radar.numbers" if "radar.numbers" in batch.main.content else
-                                                 next(iter(batch.main.content))].features.shape, (16, 2))
+            self.assertEqual(batch.main.content["radar.number"].features.shape, (16, 2))
             self.assertEqual(loader.outputs["brakes"]["width"], 2)
 
 
