@@ -92,7 +92,7 @@
 //! [Concepts](guide::concepts) · [your data](guide::data): [text](guide::text), [images](guide::image),
 //! [audio](guide::audio), [numbers](guide::numbers), [trajectories](guide::trajectory) · [mixing](guide::mixing) ·
 //! [a modality of your own](guide::your_own_modality) · [speed](guide::speed) ·
-//! [several machines](guide::several_machines)
+//! [several machines](guide::several_machines) · [Python](guide::python)
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,5 +1,5 @@
 //! The guide: concepts, your data, mixing, exports, a modality of your own, speed, several machines, a page about a run,
-//! trackers and model cards, reproduced claims.
+//! trackers and model cards, reproduced claims, Python.
 //!
 //! The same pages are Markdown files in the repository's folder `src/guide`.
 
@@ -30,6 +30,7 @@ macro_rules! page {
             "[example]: https://github.com/smalti-rs/smalti/blob/main/examples/06_your_own_modality.rs\n",
             "[head]: https://github.com/smalti-rs/smalti/blob/main/examples/08_ordinal_head.rs\n",
             "[layers]: https://github.com/smalti-rs/smalti/blob/main/examples/07_candle_layers.rs\n",
+            "[vit]: https://github.com/smalti-rs/smalti/blob/main/python/examples/train_vit.py\n",
             "[tasks]: https://github.com/smalti-rs/smalti/tree/main/examples/tasks\n",
             "[results]: https://github.com/smalti-rs/smalti/blob/main/RESULTS.md\n",
             "[benches]: https://github.com/smalti-rs/smalti/blob/main/benches/README.md\n",
@@ -55,3 +56,4 @@ page!(several_machines, "several_machines.md");
 page!(report, "report.md");
 page!(trackers, "trackers.md");
 page!(reproduce, "reproduce.md");
+page!(python, "python.md");

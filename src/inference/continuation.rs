@@ -129,9 +129,21 @@ impl<'a> Continuation<'a> {
     /// # Errors
     /// If an operation fails, or the ids cannot be decoded.
     pub fn value(&mut self, n: usize) -> Result<Value, PredictError> {
+        self.value_while(n, || true)
+    }
+
+    /// [`value`](Self::value), which ends early when `goes_on`, called before each id, returns false.
+    ///
+    /// # Errors
+    /// As for `value`.
+    pub fn value_while(
+        &mut self,
+        n: usize,
+        mut goes_on: impl FnMut() -> bool,
+    ) -> Result<Value, PredictError> {
         let before = self.window.clone();
         let mut new = vec![];
-        while new.len() < n {
+        while new.len() < n && goes_on() {
             let Some(id) = self.next_id()? else { break };
             new.push(id);
         }

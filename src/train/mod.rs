@@ -43,7 +43,7 @@ pub use tensor_file::TensorFile;
 pub(crate) use tensor_file::not_finite;
 pub use trainer::{
     End, MODEL_FILE, Observer, Outcome, RangePoint, RangeTest, RangeTestConfig, STATE_FILE, Silent,
-    StepReport, TrainTask, Trainer,
+    StepReport, TrainTask, Trainer, lanes,
 };
 pub(crate) use trainer::{PARAM, SAMPLE_COUNTS, SETTINGS};
 pub use writer::{LOCK_FILE, Writer};

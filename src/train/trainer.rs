@@ -217,34 +217,12 @@ impl Trainer {
         self.writer = Some(writer);
     }
 
-    /// The samples that each task and source has in a batch.
-    fn lanes(&self) -> Result<Vec<Lane>, TrainError> {
-        let (mut lanes, mut weights) = (Vec::new(), Vec::new());
-        for (number, task) in self.tasks.iter().enumerate() {
-            let (sources, mut first) = (task.train.lanes(), 0);
-            let total: f64 = sources.iter().map(|(_, weight)| weight).sum();
-            for (samples, weight) in sources {
-                lanes.push(Lane { task: number, first, samples, share: 0 });
-                weights.push(task.weight * weight / total);
-                first += samples;
-            }
-        }
-        for (lane, share) in lanes.iter_mut().zip(shares(self.config.batch_size, &weights)) {
-            if share == 0 {
-                let task = self.tasks[lane.task].task.spec().label();
-                return Err(TrainError::NoShare { task, batch: self.config.batch_size });
-            }
-            lane.share = share;
-        }
-        Ok(lanes)
-    }
-
     /// The batches of the remaining steps, prepared on separate threads.
     ///
     /// # Errors
     /// [`TrainError::NoShare`] if a task gets no sample of a batch.
     pub fn loader(&self) -> Result<Loader, TrainError> {
-        let lanes = self.lanes()?;
+        let lanes = lanes(&self.tasks, self.config.batch_size)?;
         let datasets = self.tasks.iter().map(|task| task.train.clone()).collect();
         let sampler = Sampler::new(self.config.seed, lanes, self.config.shuffle)
             .of_rank(self.ranks.rank(), self.ranks.world_size());
@@ -268,7 +246,7 @@ impl Trainer {
         if heads.all(|head| head.head.is_representation()) {
             return Err(TrainError::NothingToLearn);
         }
-        self.lanes()?;
+        lanes(&self.tasks, self.config.batch_size)?;
         for (number, task) in self.tasks.iter().enumerate() {
             for dataset in [&task.train, &task.validation] {
                 collate(self.model.layouts(), &[(number, first(dataset.as_ref())?)])?;
@@ -323,6 +301,31 @@ impl Trainer {
             _ => None,
         }
     }
+}
+
+/// The samples that each task and source has in a batch of `batch_size` documents.
+///
+/// # Errors
+/// [`TrainError::NoShare`] if a task or source has none.
+pub fn lanes(tasks: &[TrainTask], batch_size: usize) -> Result<Vec<Lane>, TrainError> {
+    let (mut lanes, mut weights) = (Vec::new(), Vec::new());
+    for (number, task) in tasks.iter().enumerate() {
+        let (sources, mut first) = (task.train.lanes(), 0);
+        let total: f64 = sources.iter().map(|(_, weight)| weight).sum();
+        for (samples, weight) in sources {
+            lanes.push(Lane { task: number, first, samples, share: 0 });
+            weights.push(task.weight * weight / total);
+            first += samples;
+        }
+    }
+    for (lane, share) in lanes.iter_mut().zip(shares(batch_size, &weights)) {
+        if share == 0 {
+            let task = tasks[lane.task].task.spec().label();
+            return Err(TrainError::NoShare { task, batch: batch_size });
+        }
+        lane.share = share;
+    }
+    Ok(lanes)
 }
 
 /// Sets the precision of a model's activations.
