@@ -95,6 +95,11 @@ impl<'a> Use<'a> {
 
 /// A word for a shell.
 pub(super) fn quoted(word: &str) -> String {
+    // Only before a command is an equals sign special, which `shlex` always quotes.
+    let is_plain = |character: char| character.is_ascii_alphanumeric() || "=._-/".contains(character);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        return word.into();
+    }
     shlex::try_quote(word).map_or_else(|_| word.into(), Into::into)
 }
 

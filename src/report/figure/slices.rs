@@ -156,10 +156,11 @@ impl Sliced<'_> {
     fn time_axis(&self, width: f32, each: f32, at: [f32; 2], scene: &mut Scene) {
         let per_second = each / self.seconds;
         let step = seconds_step(per_second, 60.0);
+        let milliseconds = (step * 1000.0).round() as u32;
         let middle = at[1] + 11.0;
         scene.rect(at, [width, 1.0], Colour::EDGE);
-        for tick in (0..).map(|i| i as f32 * step).take_while(|t| t * per_second <= width) {
-            let x = at[0] + tick * per_second;
+        for i in (0..).take_while(|i| *i as f32 * step * per_second <= width) {
+            let (x, tick) = (at[0] + i as f32 * step * per_second, f64::from(i * milliseconds) / 1000.0);
             scene.rect([x.floor(), at[1]], [1.0, 4.0], Colour::GREY);
             scene.text(format!("{tick} s"), [x, middle], SMALL, Align::Middle, Colour::GREY);
         }

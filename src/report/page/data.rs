@@ -28,7 +28,8 @@ pub(super) fn body(tasks: &[(TaskEntry, Opened)]) -> Result<Html, DataError> {
         );
         body.table(&["split", "part", "modality", "missing", "tokens of a sample"], parts(&report.splits));
         body.table(&["split", "field", "holds", "missing", "found"], fields(&report.splits));
-        classes(&report.splits, &mut body);
+        let outputs: Vec<&String> = opened.task.outputs().iter().flat_map(|output| &output.fields).collect();
+        classes(&report.splits, &outputs, &mut body);
         let corrupt: Vec<&String> = report.splits.iter().flat_map(|split| &split.corrupt).collect();
         let skipped: Vec<String> =
             report.skipped.iter().map(|(what, why)| format!("{what}: {why}")).collect();
@@ -73,10 +74,11 @@ fn fields(splits: &[SplitReport]) -> Vec<Vec<String>> {
     splits.iter().flat_map(row).collect()
 }
 
-/// A table of classes for each field that has some: a column of bars for each split, the most frequent class first.
-fn classes(splits: &[SplitReport], body: &mut Html) {
+/// A table of classes for each field of an output that has some: a column of bars for each split, the most frequent class first.
+fn classes(splits: &[SplitReport], outputs: &[&String], body: &mut Html) {
     let Some(first) = splits.first() else { return };
-    for field in first.fields.iter().filter(|field| !field.classes.is_empty()) {
+    let has_classes = |field: &&FieldReport| outputs.contains(&&field.field) && !field.classes.is_empty();
+    for field in first.fields.iter().filter(has_classes) {
         let columns: Vec<(&str, &FieldReport)> = splits
             .iter()
             .filter_map(|split| {

@@ -34,7 +34,16 @@ pub(super) fn add(
         let name = &part.part.kinds[kind].name;
         match grid(part, kind, places.len()) {
             Some(shape) => add_image(part, name, shape, (&rolled, &layers), html)?,
-            None => add_lines(name, &part.labels(kind), (&rolled, &layers), html)?,
+            None => {
+                // Numbers have no text to be shaded.
+                let is_ids = part.tokens.groups.get(kind).is_some_and(|group| group.content.ids().is_some());
+                if is_ids {
+                    add_lines(name, &part.labels(kind), (&rolled, &layers), html);
+                } else {
+                    add_row(name, &rolled, html)?;
+                }
+                add_rows(name, &layers, html)?;
+            }
         }
     }
     Ok(())
@@ -120,12 +129,7 @@ fn add_maps(name: &str, choices: [Matrices; 2], html: &mut Html) -> Result<(), I
     Ok(html.figure(&scene, &format!("attention to {name}: {}", shown.caption), "")?)
 }
 
-fn add_lines(
-    name: &str,
-    labels: &[String],
-    (rolled, layers): (&[f32], &[Vec<Vec<f32>>]),
-    html: &mut Html,
-) -> Result<(), InsideError> {
+fn add_lines(name: &str, labels: &[String], (rolled, layers): (&[f32], &[Vec<Vec<f32>>]), html: &mut Html) {
     let n = labels.len().min(LINE);
     let of_all = match n < labels.len() {
         true => format!(", the first {n} of {} tokens", labels.len()),
@@ -137,6 +141,25 @@ fn add_lines(
         html.element("p", "", &format!("{name}{of_all}, the last layer, mean of its heads:"));
         line(&labels[..n], &super::mean(heads), html);
     }
+}
+
+/// Adds the weights by rollout of tokens without a text as a row of cells.
+fn add_row(name: &str, rolled: &[f32], html: &mut Html) -> Result<(), InsideError> {
+    let n = rolled.len().min(LINE);
+    let row = Matrices {
+        caption: "a column for each token".into(),
+        shape: [1, n],
+        matrices: vec![rolled[..n].to_vec()],
+        across: 1,
+        ..Matrices::default()
+    };
+    let chart = Chart { title: format!("Attention to {name}, by rollout"), ..Chart::default() };
+    Ok(html.figure(&figure::matrices(&chart, &row), "", "")?)
+}
+
+/// Adds the weights of each layer and head as rows of cells.
+fn add_rows(name: &str, layers: &[Vec<Vec<f32>>], html: &mut Html) -> Result<(), InsideError> {
+    let n = layers.iter().flatten().map(Vec::len).max().unwrap_or(0).min(LINE);
     let of_head = |head: &Vec<f32>| head[..n.min(head.len())].to_vec();
     let n_heads = layers.first().map_or(0, Vec::len);
     let of_layer = |heads: &Vec<Vec<f32>>| scaled(heads.iter().map(of_head)).concat();
