@@ -219,7 +219,9 @@ mod tests {
         let labels = vec!["a".to_string(); 300];
         let weights = vec![1.0 / 300.0; 300];
         let mut html = Html::new();
-        add_lines("text.id", &labels, (&weights, &[vec![weights.clone(); 2]]), &mut html).unwrap();
+        let layers = [vec![weights.clone(); 2]];
+        add_lines("text.id", &labels, (&weights, &layers), &mut html);
+        add_rows("text.id", &layers, &mut html).unwrap();
         let html = html.into_string();
         assert!(html.contains("the first 128 of 300 tokens") && html.len() < 300_000, "{}", html.len());
     }
