@@ -170,11 +170,11 @@ impl Part {
         Ok(group)
     }
 
-    /// Maximum number of ids in a sequence, without begin ids; `None` if the kind has no positions.
+    /// Maximum number of ids in a sequence, without begin ids; `None` for a part without tokens, or whose kind has no positions.
     pub fn capacity(&self) -> Option<usize> {
         let places =
             |axes: &[Axis]| axes.iter().filter(|axis| axis.name != SEGMENT).map(|axis| axis.size).product();
-        match &self.kinds[0].axes[..] {
+        match &self.kinds.first()?.axes[..] {
             [] => None,
             // Begin ids have positions, too.
             [axis] => Some(axis.size.saturating_sub(self.n_begin()).max(1)),

@@ -133,7 +133,11 @@ fn an_interrupted_further_training_resumes_bit_exactly() {
     let place = Place::new();
     let set = ["train.max_steps=12", "train.resume_schedule=rewarm"].map(String::from);
     for out in ["straight", "run"] {
-        place.trains("--set train.max_steps=6", out);
+        // This process has another working directory than the commands.
+        place.trains(
+            &format!("--set train.max_steps=6 --set data.source={}", place.path("a.txt").display()),
+            out,
+        );
     }
     place.works(&format!("train --resume --out straight --set {} --set {}", set[0], set[1]));
     let (path, stop) = (place.path("run"), AtomicBool::new(false));

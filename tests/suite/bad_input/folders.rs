@@ -59,7 +59,7 @@ fn a_start_that_made_no_step_leaves_nothing_to_the_next_run() {
     let place = text_place();
     place.works(&format!("{} --out other", text_train()));
     place.works("train --from other --out run");
-    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl"] {
+    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl", "README.md"] {
         std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
     }
     assert!(place.path("run/start.json").exists());

@@ -266,13 +266,13 @@ fn edited_settings_and_a_missing_state_are_not_resumed() {
 fn a_run_without_a_checkpoint_says_that_it_starts_at_step_0() {
     let place = text_place();
     place.works(&format!("{} --out run", text_train()));
-    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl"] {
+    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl", "README.md"] {
         std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
     }
     let resumed = place.works("train --resume --out run");
     assert!(resumed.err.contains("run has no checkpoint yet; it starts at step 0"), "{}", resumed.err);
     // No step was made in it, so that another training may start there.
-    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl"] {
+    for name in ["state.safetensors", "model.safetensors", "metrics.jsonl", "README.md"] {
         std::fs::remove_file(place.path(&format!("run/{name}"))).unwrap();
     }
     place.works(&format!("{} --set train.seed=3 --out run", text_train()));
