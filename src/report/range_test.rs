@@ -5,7 +5,7 @@ use super::figure::{self, Scene};
 use crate::train::{RangePoint, RangeTest};
 
 /// The plot of the smoothed loss over the logarithm of the learning rate, in `columns` × `rows` characters besides the labels:
-/// `o` for the smoothed loss, `^` below the steepest descent.
+/// `o` for the smoothed loss, also for one above the first row, `^` below the steepest descent.
 pub fn plot(test: &RangeTest, columns: usize, rows: usize) -> String {
     let (columns, rows) = (columns.max(2), rows.max(2));
     let (Some(first), Some(last)) = (test.points.first(), test.points.last()) else { return String::new() };
@@ -14,6 +14,8 @@ pub fn plot(test: &RangeTest, columns: usize, rows: usize) -> String {
     let range =
         |(low, high): (f64, f64), point: &RangePoint| (low.min(point.smoothed), high.max(point.smoothed));
     let (low, high) = test.points.iter().fold(none, range);
+    // A loss that blows up would leave the rest one line.
+    let high = high.min(first.smoothed + (first.smoothed - low).max(0.1 * first.smoothed.abs()));
     let cell = |share: f64, cells: usize| (share.clamp(0.0, 1.0) * (cells - 1) as f64).round() as usize;
     let column = |rate: f64| cell((rate.ln() - left) / (right - left).max(f64::MIN_POSITIVE), columns);
     let mut cells = vec![vec![' '; columns]; rows];

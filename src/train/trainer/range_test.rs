@@ -50,6 +50,8 @@ pub struct RangeTest {
 
 /// The weight of the losses before in the moving average.
 const DECAY: f64 = 0.9;
+/// The number of losses of which the moving average consists, nearly.
+const SETTLED: usize = 10;
 /// The loss has blown up if its average is this many times the lowest so far.
 const TIMES: f64 = 4.0;
 /// The fewest and the most steps.
@@ -152,10 +154,12 @@ impl Losses {
     fn finish(self) -> RangeTest {
         let Self { points, blew_up, .. } = self;
         let by_loss = |a: &usize, b: &usize| points[*a].smoothed.total_cmp(&points[*b].smoothed);
-        let lowest = (0..points.len()).min_by(by_loss).unwrap_or(0);
+        // The first averages are those of few losses.
+        let settled = SETTLED.min(points.len() / 4);
+        let lowest = (settled..points.len()).min_by(by_loss).unwrap_or(0);
         // The rates rise geometrically, so that a difference of neighbours is a slope over the logarithm of the rate.
         let slope = |place: &usize| points[place + 1].smoothed - points[place - 1].smoothed;
-        let inner = 1..lowest.min(points.len().saturating_sub(1)).max(1);
+        let inner = settled.max(1)..lowest.min(points.len().saturating_sub(1)).max(1);
         let steepest = inner.min_by(|a, b| slope(a).total_cmp(&slope(b))).filter(|place| slope(place) < 0.0);
         let rate = |place: usize| points[place].learning_rate;
         let (steepest, tenth_of_lowest) = (steepest.map(rate), steepest.map(|_| rate(lowest) / 10.0));
