@@ -4,8 +4,10 @@ use crate::data::Stream;
 use crate::head::{HeadSpec, SavedHead};
 use crate::rules::Rule;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// The fitted state of one task, saved in a run folder.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -41,8 +43,23 @@ fn is_zero(n: &usize) -> bool {
 pub struct SavedTokenizer {
     /// Its name in the registry.
     pub tokenizer: String,
-    /// Its configuration.
-    pub config: serde_json::Value,
+    /// Its configuration, which may have megabytes and is shared by clones.
+    #[serde(with = "shared")]
+    pub config: Arc<Value>,
+}
+
+/// A shared value as the value itself.
+mod shared {
+    use super::{Arc, Value};
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub fn serialize<S: Serializer>(value: &Arc<Value>, serializer: S) -> Result<S::Ok, S::Error> {
+        value.as_ref().serialize(serializer)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Value>, D::Error> {
+        Value::deserialize(deserializer).map(Arc::new)
+    }
 }
 
 /// The part of a task that determines the model's parameters.

@@ -97,7 +97,7 @@ impl Tokenizer {
         };
         let values = values.iter().map(|value| to_value(value).map(vector));
         let values: Vec<Value> = values.collect::<PyResult<_>>()?;
-        let fit = || Modalities::builtin().tokenizers().fit(modality, settings, None, &values);
+        let fit = || Modalities::builtin().tokenizers().fit(modality, &settings, None, &values);
         Ok(Self { tokenizer: py.detach(fit).map_err(raise)?.into() })
     }
 
@@ -105,7 +105,7 @@ impl Tokenizer {
     #[staticmethod]
     fn from_config(modality: &str, config: &Bound<'_, PyAny>) -> PyResult<Self> {
         let config = json::from_python(config)?;
-        let tokenizer = Modalities::builtin().tokenizers().build(modality, config).map_err(raise)?;
+        let tokenizer = Modalities::builtin().tokenizers().build(modality, &config).map_err(raise)?;
         Ok(Self { tokenizer: tokenizer.into() })
     }
 

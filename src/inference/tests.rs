@@ -15,7 +15,7 @@ fn task(settings: &str, texts: &[&str], heads: &[(&str, &str, serde_json::Value)
     let settings: TaskSettings =
         toml::from_str(&format!("data = {{ source = \"none.csv\" }}\n{settings}")).unwrap();
     let config = serde_json::to_value(TextConfig::new(Vocabulary::Bytes, 8)).unwrap();
-    let tokenizer = SavedTokenizer { tokenizer: TextTokenizer::NAME.into(), config };
+    let tokenizer = SavedTokenizer { tokenizer: TextTokenizer::NAME.into(), config: config.into() };
     let head = |(output, name, state): &(&str, &str, serde_json::Value)| {
         (output.to_string(), SavedHead { name: name.to_string(), state: state.clone() })
     };

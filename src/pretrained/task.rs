@@ -91,7 +91,8 @@ impl TaskBuilder {
     }
 
     fn tokenizer(mut self, part: &str, tokenizer: &dyn AnyTokenizer) -> Result<Self, PretrainedError> {
-        let saved = SavedTokenizer { tokenizer: tokenizer.name().into(), config: tokenizer.config_json()? };
+        let saved =
+            SavedTokenizer { tokenizer: tokenizer.name().into(), config: tokenizer.config_json()?.into() };
         self.saved.tokenizers.insert(part.into(), saved);
         Ok(self)
     }

@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_error_names_an_unknown_modality() {
-        let gene = SavedTokenizer { tokenizer: "gene".into(), config: serde_json::Value::Null };
+        let gene = SavedTokenizer { tokenizer: "gene".into(), config: serde_json::Value::Null.into() };
         let task = SavedTask { tokenizers: BTreeMap::from([("gene".into(), gene)]), ..SavedTask::default() };
         let saved = BTreeMap::from([("genome".to_string(), task)]);
         let settings = "[mix.genome.data]\nsource = \"a.csv\"\n[mix.genome.inputs.gene]\nmodality = \"gene\"\n\

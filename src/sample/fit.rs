@@ -163,14 +163,14 @@ impl Fitting<'_> {
         };
         if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
             self.fitted.saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
-            let built = self.modalities.tokenizers().build(&tokenizer.tokenizer, tokenizer.config.clone());
+            let built = self.modalities.tokenizers().build(&tokenizer.tokenizer, &tokenizer.config);
             return Ok(built.map_err(refuse)?.into());
         }
         let known = self.before.and_then(|before| before.tokenizers.get(&part.name));
-        let known = known.filter(|known| known.tokenizer == part.modality).map(|known| known.config.clone());
+        let known = known.filter(|known| known.tokenizer == part.modality).map(|known| &*known.config);
         let settings = Value::Object(self.with_special_tokens(part));
         let fitted = loop {
-            match self.modalities.tokenizers().fit(&part.modality, settings.clone(), known.clone(), values) {
+            match self.modalities.tokenizers().fit(&part.modality, &settings, known, values) {
                 Err(RegistryError::Tokenizer(TokenizeError::Input(_) | TokenizeError::Format { .. }))
                     if values.skip_last() => {}
                 Err(RegistryError::Tokenizer(
@@ -185,10 +185,10 @@ impl Fitting<'_> {
         };
         self.fitted.notes.extend(values.take_notes().iter().map(|note| format!("{}: {note}", part.key())));
         let config = fitted.config_json().map_err(|e| refuse(e.into()))?;
-        self.fitted
-            .saved
-            .tokenizers
-            .insert(part.name.clone(), SavedTokenizer { tokenizer: part.modality.clone(), config });
+        self.fitted.saved.tokenizers.insert(
+            part.name.clone(),
+            SavedTokenizer { tokenizer: part.modality.clone(), config: config.into() },
+        );
         Ok(fitted.into())
     }
 
@@ -334,7 +334,7 @@ pub(super) fn restore(
             .get(&part.name)
             .filter(|saved| saved.tokenizer == part.modality)
             .ok_or_else(missing)?;
-        let tokenizer = modalities.tokenizers().build(&saved.tokenizer, saved.config.clone());
+        let tokenizer = modalities.tokenizers().build(&saved.tokenizer, &saved.config);
         Ok(tokenizer
             .map_err(|problem| OpenError::Modality { part: part.key(), problem: problem.into() })?
             .into())

@@ -5,10 +5,10 @@ use crate::value::Values;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 
-type Build = fn(serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
+type Build = fn(&serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
 type Fit = fn(
-    serde_json::Value,
-    Option<serde_json::Value>,
+    &serde_json::Value,
+    Option<&serde_json::Value>,
     &dyn Values,
 ) -> Result<Box<dyn AnyTokenizer>, TokenizeError>;
 
@@ -71,7 +71,7 @@ impl Registry {
     pub fn build(
         &self,
         name: &str,
-        config: serde_json::Value,
+        config: &serde_json::Value,
     ) -> Result<Box<dyn AnyTokenizer>, RegistryError> {
         let (build, _) = self.find(name)?;
         Ok(build(config)?)
@@ -84,8 +84,8 @@ impl Registry {
     pub fn fit(
         &self,
         name: &str,
-        settings: serde_json::Value,
-        before: Option<serde_json::Value>,
+        settings: &serde_json::Value,
+        before: Option<&serde_json::Value>,
         values: &dyn Values,
     ) -> Result<Box<dyn AnyTokenizer>, RegistryError> {
         let (_, fit) = self.find(name)?;
@@ -105,20 +105,19 @@ impl Registry {
     }
 }
 
-fn build<T: Tokenizer>(config: serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError> {
+fn build<T: Tokenizer>(config: &serde_json::Value) -> Result<Box<dyn AnyTokenizer>, TokenizeError> {
     Ok(Box::new(T::new(parse::<T, T::Config>(config)?)?))
 }
 
 fn fit<T: Tokenizer>(
-    settings: serde_json::Value,
-    before: Option<serde_json::Value>,
+    settings: &serde_json::Value,
+    before: Option<&serde_json::Value>,
     values: &dyn Values,
 ) -> Result<Box<dyn AnyTokenizer>, TokenizeError> {
     let before = before.map(parse::<T, T::Config>).transpose()?;
     Ok(Box::new(T::new(T::fit(parse::<T, T::Settings>(settings)?, before, values)?)?))
 }
 
-fn parse<T: Tokenizer, C: DeserializeOwned>(json: serde_json::Value) -> Result<C, TokenizeError> {
-    serde_json::from_value(json)
-        .map_err(|e| TokenizeError::Config { tokenizer: T::NAME, problem: e.to_string() })
+fn parse<T: Tokenizer, C: DeserializeOwned>(json: &serde_json::Value) -> Result<C, TokenizeError> {
+    C::deserialize(json).map_err(|e| TokenizeError::Config { tokenizer: T::NAME, problem: e.to_string() })
 }

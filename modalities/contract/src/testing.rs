@@ -51,8 +51,9 @@ pub fn check<T: Tokenizer>(tokenizer: &T, samples: &[T::Raw]) -> Result<(), Viol
     registry.register::<T>()?;
     let config =
         serde_json::to_string(tokenizer.config()).map_err(|e| round_trip_error::<T>(e.to_string()))?;
-    let reread = serde_json::from_str(&config).map_err(|e| round_trip_error::<T>(e.to_string()))?;
-    let restored = registry.build(T::NAME, reread)?;
+    let reread: serde_json::Value =
+        serde_json::from_str(&config).map_err(|e| round_trip_error::<T>(e.to_string()))?;
+    let restored = registry.build(T::NAME, &reread)?;
     if restored.spec() != tokenizer.spec() {
         Err(round_trip_error::<T>("the restored tokenizer has a different spec".into()))?;
     }

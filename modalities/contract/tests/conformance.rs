@@ -98,11 +98,11 @@ fn an_unknown_name_lists_the_registered_ones() {
     let mut registry = Registry::new();
     registry.register::<Digits>().unwrap();
     assert!(matches!(registry.register::<Digits>(), Err(RegistryError::Duplicate("digits"))));
-    let error = registry.build("letters", serde_json::json!({})).err().unwrap();
+    let error = registry.build("letters", &serde_json::json!({})).err().unwrap();
     assert_eq!(error.to_string(), "no tokenizer is named \"letters\"; known: digits");
-    let error = registry.build("digits", serde_json::json!({"nonsense": 1})).err().unwrap();
+    let error = registry.build("digits", &serde_json::json!({"nonsense": 1})).err().unwrap();
     assert!(error.to_string().contains("nonsense"), "{error}");
-    let built = registry.build("digits", serde_json::json!({})).unwrap();
+    let built = registry.build("digits", &serde_json::json!({})).unwrap();
     let tokens: Vec<_> = built.encode_file(b"42", None).collect::<Result<_, _>>().unwrap();
     assert_eq!(tokens[0].groups[0].content.ids(), Some(&[4, 2][..]));
     assert!(matches!(built.encode_any(&"42"), Err(TokenizeError::RawType { .. })));

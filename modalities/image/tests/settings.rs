@@ -304,7 +304,7 @@ fn settings_survive_json() {
     let mut registry = Registry::new();
     registry.register::<ImageTokenizer>().unwrap();
     let rows = values(&[image(32, 32, 3)]);
-    let fit = |settings| registry.fit("image", settings, None, &rows);
+    let fit = |settings| registry.fit("image", &settings, None, &rows);
     let tokenizer =
         fit(json!({"patch_size": 16, "resize": {"crop": {"shortest_edge": 48}}, "image_size": [32, 48]}));
     assert_eq!(tokenizer.unwrap().spec().kinds[0].axes[1].size, 3);

@@ -176,7 +176,7 @@ fn values_that_are_no_texts_are_errors() {
 fn settings_survive_json() {
     let mut registry = Registry::new();
     registry.register::<TextTokenizer>().unwrap();
-    let fit = |settings| registry.fit("text", settings, None, &texts(&["a b", "a"]));
+    let fit = |settings| registry.fit("text", &settings, None, &texts(&["a b", "a"]));
     for (vocabulary, kind) in [
         (json!("characters"), "character"),
         (json!("bytes"), "byte"),

@@ -99,7 +99,7 @@ impl TokenizerOptions {
             Modality::Trajectory => bail!("this smalti is built without the feature `trajectory`"),
         };
         let settings = serde_json::Value::Object(settings);
-        Ok(modalities.tokenizers().fit(modality.name(), settings, None, &values(modality, file)?)?)
+        Ok(modalities.tokenizers().fit(modality.name(), &settings, None, &values(modality, file)?)?)
     }
 
     /// Fails for an option of another modality, which would be ignored silently.

@@ -16,7 +16,7 @@ fn task_and_model(settings: &str) -> (Composition, Model) {
     )
     .unwrap();
     let config = serde_json::to_value(TextConfig::new(Vocabulary::Bytes, 8)).unwrap();
-    let tokenizer = SavedTokenizer { tokenizer: TextTokenizer::NAME.into(), config };
+    let tokenizer = SavedTokenizer { tokenizer: TextTokenizer::NAME.into(), config: config.into() };
     let state = serde_json::to_value(crate::head::Generate::new(256)).unwrap();
     let saved = SavedTask {
         tokenizers: [("text".to_string(), tokenizer)].into_iter().collect(),
