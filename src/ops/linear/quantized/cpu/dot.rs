@@ -189,7 +189,7 @@ mod tests {
     fn all_kernels_give_the_same_bits() {
         for groups in [1, 2, 3, 12, 37] {
             let (mut a, mut b, mut c, mut d) = (integers(1), integers(2), integers(3), integers(4));
-            let mut next = |from: &mut dyn Iterator<Item = i32>| from.next().unwrap_or_default();
+            let next = |from: &mut dyn Iterator<Item = i32>| from.next().unwrap_or_default();
             let x: Vec<[i16; GROUP]> =
                 (0..groups).map(|_| std::array::from_fn(|_| (next(&mut a) - 32_760) as i16)).collect();
             let int8: Vec<[[i8; GROUP]; COLUMNS]> = (0..groups)
