@@ -136,6 +136,11 @@ impl Params {
         self.quantized.iter().filter_map(|weight| Some((weight.name()?, weight.dims())))
     }
 
+    /// The types of the parameters that are not in f32, by name.
+    pub fn quantized_types(&self) -> BTreeMap<String, QuantizedType> {
+        self.quantized.iter().filter_map(|weight| Some((weight.name()?.into(), weight.dtype()))).collect()
+    }
+
     /// The parameters in f32 as tensors, by name, for saving.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.named.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect()

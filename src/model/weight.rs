@@ -71,6 +71,11 @@ impl QuantizedParameter {
         self.dims
     }
 
+    /// The type of its rounded values.
+    pub(super) fn dtype(&self) -> QuantizedType {
+        self.dtype
+    }
+
     /// Rounds saved values, or those of the parameter that it copies.
     pub(super) fn load(&self, saved: &impl SavedTensors) -> Result<()> {
         if let Some(of) = &self.of {

@@ -33,9 +33,9 @@ fn a_trained_model_keeps_its_text_and_its_loss() {
     std::fs::write(place.join("a.txt"), support::text()).unwrap();
     works(
         place,
-        "train text --set data.source=a.txt --set data.context=16 --set train.max_steps=80 --set train.batch_size=8 \
-         --set train.learning_rate=3e-3 --set train.warmup_steps=5 --set model.d_model=32 --set model.n_layers=2 \
-         --set model.attention.n_heads=2 --out run",
+        "train text --set data.source=a.txt --set data.context=16 --set train.max_steps=250 --set train.batch_size=8 \
+         --set train.learning_rate=1e-2 --set train.warmup_steps=10 --set train.eval_every=0 --set model.d_model=32 \
+         --set model.n_layers=2 --set model.attention.n_heads=2 --out run",
     );
     let loss = |more: &str| {
         let measured = json(place, &format!("eval run --generate 0 {more}"));

@@ -152,13 +152,7 @@ pub(super) fn dequantize(weight: &QuantizedWeight, rows: Range<usize>) -> Vec<f3
                 }
                 Integers::Int4(blocks) => {
                     for (result, block) in result.chunks_mut(GROUP).zip(&blocks[of_row]) {
-                        let (bytes, scale) = (&block.bytes[column], block.scales[column]);
-                        let mut group = [0.0; GROUP];
-                        let (low, high) = group.split_at_mut(GROUP / 2);
-                        for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
-                            *low = (f32::from(byte & 15) - 8.0) * scale;
-                            *high = (f32::from(byte >> 4) - 8.0) * scale;
-                        }
+                        let group = group(&block.bytes[column], block.scales[column]);
                         result.copy_from_slice(&group[..result.len()]);
                     }
                 }
@@ -166,4 +160,16 @@ pub(super) fn dequantize(weight: &QuantizedWeight, rows: Range<usize>) -> Vec<f3
         );
     });
     result
+}
+
+/// The values of a group of int4.
+#[inline(always)]
+pub(super) fn group(bytes: &[u8; GROUP / 2], scale: f32) -> [f32; GROUP] {
+    let mut group = [0.0; GROUP];
+    let (low, high) = group.split_at_mut(GROUP / 2);
+    for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+        *low = (f32::from(byte & 15) - 8.0) * scale;
+        *high = (f32::from(byte >> 4) - 8.0) * scale;
+    }
+    group
 }

@@ -9,6 +9,7 @@
 
 mod cpu;
 mod rounding;
+mod stored;
 
 use crate::ops::autograd::{Value, traced};
 use crate::ops::cpu::storage::Elements;

@@ -114,3 +114,22 @@ fn gradients_and_shapes_that_do_not_fit_are_errors() -> Result<()> {
     assert!(QuantizedWeight::quantize(&random(&[4], 1)?, QuantizedType::Int8).is_err());
     Ok(())
 }
+
+#[test]
+fn rows_of_a_file_are_the_values_and_round_to_themselves() -> Result<()> {
+    for (outputs, inputs, dtype) in
+        [(5, 33, QuantizedType::Int8), (7, 64, QuantizedType::Int8), (7, 96, QuantizedType::Int4)]
+    {
+        let quantized = QuantizedWeight::quantize(&random(&[outputs, inputs], 9)?, dtype)?;
+        let (bytes, scales) = quantized.to_rows();
+        let mut found = vec![0.0; outputs * inputs];
+        QuantizedWeight::values_of_rows(dtype, inputs, &bytes, &scales, &mut found);
+        assert_eq!(found, values(&quantized.dequantize()?)?, "{dtype}");
+        let again = Tensor::from_slice(&found, (outputs, inputs), &Device::Cpu)?;
+        let again = values(&QuantizedWeight::quantize(&again, dtype)?.dequantize()?)?;
+        for (again, found) in again.into_iter().zip(found) {
+            assert!((again - found).abs() <= 1e-5, "{dtype}: {found} became {again}");
+        }
+    }
+    Ok(())
+}
