@@ -214,6 +214,7 @@ pub fn export(args: ExportArgs) -> Result<()> {
             "--dtype: expected f32 with --format onnx; found another"
         );
         let report = pretrained::export_onnx(&run, &out, options.checks)?;
+        note_rounded(&run);
         if json {
             return print::json(&serde_json::to_value(&report)?);
         }
@@ -225,11 +226,25 @@ pub fn export(args: ExportArgs) -> Result<()> {
         Format::Gguf => pretrained::export_gguf(&run, &out, &options)?,
         Format::Huggingface | Format::Onnx => pretrained::export_checked(&run, &out, &options)?.len(),
     };
+    note_rounded(&run);
     if json {
         return print::json(&serde_json::json!({ "tensors": tensors }));
     }
     println!("{tensors} tensors are in {}", out.display());
     Ok(())
+}
+
+/// Prints that the exported weights are rounded, if those of the run are.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+fn note_rounded(run: &std::path::Path) {
+    use crate::train::{MODEL_FILE, TensorFile};
+
+    let types = TensorFile::open(&run.join(MODEL_FILE)).map(|file| file.types()).unwrap_or_default();
+    if let Some(dtype) = types.iter().find(|dtype| dtype.starts_with("int")) {
+        super::print::note(&format!(
+            "weights of the run are stored in {dtype}; the export has the rounded values"
+        ));
+    }
 }
 
 #[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]

@@ -10,6 +10,7 @@ use crate::ops::QuantizedType;
 use crate::report::card::{self, Form};
 use crate::run::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE};
 use crate::sample::TaskSettings;
+use crate::task::Task;
 use crate::train::{
     MODEL_FILE, SETTINGS, SaveError, Storage, TrainConfig, check_vacant, checkpoint, checksums,
 };

@@ -113,7 +113,7 @@ fn round_group(group: &[f32; GROUP], bytes: &mut [u8; GROUP / 2]) -> f32 {
     let (low, high) = group.split_at(GROUP / 2);
     for ((byte, &low), &high) in bytes.iter_mut().zip(low).zip(high) {
         let half = |x: f32| (nearest(x * inverse) + 8.0 + ROUND).to_bits() as u8;
-        *byte = half(low) & 15 | half(high) << 4;
+        *byte = (half(low) & 15) | (half(high) << 4);
     }
     products[best] / squares[best]
 }

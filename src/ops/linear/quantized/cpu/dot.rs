@@ -51,9 +51,11 @@ impl Kernel {
     pub(super) fn int8(self, band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
         match self {
             Self::Portable => int8(band, x),
-            // SAFETY: `best` has found AVX2.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::int8(band, x) },
+            Self::Avx2 => {
+                // SAFETY: `best` has found AVX2.
+                unsafe { avx2::int8(band, x) }
+            }
         }
     }
 
@@ -67,9 +69,11 @@ impl Kernel {
     ) -> [f32; COLUMNS] {
         match self {
             Self::Portable => int4(band, x, offsets),
-            // SAFETY: `best` has found AVX2.
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => unsafe { avx2::int4(band, x, offsets) },
+            Self::Avx2 => {
+                // SAFETY: `best` has found AVX2.
+                unsafe { avx2::int4(band, x, offsets) }
+            }
         }
     }
 }
