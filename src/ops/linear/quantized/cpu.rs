@@ -70,8 +70,9 @@ impl Rounded {
 
 /// y ← y + x·Wᵀ for few rows: each weight is read once, in parallel.
 fn few_rows(y: &mut [f32], x: &[f32], weight: &QuantizedWeight) {
-    /// The fewest bytes of weights that one task reads: some microseconds.
-    const LEAST: usize = 64 * 1024;
+    /// The fewest bytes of weights that one task reads: to wake threads for the 30 products of a token of text-char took 0.9 ms
+    /// on two busy cores, and the products 0.25 ms on one thread.
+    const LEAST: usize = 1 << 20;
     let (m, groups) = (weight.outputs, weight.groups());
     if m == 0 || groups == 0 || x.is_empty() {
         return;
@@ -103,7 +104,6 @@ fn few_rows(y: &mut [f32], x: &[f32], weight: &QuantizedWeight) {
             }
         }
     };
-    // To wake threads takes longer than a small product.
     match cut.len() {
         1 => cut.into_iter().enumerate().for_each(compute),
         _ => cut.into_par_iter().enumerate().for_each(compute),
