@@ -10,6 +10,7 @@ pub use start::Start;
 use crate::config::{RunConfig, SettingsError, TaskEntry};
 use crate::model::Params;
 use crate::model::{Model, ModelError};
+use crate::ops::QuantizedType;
 use crate::registry::{Modalities, RegistrationError};
 use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
@@ -400,6 +401,20 @@ impl Run {
     /// [`RunError::NoWeights`] before the first checkpoint; [`SettingsError::Edited`] if `run.toml` has other settings of the
     /// model's computation than the weights were trained with; if the weights do not fit.
     pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
+        self.load_in(weights, device, None)
+    }
+
+    /// As [`load`](Self::load), with the weights of linear maps [rounded](Params::quantized) to a type, for inference on the CPU.
+    /// The weights in f32 are in memory one at a time.
+    ///
+    /// # Errors
+    /// As for `load`, and if the device is not the CPU.
+    pub fn load_in(
+        &self,
+        weights: Weights,
+        device: &Device,
+        quantized: Option<QuantizedType>,
+    ) -> Result<(Model, Vec<NamedTask>), RunError> {
         let (file, prefix) = match weights {
             Weights::Best => (MODEL_FILE, ""),
             Weights::Last => (STATE_FILE, PARAM),
@@ -418,8 +433,13 @@ impl Run {
             let origin = self.folder.join(CONFIG_FILE).display().to_string();
             self.config.check_computation(&origin, settings)?;
         }
-        memory::check_weights(&outline, device)?;
-        let model = Model::with_params(&self.config.model, &specs, Params::blank(device))?;
+        memory::check_weights(&outline, device, quantized)?;
+        let params = Params::blank(device);
+        let params = match quantized {
+            Some(dtype) => params.quantized(dtype).map_err(ModelError::from)?,
+            None => params,
+        };
+        let model = Model::with_params(&self.config.model, &specs, params)?;
         model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
         Ok((model, tasks))
     }

@@ -4,6 +4,7 @@ use super::loads::{IMAGE_TINY, TEXT_CHAR, TRAJECTORY};
 use super::{BenchError, Load, median};
 use crate::data::{Dataset, Sample, Stream, Target, collate};
 use crate::model::Model;
+use crate::ops::QuantizedType;
 use candle_core::Device;
 use serde::Serialize;
 use smalti_contract::{Content, Group, Tokens};
@@ -20,25 +21,30 @@ pub struct Inference {
     pub unit: &'static str,
     /// Units in a second, at the median.
     pub per_s: f64,
-    /// The fewest MiB of parameters and of cached keys and values that a unit reads; all are `f32`.
+    /// The fewest MiB of parameters and of cached keys and values that a unit reads.
     pub mib_read: f64,
     /// The rate of those reads as a share of the memory's. Near or above 1, memory, or the cache that holds a part of the
     /// model, bounds the speed.
     pub share_of_bandwidth: Option<f64>,
 }
 
-/// Measure inference: generation with a key-value cache at text-char's size, batch 1; classification at image-tiny's, in
+/// Measure inference: generation with a key-value cache at text-char's size, batch 1, on the CPU also with weights of 8 and of 4
+/// bits; classification at image-tiny's, in
 /// its batches; the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate) if the device is
 /// the CPU.
 ///
 /// # Errors
 /// If an operation fails.
 pub fn inference(bandwidth: Option<f64>, device: &Device) -> Result<Vec<Inference>, BenchError> {
-    Ok(vec![
-        generate(&TEXT_CHAR, bandwidth, device)?,
-        predict(&IMAGE_TINY, IMAGE_TINY.batch, "images", 10, bandwidth, device)?,
-        predict(&TRAJECTORY, 1, "actions", 300, bandwidth, device)?,
-    ])
+    let types = match device.is_cpu() {
+        true => &[None, Some(QuantizedType::Int8), Some(QuantizedType::Int4)][..],
+        false => &[None],
+    };
+    let generated = types.iter().map(|dtype| generate(&TEXT_CHAR, *dtype, bandwidth, device));
+    let mut measured = generated.collect::<Result<Vec<_>, _>>()?;
+    measured.push(predict(&IMAGE_TINY, IMAGE_TINY.batch, "images", 10, bandwidth, device)?);
+    measured.push(predict(&TRAJECTORY, 1, "actions", 300, bandwidth, device)?);
+    Ok(measured)
 }
 
 const MIB: f64 = (1 << 20) as f64;
@@ -46,8 +52,13 @@ const MIB: f64 = (1 << 20) as f64;
 /// Tokens of one text; text-char's context has 256.
 const TOKENS: usize = 200;
 
-fn generate(load: &Load, bandwidth: Option<f64>, device: &Device) -> Result<Inference, BenchError> {
-    let (model, _) = load.model(device)?;
+fn generate(
+    load: &Load,
+    dtype: Option<QuantizedType>,
+    bandwidth: Option<f64>,
+    device: &Device,
+) -> Result<Inference, BenchError> {
+    let (model, _) = load.model_in(device, dtype)?;
     let mut seconds = Vec::new();
     for _ in 0..6 {
         let started = Instant::now();
@@ -57,7 +68,12 @@ fn generate(load: &Load, bandwidth: Option<f64>, device: &Device) -> Result<Infe
     seconds.remove(0); // the first run fills caches
     let config = model.config();
     let cached = 2 * config.d_model * config.n_layers * TOKENS / 2;
-    Ok(inference_of("generate", load, &model, "tokens", median(seconds), (1, cached), bandwidth))
+    let what = match dtype {
+        None => format!("generate {}", load.name),
+        Some(dtype) => format!("generate {} {dtype}", load.name),
+    };
+    let read = model.params().bytes() as f64 + 4.0 * cached as f64;
+    Ok(inference_of(what, &model, "tokens", median(seconds), read, bandwidth))
 }
 
 /// Generates tokens greedily, as `smalti generate` with temperature 0.
@@ -98,23 +114,21 @@ fn predict(
         seconds.push(started.elapsed().as_secs_f64() / batch as f64);
     }
     seconds.remove(0);
-    Ok(inference_of("predict", load, &model, unit, median(seconds), (batch, 0), bandwidth))
+    let read = model.params().bytes() as f64 / batch as f64;
+    Ok(inference_of(format!("predict {}", load.name), &model, unit, median(seconds), read, bandwidth))
 }
 
 fn inference_of(
-    what: &str,
-    load: &Load,
+    what: String,
     model: &Model,
     unit: &'static str,
     seconds: f64,
-    (batch, cached): (usize, usize),
+    read: f64,
     bandwidth: Option<f64>,
 ) -> Inference {
-    let parameters = model.params().count();
-    let read = 4.0 * (parameters as f64 / batch as f64 + cached as f64);
     Inference {
-        what: format!("{what} {}", load.name),
-        parameters,
+        what,
+        parameters: model.params().count(),
         unit,
         per_s: 1.0 / seconds,
         mib_read: read / MIB,

@@ -2,8 +2,8 @@
 
 use crate::data::{DataError, Dataset, Sample, Stream, Target};
 use crate::head::{Classify, Generate, HeadSpec, Regress};
-use crate::model::{AttentionConfig, HeadConfig, ModelConfig};
-use crate::model::{Model, ModelError};
+use crate::model::{AttentionConfig, HeadConfig, Model, ModelConfig, ModelError, Params};
+use crate::ops::QuantizedType;
 use crate::random;
 use crate::rules::{Condition, Rule};
 use crate::task::{Task, TaskSpec, learned_kind, learned_tokens};
@@ -120,6 +120,15 @@ impl Load {
 
     /// A model of this load's size, and its task.
     pub(super) fn model(&self, device: &Device) -> Result<(Model, Arc<dyn Task>), ModelError> {
+        self.model_in(device, None)
+    }
+
+    /// As [`model`](Self::model), with weights that are rounded to a type.
+    pub(super) fn model_in(
+        &self,
+        device: &Device,
+        quantized: Option<QuantizedType>,
+    ) -> Result<(Model, Arc<dyn Task>), ModelError> {
         let task = Synthetic { spec: self.spec() };
         let config = ModelConfig {
             // Language models have no bias in the head, as nanoGPT.
@@ -132,7 +141,12 @@ impl Load {
             d_model: self.d_model,
             ..ModelConfig::default()
         };
-        let model = Model::new(&config, std::slice::from_ref(&task.spec), 0, device)?;
+        let params = Params::new(0, device);
+        let params = match quantized {
+            Some(dtype) => params.quantized(dtype)?,
+            None => params,
+        };
+        let model = Model::with_params(&config, std::slice::from_ref(&task.spec), params)?;
         Ok((model, Arc::new(task)))
     }
 

@@ -2,7 +2,7 @@
 
 use super::compositions::{Loaded, Unanswered, batches, files};
 use super::count::{MANY, up_to};
-use super::{device::DeviceChoice, print};
+use super::{dtype::LoadArgs, print};
 use crate::data;
 use crate::inference::{Predicted, predict_tokens};
 use crate::registry::Modalities;
@@ -30,9 +30,8 @@ pub struct ClassifyArgs {
     /// Number of classes to print for each prediction; 0 for all.
     #[arg(long, default_value_t = 3, value_parser = up_to::<MANY>)]
     top: usize,
-    /// Device: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print one JSON object: for each row its file, number and output, and classes with probabilities.
     #[arg(long)]
     json: bool,
@@ -49,7 +48,7 @@ pub fn run(args: ClassifyArgs, modalities: &Modalities) -> Result<()> {
     if args.files.is_empty() && args.text.is_empty() {
         bail!("nothing to classify: expected files or --text");
     }
-    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let run = Loaded::open(&args.run, args.load, modalities)?;
     let expected = "an output with classes and a single input (of several, use `predict` with --row)";
     let (number, task, input) = run.find(expected, |number, task| Some((number, task, only_input(task)?)))?;
     let part = &task.parts()[input];

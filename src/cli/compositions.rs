@@ -1,6 +1,6 @@
 //! A run's model and tasks, for the commands that predict.
 
-use super::device::DeviceChoice;
+use super::dtype::LoadArgs;
 use super::{checks, print};
 use crate::config::preset;
 use crate::data::Files;
@@ -35,8 +35,10 @@ pub struct Loaded<'a> {
 
 impl<'a> Loaded<'a> {
     /// Opens a run.
-    pub fn open(run: &'a Path, device: DeviceChoice, modalities: &Modalities) -> Result<Self> {
-        let (model, tasks) = checks::open(run, modalities)?.load(Weights::Best, &device.open()?)?;
+    pub fn open(run: &'a Path, load: LoadArgs, modalities: &Modalities) -> Result<Self> {
+        let opened = checks::open(run, modalities)?;
+        let (device, dtype) = load.open()?;
+        let (model, tasks) = opened.load_in(Weights::Best, &device, dtype)?;
         Ok(Self { run, model, tasks })
     }
 

@@ -1,7 +1,7 @@
 //! `smalti embed`
 
 use super::compositions::{Loaded, Unanswered, batches, files};
-use super::{device::DeviceChoice, print};
+use super::{dtype::LoadArgs, print};
 use crate::cli::count::{MANY, up_to};
 use crate::data;
 use crate::inference::{Embedding, embed, embed_tokens, embedded_part};
@@ -47,9 +47,8 @@ pub struct EmbedArgs {
     /// Write the vectors, `[values, d_model]`, as the tensor `vectors` of a safetensors file.
     #[arg(long)]
     out: Option<PathBuf>,
-    /// Device: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print one JSON object: inputs_per_s, and for each value its file, its place there and its vector.
     ///
     /// inputs_per_s does not count the loading of the model.
@@ -90,7 +89,7 @@ pub fn run(args: EmbedArgs, modalities: &Modalities) -> Result<()> {
         bail!("nothing to embed: expected files or --text");
     }
     args.out.as_deref().map_or(Ok(()), check_tensors_target)?;
-    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let run = Loaded::open(&args.run, args.load, modalities)?;
     let started = std::time::Instant::now();
     let (number, task, part) = run
         .find("a single input (of several, --input names one)", |number, task| {

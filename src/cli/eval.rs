@@ -1,6 +1,6 @@
 //! `smalti eval`
 
-use super::{checks, device::DeviceChoice, print, progress};
+use super::{checks, dtype::LoadArgs, print, progress};
 use crate::cli::count::{MANY, up_to};
 use crate::config::{RunConfig, TaskEntry};
 use crate::inference::{Generation, measure_generated};
@@ -45,9 +45,8 @@ pub struct EvalArgs {
     /// Weights to evaluate.
     #[arg(long, value_enum, default_value_t = Weights::Best)]
     weights: Weights,
-    /// Device: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print one JSON object: each task's metrics by name.
     #[arg(long)]
     json: bool,
@@ -75,8 +74,8 @@ impl From<Weights> for run::Weights {
 pub fn run(args: EvalArgs, modalities: &Modalities) -> Result<()> {
     args.confusion.as_deref().map_or(Ok(()), check_target)?;
     let run = checks::open(&args.run, modalities)?;
-    let device = args.device.open()?;
-    let (model, _) = run.load(args.weights.into(), &device)?;
+    let (device, dtype) = args.load.open()?;
+    let (model, _) = run.load_in(args.weights.into(), &device, dtype)?;
     let config = settings(&args, &run)?;
     let mut all: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     let (mut confusions, mut measured) = (BTreeMap::new(), vec![]);

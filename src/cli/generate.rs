@@ -1,6 +1,6 @@
 //! `smalti generate`
 
-use super::{compositions::Loaded, device::DeviceChoice, print};
+use super::{compositions::Loaded, dtype::LoadArgs, print};
 use crate::cli::count::{MANY, up_to};
 use crate::inference::{
     Continuation, Generation, PredictError, Sampling, Unmask, Unmasking, UnmaskingOrder, generate,
@@ -51,9 +51,8 @@ pub struct GenerateArgs {
     /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Device: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print one JSON object: prompt, text, tokens, tokens_per_s.
     #[arg(long)]
     json: bool,
@@ -61,7 +60,7 @@ pub struct GenerateArgs {
 
 /// Generates.
 pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
-    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let run = Loaded::open(&args.run, args.load, modalities)?;
     let sampling =
         Sampling { temperature: args.temperature, top_k: args.top_k, top_p: args.top_p, seed: args.seed };
     sampling.check()?;

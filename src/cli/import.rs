@@ -16,9 +16,11 @@ pub struct ImportArgs {
     /// Run folder to write.
     #[arg(long)]
     out: PathBuf,
-    /// Data type of the stored weights.
-    #[arg(long, value_enum, default_value_t = Numbers::F32)]
-    dtype: Numbers,
+    /// Data type of the stored weights; int8 and int4 round those of linear maps.
+    ///
+    /// The run then has the rounded values in f32, or, loaded with the same --dtype, as they are stored.
+    #[arg(long, value_enum, default_value_t = Stored::F32)]
+    dtype: Stored,
     /// Decision transformer: logged episodes to normalize states by [default: no normalization].
     ///
     /// The mean and the standard deviation of the states are no part of a checkpoint.
@@ -110,6 +112,18 @@ enum Numbers {
     F16,
 }
 
+/// Data type of a weight that an import stores.
+#[derive(Clone, Copy, ValueEnum)]
+enum Stored {
+    F32,
+    Bf16,
+    F16,
+    /// 8 bits, with a scale for each output.
+    Int8,
+    /// 4 bits, with a scale for each output and 32 inputs.
+    Int4,
+}
+
 impl From<Numbers> for Storage {
     fn from(numbers: Numbers) -> Self {
         match numbers {
@@ -128,11 +142,18 @@ const LISTED: usize = 10;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub fn import(args: ImportArgs) -> Result<()> {
     use super::{checks, print};
+    use crate::ops::QuantizedType;
     use crate::pretrained;
 
     let scaled = args.log.is_some() || args.return_scale.is_some();
     let scales = pretrained::Scales { log: args.log, return_scale: args.return_scale };
-    let storage = args.dtype.into();
+    let (storage, quantized) = match args.dtype {
+        Stored::F32 => (Storage::F32, None),
+        Stored::Bf16 => (Storage::Bf16, None),
+        Stored::F16 => (Storage::F16, None),
+        Stored::Int8 => (Storage::F32, Some(QuantizedType::Int8)),
+        Stored::Int4 => (Storage::F32, Some(QuantizedType::Int4)),
+    };
     let tower = args.tower.map(|tower| match tower {
         Tower::Image => pretrained::Tower::Image,
         Tower::Text => pretrained::Tower::Text,
@@ -143,6 +164,7 @@ pub fn import(args: ImportArgs) -> Result<()> {
         tower,
         allow_non_finite: !checks::chosen().finite,
         allow_integers: args.allow_integers,
+        quantized,
     };
     let report = pretrained::import_with(&args.checkpoint, &args.out, storage, &options)?;
     if args.json {
@@ -192,6 +214,7 @@ pub fn export(args: ExportArgs) -> Result<()> {
             "--dtype: expected f32 with --format onnx; found another"
         );
         let report = pretrained::export_onnx(&run, &out, options.checks)?;
+        note_rounded(&run);
         if json {
             return print::json(&serde_json::to_value(&report)?);
         }
@@ -203,11 +226,25 @@ pub fn export(args: ExportArgs) -> Result<()> {
         Format::Gguf => pretrained::export_gguf(&run, &out, &options)?,
         Format::Huggingface | Format::Onnx => pretrained::export_checked(&run, &out, &options)?.len(),
     };
+    note_rounded(&run);
     if json {
         return print::json(&serde_json::json!({ "tensors": tensors }));
     }
     println!("{tensors} tensors are in {}", out.display());
     Ok(())
+}
+
+/// Prints that the exported weights are rounded, if those of the run are.
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+fn note_rounded(run: &std::path::Path) {
+    use crate::train::{MODEL_FILE, TensorFile};
+
+    let types = TensorFile::open(&run.join(MODEL_FILE)).map(|file| file.types()).unwrap_or_default();
+    if let Some(dtype) = types.iter().find(|dtype| dtype.starts_with("int")) {
+        super::print::note(&format!(
+            "weights of the run are stored in {dtype}; the export has the rounded values"
+        ));
+    }
 }
 
 #[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]

@@ -40,6 +40,8 @@ struct Saved {
     what: &'static str,
     bytes: u64,
     step: Option<u64>,
+    /// The types of its numbers.
+    types: Vec<String>,
     /// The number of elements of each tensor, by name.
     counts: BTreeMap<String, usize>,
 }
@@ -133,7 +135,8 @@ fn saved(run: &Run) -> Result<Vec<Saved>> {
         let saved = TensorFile::open(&path)?;
         let step = saved.texts().get("step").and_then(|step| step.parse().ok());
         let counts = saved.shapes().into_iter().map(|(name, shape)| (name, shape.iter().product()));
-        weights.push(Saved { file, what, bytes: metadata.len(), step, counts: counts.collect() });
+        let (bytes, types) = (metadata.len(), saved.types());
+        weights.push(Saved { file, what, bytes, step, types, counts: counts.collect() });
     }
     Ok(weights)
 }
@@ -180,8 +183,8 @@ fn json(
         let (weight, loss_weight) = (task.weight, task.loss_weight);
         json!({ "name": task.name, "inputs": inputs, "outputs": outputs, "weight": weight, "loss_weight": loss_weight })
     });
-    let weights = weights.iter().map(|Saved { file, what, bytes, step, .. }| {
-        json!({ "file": file, "what": what, "bytes": bytes, "step": step })
+    let weights = weights.iter().map(|Saved { file, what, bytes, step, types, .. }| {
+        json!({ "file": file, "what": what, "bytes": bytes, "types": types, "step": step })
     });
     json!({
         "run": run.folder(),
@@ -230,15 +233,16 @@ fn show(
         });
         print::table(&["output", "metric", "best", "at step"], &rows.collect::<Vec<_>>());
     }
-    let rows = weights.iter().map(|Saved { file, what, bytes, step, .. }| {
+    let rows = weights.iter().map(|Saved { file, what, bytes, step, types, .. }| {
         vec![
             file.to_string(),
             what.to_string(),
             bytes.to_string(),
+            types.join(", "),
             step.map_or("unknown".into(), |s| s.to_string()),
         ]
     });
-    print::table(&["weights", "what", "bytes", "of step"], &rows.collect::<Vec<_>>());
+    print::table(&["weights", "what", "bytes", "types", "of step"], &rows.collect::<Vec<_>>());
     match step {
         Some(step) => println!("{} is at step {step}", run.folder().display()),
         None => println!("{} has no step yet", run.folder().display()),

@@ -21,6 +21,7 @@ mod count;
 mod data;
 mod demo;
 mod device;
+mod dtype;
 mod embed;
 mod eval;
 mod generate;

@@ -1,7 +1,7 @@
 //! `smalti predict`
 
 use super::compositions::{Loaded, Unanswered, files};
-use super::{device::DeviceChoice, print};
+use super::{dtype::LoadArgs, print};
 use crate::cli::count::{MANY, up_to};
 use crate::data;
 use crate::head::Prediction;
@@ -56,9 +56,8 @@ pub struct PredictArgs {
     /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Device: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print one JSON object: for each row its outputs with value and probabilities.
     #[arg(long)]
     json: bool,
@@ -76,7 +75,7 @@ enum Rows {
 /// Predicts.
 pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     args.out.as_deref().map_or(Ok(()), check_target)?;
-    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let run = Loaded::open(&args.run, args.load, modalities)?;
     let (number, task) = run.task(args.task.as_deref())?;
     let (rows, mut unanswered) = rows(&args, task, modalities)?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };

@@ -1,6 +1,6 @@
 //! `smalti transcribe`
 
-use super::device::DeviceChoice;
+use super::dtype::LoadArgs;
 use crate::cli::count::up_to;
 use crate::registry::Modalities;
 use anyhow::Result;
@@ -51,9 +51,8 @@ pub struct TranscribeArgs {
     /// Seed of sampling.
     #[arg(long, default_value_t = 1337)]
     seed: u64,
-    /// Device: auto, cpu, cuda or cuda:N.
-    #[arg(long, default_value_t = DeviceChoice::Auto)]
-    device: DeviceChoice,
+    #[command(flatten)]
+    load: LoadArgs,
     /// Print one JSON object: for each clip file, seconds, text, language and segments.
     #[arg(long)]
     json: bool,
@@ -93,7 +92,7 @@ pub fn run(args: TranscribeArgs, modalities: &Modalities) -> Result<()> {
     use crate::modalities::audio::{self, Waveform};
     use anyhow::Context;
 
-    let run = Loaded::open(&args.run, args.device, modalities)?;
+    let run = Loaded::open(&args.run, args.load, modalities)?;
     let expected = "an audio input, and a text output with head generate or ctc";
     let transcriber = run.find(expected, |number, task| Transcriber::new(&run.model, number, task).ok())?;
     let options = args.options();

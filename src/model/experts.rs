@@ -43,7 +43,7 @@ impl Experts {
     pub fn new(mut scope: Scope, config: &ModelConfig, residual_std: f64) -> Result<Self> {
         let (d, mlp) = (config.d_model, &config.mlp);
         let (_, prefix, _) = scope.origin();
-        let router = Linear::new(scope.at("router"), d, mlp.experts, false, init_std(d))?;
+        let router = Linear::new(scope.at("router").in_f32(), d, mlp.experts, false, init_std(d))?;
         let expert = |e| Mlp::new(scope.at("experts").at(e), config, residual_std);
         Ok(Self {
             name: prefix.trim_end_matches('.').into(),

@@ -7,6 +7,7 @@ use super::linear::Linear;
 use super::norm::Norm;
 use super::params::{Params, Scope};
 use super::pool::AttentionPool;
+use super::weight::Weight;
 use crate::data::{Layout, Pooling};
 use crate::head::{Dense, Head, HeadSpec};
 use crate::ops::{self, Activation, Value};
@@ -42,7 +43,7 @@ enum Projection {
     /// A layer of yours, `[rows, d_model]`, or `[rows, 2·d_model]` of a head that reads two vectors, → `[rows, width]`.
     Custom(Box<dyn Layer>),
     /// The embedding of the kind that the head reads, `[vocabulary, d_model]`, and a separate bias.
-    Shared(Value, Option<Value>),
+    Shared(Weight, Option<Value>),
 }
 
 impl Projection {
@@ -65,7 +66,7 @@ impl Projection {
                 }
                 let bias = config.head.bias.unwrap_or(false);
                 let bias = bias.then(|| scope.zeros("bias", width)).transpose()?;
-                Some(Self::Shared(table.clone(), bias))
+                Some(Self::Shared(scope.shared_weight(table)?, bias))
             }
             (None, None) if width == 0 => None,
             (None, None) => {
@@ -96,7 +97,7 @@ pub(super) fn heads(
         let spec = &task.heads[number];
         let table = config.head.tie_embeddings.then(|| embedder.table(reads)).flatten();
         let mut root = params.root();
-        let scope = root.at(joined(&["head", &task.name, &spec.name]));
+        let scope = root.at(joined(&["head", &task.name, &spec.name])).in_int8();
         HeadLayer::new(scope, (&task.output_name(number), spec), config, table, layers)
     };
     let of_task = |(task, layout): (&TaskSpec, &Layout)| {
@@ -191,7 +192,7 @@ impl HeadLayer {
         let mut y = match &self.projection {
             Some(Projection::Own(linear)) => linear.forward(&read)?,
             Some(Projection::Custom(layer)) => layer.forward(&read, documents)?,
-            Some(Projection::Shared(table, bias)) => ops::linear(&read, table, bias.as_ref())?,
+            Some(Projection::Shared(table, bias)) => table.linear(&read, bias.as_ref())?,
             None => read,
         };
         if let Some(cap) = self.soft_cap {

@@ -1,13 +1,14 @@
 //! A linear map of each token.
 
 use super::params::Scope;
-use crate::ops::{self, Value};
+use super::weight::Weight;
+use crate::ops::Value;
 use candle_core::Result;
 
 /// A linear map of each token: x·Wᵀ + b.
 #[derive(Clone)]
 pub struct Linear {
-    weight: Value,
+    weight: Weight,
     bias: Option<Value>,
 }
 
@@ -17,14 +18,17 @@ impl Linear {
     /// # Errors
     /// If a parameter's name is taken.
     pub fn new(mut scope: Scope, inputs: usize, outputs: usize, bias: bool, std: f64) -> Result<Self> {
-        let weight = scope.normal("weight", (outputs, inputs), std)?;
+        let weight = scope.weight("weight", (outputs, inputs), std)?;
         let bias = bias.then(|| scope.zeros("bias", outputs)).transpose()?;
         Ok(Self { weight, bias })
     }
 
-    /// Weight and bias, for an operation that computes the map inside.
-    pub(super) fn parts(&self) -> (&Value, Option<&Value>) {
-        (&self.weight, self.bias.as_ref())
+    /// Weight and bias, for an operation that computes the map inside; `None` for a rounded weight.
+    pub(super) fn parts(&self) -> Option<(&Value, Option<&Value>)> {
+        match &self.weight {
+            Weight::Float(weight) => Some((weight, self.bias.as_ref())),
+            Weight::Quantized(_) => None,
+        }
     }
 
     /// `[n, inputs]` → `[n, outputs]`.
@@ -32,7 +36,7 @@ impl Linear {
     /// # Errors
     /// If the width differs.
     pub fn forward(&self, x: &Value) -> Result<Value> {
-        ops::linear(x, &self.weight, self.bias.as_ref())
+        self.weight.linear(x, self.bias.as_ref())
     }
 
     /// As [`forward`](Self::forward), added to `residual` `[n, outputs]` if there is one.
@@ -41,7 +45,7 @@ impl Linear {
     /// If shapes differ.
     pub fn forward_residual(&self, x: &Value, residual: Option<&Value>) -> Result<Value> {
         match residual {
-            Some(residual) => ops::linear_residual(x, &self.weight, self.bias.as_ref(), residual),
+            Some(residual) => self.weight.linear_residual(x, self.bias.as_ref(), residual),
             None => self.forward(x),
         }
     }

@@ -73,14 +73,18 @@ impl Mlp {
     /// # Errors
     /// If shapes differ.
     pub fn forward(&self, x: &Value, residual: Option<&Value>) -> Result<Value> {
-        let (inner, outer, activation) = (self.inner.parts(), self.outer.parts(), self.activation);
-        match (&self.gated, residual) {
-            (Some(gated), _) => {
-                let hidden = ops::gate(&self.inner.forward(x)?, &gated.forward(x)?, activation)?; // [n, d_ff]
-                self.outer.forward_residual(&hidden, residual)
-            }
-            (None, Some(residual)) => ops::mlp_residual(x, inner, outer, activation, residual),
-            (None, None) => ops::mlp(x, inner, outer, activation),
+        let activation = self.activation;
+        if let (None, Some(inner), Some(outer)) = (&self.gated, self.inner.parts(), self.outer.parts()) {
+            return match residual {
+                Some(residual) => ops::mlp_residual(x, inner, outer, activation, residual),
+                None => ops::mlp(x, inner, outer, activation),
+            };
         }
+        let inner = self.inner.forward(x)?; // [n, d_ff]
+        let hidden = match &self.gated {
+            Some(gated) => ops::gate(&inner, &gated.forward(x)?, activation)?,
+            None => ops::activation(&inner, activation)?,
+        };
+        self.outer.forward_residual(&hidden, residual)
     }
 }

@@ -33,6 +33,7 @@ mod saved;
 mod step;
 mod transformer;
 mod unused;
+mod weight;
 
 pub use attention::Attention;
 pub use attention_weights::{AttentionPlace, AttentionRecorder, AttentionWeights, LayerWeights};
@@ -63,6 +64,7 @@ pub use rotary::RotaryAngles;
 pub use routing::{LayerLoad, Routing};
 pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
+pub use weight::{QuantizedParameter, Weight};
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
 use crate::ops::{self, Value, without_gradients};
@@ -162,8 +164,15 @@ impl Model {
         mixer::check_rules(config, &layouts, &rules)?;
         let share = assemble::shared_tables(tasks, &mut kinds)?;
         let coded = assemble::coded_kinds(tasks, &layouts)?;
-        let embedder =
-            Embedder::new(params.root().at("embed"), config, &kinds, &share, &coded, layers, device)?;
+        let embedder = Embedder::new(
+            params.root().at("embed").in_f32(),
+            config,
+            &kinds,
+            &share,
+            &coded,
+            layers,
+            device,
+        )?;
         assemble::check_custom_layers(layers, config, tasks, &kinds)?;
         let encoder = match config.n_encoder_layers {
             0 => None,

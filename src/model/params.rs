@@ -1,11 +1,13 @@
 //! The parameters of a model: seeded, named, in order of creation.
 
 use super::saved::SavedTensors;
-use crate::ops::Value;
+use super::weight::{QuantizedParameter, Weight};
+use crate::ops::{QuantizedType, Value};
 use crate::pattern::matches;
 use crate::random;
 use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 /// Every parameter by name. A parameter's initial value depends on the seed and its name alone.
 #[derive(Debug)]
@@ -21,12 +23,18 @@ pub struct Params {
     frozen: Vec<String>,
     /// Names of parameters that are set later, and not drawn.
     set_later: BTreeSet<String>,
+    /// The type of the weights of linear maps; `None` for f32.
+    weights: Option<QuantizedType>,
+    /// The weights that are not in f32.
+    quantized: Vec<Arc<QuantizedParameter>>,
 }
 
 /// A place in the tree of names: `blocks.0.attention`.
 pub struct Scope<'a> {
     params: &'a mut Params,
     prefix: String,
+    /// The type of the weights of linear maps in this scope; `None` for f32.
+    weights: Option<QuantizedType>,
 }
 
 impl Params {
@@ -45,6 +53,8 @@ impl Params {
             shapes: None,
             frozen: Vec::new(),
             set_later: BTreeSet::new(),
+            weights: None,
+            quantized: Vec::new(),
         }
     }
 
@@ -61,6 +71,19 @@ impl Params {
     /// Leaves parameters of these names at zeros when they are created later: their values are set, so none is drawn.
     pub fn set_later(self, names: BTreeSet<String>) -> Self {
         Self { set_later: names, ..self }
+    }
+
+    /// Rounds the weights of linear maps that are created later, for inference: those of blocks to this type, those of heads to
+    /// int8. Embeddings, norms, biases and the routers of experts stay in f32. A rounded weight has no gradient and no place
+    /// among the parameters in f32.
+    ///
+    /// # Errors
+    /// If the device is not the CPU.
+    pub fn quantized(self, dtype: QuantizedType) -> Result<Self> {
+        if !self.device.is_cpu() {
+            bail!("weights in {dtype} are for the CPU; found {:?}", self.device.location());
+        }
+        Ok(Self { weights: Some(dtype), ..self })
     }
 
     /// Freezes parameters created later whose names match a pattern: they get no gradient. `*` stands for any letters, as in
@@ -82,17 +105,25 @@ impl Params {
 
     /// The root of the tree of names.
     pub fn root(&mut self) -> Scope<'_> {
-        Scope { params: self, prefix: String::new() }
+        let weights = self.weights;
+        Scope { params: self, prefix: String::new(), weights }
     }
 
-    /// Names and parameters, in order of creation.
+    /// Names and parameters in f32, in order of creation.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Var)> {
         self.named.iter().map(|(name, var)| (name.as_str(), var))
     }
 
     /// The total number of elements of all parameters.
     pub fn count(&self) -> usize {
-        self.named.iter().map(|(_, var)| var.elem_count()).sum()
+        let named = self.named.iter().map(|(_, var)| var.elem_count());
+        named.chain(self.rounded().map(|(_, [outputs, inputs])| outputs * inputs)).sum()
+    }
+
+    /// The bytes of all parameters.
+    pub fn bytes(&self) -> usize {
+        let named = self.named.iter().map(|(_, var)| var.elem_count() * size_of::<f32>());
+        named.chain(self.quantized.iter().map(|weight| weight.bytes())).sum()
     }
 
     /// The device of the parameters.
@@ -100,7 +131,17 @@ impl Params {
         &self.device
     }
 
-    /// The parameters as tensors, by name, for saving.
+    /// Names and shapes of the parameters that are not in f32.
+    fn rounded(&self) -> impl Iterator<Item = (&str, [usize; 2])> {
+        self.quantized.iter().filter_map(|weight| Some((weight.name()?, weight.dims())))
+    }
+
+    /// The types of the parameters that are not in f32, by name.
+    pub fn quantized_types(&self) -> BTreeMap<String, QuantizedType> {
+        self.quantized.iter().filter_map(|weight| Some((weight.name()?.into(), weight.dtype()))).collect()
+    }
+
+    /// The parameters in f32 as tensors, by name, for saving.
     pub fn tensors(&self) -> BTreeMap<String, Tensor> {
         self.named.iter().map(|(name, var)| (name.clone(), var.as_tensor().clone())).collect()
     }
@@ -111,9 +152,11 @@ impl Params {
     /// If a tensor is missing, unknown or of another shape; the message names the first ten and the number of all, and no parameter is changed. If a
     /// tensor cannot be read.
     pub fn load(&self, saved: &impl SavedTensors) -> Result<()> {
-        let expected = self.named.iter().map(|(name, var)| (name.clone(), var.dims().to_vec())).collect();
-        check_shapes(&expected, &saved.shapes())?;
-        self.named.iter().try_for_each(|(name, var)| saved.read(name, var))
+        let named = self.named.iter().map(|(name, var)| (name.clone(), var.dims().to_vec()));
+        let rounded = self.rounded().map(|(name, dims)| (name.to_string(), dims.to_vec()));
+        check_shapes(&named.chain(rounded).collect(), &saved.shapes())?;
+        self.named.iter().try_for_each(|(name, var)| saved.read(name, var))?;
+        self.quantized.iter().try_for_each(|weight| weight.load(saved))
     }
 }
 
@@ -159,12 +202,22 @@ impl Scope<'_> {
     /// The scope `name` below this one.
     pub fn at(&mut self, name: impl std::fmt::Display) -> Scope<'_> {
         let prefix = format!("{}{name}.", self.prefix);
-        Scope { params: self.params, prefix }
+        Scope { params: self.params, prefix, weights: self.weights }
     }
 
     /// The same scope, for a layer that takes a scope by value.
     pub(super) fn borrowed(&mut self) -> Scope<'_> {
-        Scope { params: self.params, prefix: self.prefix.clone() }
+        Scope { params: self.params, prefix: self.prefix.clone(), weights: self.weights }
+    }
+
+    /// The same scope, in which no weight is rounded.
+    pub(super) fn in_f32(self) -> Self {
+        Self { weights: None, ..self }
+    }
+
+    /// The same scope, in which weights that are rounded are rounded to int8.
+    pub(super) fn in_int8(self) -> Self {
+        Self { weights: self.weights.map(|_| QuantizedType::Int8), ..self }
     }
 
     /// The number of parameters so far, which is the place of the next one.
@@ -184,6 +237,45 @@ impl Scope<'_> {
         let mut values = random::normal(&mut generator, shape.elem_count());
         values.iter_mut().for_each(|x| *x *= std as f32);
         self.adopt(name, Var::from_vec(values, shape, &self.params.device)?)
+    }
+
+    /// The weight of a linear map, `[outputs, inputs]`, from a normal distribution of mean 0 and standard deviation `std`.
+    ///
+    /// # Errors
+    /// If the name is taken.
+    pub fn weight(&mut self, name: &str, dims: (usize, usize), std: f64) -> Result<Weight> {
+        let (Some(dtype), None) = (self.weights, &self.params.shapes) else {
+            return self.normal(name, dims, std).map(Weight::Float);
+        };
+        let full = self.full(name);
+        if self.params.rounded().any(|(known, _)| known == full) {
+            bail!("parameter {full} exists already");
+        }
+        check_size(name, &dims.into())?;
+        let weight = Arc::new(QuantizedParameter::blank(full, dims.into(), dtype));
+        if self.seed_of(name).is_some() {
+            let mut drawn = Params::new(self.params.seed.unwrap_or_default(), &self.params.device);
+            let scope = &mut Scope { params: &mut drawn, prefix: self.prefix.clone(), weights: None };
+            weight.set(scope.normal(name, dims, std)?.tensor())?;
+        }
+        self.params.quantized.push(weight.clone());
+        Ok(Weight::Quantized(weight))
+    }
+
+    /// The parameter `table`, `[outputs, inputs]`, as the weight of a linear map. If weights are rounded, it is a copy.
+    ///
+    /// # Errors
+    /// If the table is no matrix.
+    pub(super) fn shared_weight(&mut self, table: &Value) -> Result<Weight> {
+        let (Some(dtype), None) = (self.weights, &self.params.shapes) else {
+            return Ok(Weight::Float(table.clone()));
+        };
+        let weight = Arc::new(QuantizedParameter::copy(table.tensor(), dtype)?);
+        if self.params.seed.is_some() {
+            weight.set_to_copy()?;
+        }
+        self.params.quantized.push(weight.clone());
+        Ok(Weight::Quantized(weight))
     }
 
     /// A parameter of zeros.

@@ -60,7 +60,7 @@ pub use dropout::dropout;
 pub use from_candle::{from_candle, from_candle_with};
 pub use gate::gate;
 pub use gather::gather_rows;
-pub use linear::{linear, linear_residual};
+pub use linear::{QuantizedType, QuantizedWeight, linear, linear_residual, quantized_linear};
 pub use linear_attention::{FeatureMap, Span, linear_attention, linear_attention_step};
 pub use mlp::{mlp, mlp_residual};
 pub use norm::{layer_norm, rms_norm};

@@ -70,6 +70,7 @@ pub use trajectory::Scales;
 use crate::data::DataError;
 use crate::model::ModelConfig;
 use crate::model::{Model, ModelError, Params};
+use crate::ops::QuantizedType;
 use crate::run::RunError;
 use crate::sample::{Composition, OpenError, TaskSettings};
 use crate::task::Task;
@@ -191,6 +192,8 @@ pub struct Options<'a> {
     pub allow_non_finite: bool,
     /// Whether weights may be integers, which are read as numbers in f32.
     pub allow_integers: bool,
+    /// The type to which an import rounds the weights of linear maps, before it stores them.
+    pub quantized: Option<QuantizedType>,
 }
 
 /// A checkpoint's settings and the names of its tensors.

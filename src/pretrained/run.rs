@@ -3,14 +3,18 @@
 use super::files;
 use super::names::Report;
 use super::task::ImportedTask;
-use super::{Checkpoint, Options, PretrainedError, Scales, open_with, sentence, trajectory};
+use super::{Checkpoint, Options, Pretrained, PretrainedError, Scales, open_with, sentence, trajectory};
 use crate::config::{CardSettings, RunConfig, VERSION};
+use crate::model::{Model, Params};
+use crate::ops::QuantizedType;
 use crate::report::card::{self, Form};
 use crate::run::{CONFIG_FILE, PUBLISHED_FOLDER, Run, RunError, TOKENIZERS_FILE};
 use crate::sample::TaskSettings;
+use crate::task::Task;
 use crate::train::{
     MODEL_FILE, SETTINGS, SaveError, Storage, TrainConfig, check_vacant, checkpoint, checksums,
 };
+use candle_core::Device;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -120,13 +124,26 @@ fn import_new(
     // The settings as they are read again.
     let read = RunConfig::parse(CONFIG_FILE, &toml, &[]).map_err(RunError::from)?;
     let texts = BTreeMap::from([(SETTINGS.to_string(), read.computation().map_err(RunError::from)?)]);
-    checkpoint::save_in(run, MODEL_FILE, &tensors, &texts, storage)?;
+    let rounded = rounded(&pretrained, options.quantized)?;
+    checkpoint::save_rounded_in(run, MODEL_FILE, &tensors, &texts, storage, &rounded)?;
     let tokenizers = json_of(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
     checksums::write(run, TOKENIZERS_FILE, &tokenizers)?;
     // Written last: a folder with settings is a run.
     checksums::write(run, CONFIG_FILE, toml.as_bytes())?;
     card::write(&Run::open(run)?, run, Form::Run)?;
     Ok(Report { ids_as_text, ignored: ignored.to_vec(), ..pretrained.report })
+}
+
+/// The parameters that an import rounds, by name, and their types.
+fn rounded(
+    pretrained: &Pretrained,
+    dtype: Option<QuantizedType>,
+) -> Result<BTreeMap<String, QuantizedType>, PretrainedError> {
+    let Some(dtype) = dtype else { return Ok(BTreeMap::new()) };
+    // Zeros take no memory until they are written to.
+    let params = Params::blank(&Device::Cpu).quantized(dtype)?;
+    let model = Model::with_params(&pretrained.config, &[pretrained.task.spec().clone()], params)?;
+    Ok(model.params().quantized_types())
 }
 
 /// Fails unless the folder is missing or empty.

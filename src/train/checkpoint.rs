@@ -2,8 +2,10 @@
 
 use super::TensorFile;
 use super::checksums::{self, Checksum};
+use super::integers;
 use super::target::check_target;
 use crate::model::SavedTensors;
+use crate::ops::QuantizedType;
 use candle_core::{DType, Device, Tensor};
 use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError};
@@ -219,7 +221,22 @@ pub fn save_in(
     texts: &BTreeMap<String, String>,
     storage: Storage,
 ) -> Result<(), SaveError> {
-    let (file, checksum) = complete(&folder.join(name), tensors, &metadata(texts), storage)?;
+    save_rounded_in(folder, name, tensors, texts, storage, &BTreeMap::new())
+}
+
+/// As [`save_in`], with the tensors of these names rounded to few bits.
+///
+/// # Errors
+/// As for [`save_as`].
+pub fn save_rounded_in(
+    folder: &Path,
+    name: &str,
+    tensors: &BTreeMap<String, Tensor>,
+    texts: &BTreeMap<String, String>,
+    storage: Storage,
+    rounded: &BTreeMap<String, QuantizedType>,
+) -> Result<(), SaveError> {
+    let (file, checksum) = complete(&folder.join(name), tensors, &metadata(texts), storage, rounded)?;
     checksums::finish_in(folder, name, file, checksum)
 }
 
@@ -240,7 +257,7 @@ pub fn save_published(
     storage: Storage,
 ) -> Result<(), SaveError> {
     check_target(path)?;
-    let (file, _) = complete(path, tensors, metadata, storage)?;
+    let (file, _) = complete(path, tensors, metadata, storage, &BTreeMap::new())?;
     finish(file, path).map_err(|source| SaveError::Write { path: path.into(), source })
 }
 
@@ -250,9 +267,10 @@ fn complete(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
     storage: Storage,
+    rounded: &BTreeMap<String, QuantizedType>,
 ) -> Result<(NamedTempFile, Checksum), SaveError> {
     let failed = |source| SaveError::Write { path: path.into(), source };
-    let header = header(tensors, metadata, storage).map_err(|e| SaveError::Format {
+    let header = header(tensors, metadata, storage, rounded).map_err(|e| SaveError::Format {
         path: path.into(),
         expected: "safetensors file",
         problem: e.to_string(),
@@ -267,7 +285,10 @@ fn complete(
     write(&header)?;
     // One tensor at a time: the bytes of all would be a second copy of the model.
     for (name, tensor) in tensors {
-        write(&stored(name, tensor, storage)?)?;
+        match rounded.get(name) {
+            Some(dtype) => integers::bytes(tensor, *dtype)?.iter().try_for_each(|bytes| write(bytes))?,
+            None => write(&stored(name, tensor, storage)?)?,
+        }
     }
     Ok((file, Checksum::of_hasher(hasher, length)))
 }
@@ -277,15 +298,24 @@ fn header(
     tensors: &BTreeMap<String, Tensor>,
     metadata: &BTreeMap<String, String>,
     storage: Storage,
+    rounded: &BTreeMap<String, QuantizedType>,
 ) -> Result<Vec<u8>, SafeTensorError> {
-    let mut end = 0;
-    let info = |(name, tensor): (&String, &Tensor)| {
+    let (mut infos, mut end) = (vec![], 0);
+    let mut add = |name: String, dtype: Dtype, shape: Vec<usize>, size: usize| {
         let start = end;
-        end += tensor.elem_count() * storage.size();
-        let (dtype, shape) = (storage.dtype(), tensor.dims().to_vec());
-        (name.clone(), TensorInfo { dtype, shape, data_offsets: (start, end) })
+        end += shape.iter().product::<usize>() * size;
+        infos.push((name, TensorInfo { dtype, shape, data_offsets: (start, end) }));
     };
-    let infos = tensors.iter().map(info).collect();
+    for (name, tensor) in tensors {
+        match (rounded.get(name), tensor.dims()) {
+            (Some(rounded), &[outputs, inputs]) => {
+                let [(dtype, shape), (of_scales, scales)] = integers::layout([outputs, inputs], *rounded);
+                add(name.clone(), dtype, shape, 1);
+                add(integers::scales_of(name), of_scales, scales, size_of::<f32>());
+            }
+            (_, dims) => add(name.clone(), storage.dtype(), dims.to_vec(), storage.size()),
+        }
+    }
     let metadata = Metadata::new(Some(metadata.clone().into_iter().collect()), infos)?;
     let mut json = serde_json::to_vec(&metadata)?;
     json.resize(json.len().next_multiple_of(8), b' '); // tensors are aligned

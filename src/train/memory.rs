@@ -6,6 +6,7 @@
 use super::{TrainConfig, TrainError, TrainTask};
 use crate::data::{Batch, collate, shares};
 use crate::model::{ModelConfig, Outline, Sublayers};
+use crate::ops::QuantizedType;
 use crate::pattern::matches;
 use candle_core::Device;
 use smalti_contract::memory::{self, VARIABLE};
@@ -69,13 +70,23 @@ pub(crate) fn check(
 ///
 /// # Errors
 /// [`TrainError::Memory`].
-pub(crate) fn check_weights(outline: &Outline, device: &Device) -> Result<(), TrainError> {
+pub(crate) fn check_weights(
+    outline: &Outline,
+    device: &Device,
+    quantized: Option<QuantizedType>,
+) -> Result<(), TrainError> {
     let parameters = outline.count(|_| true);
-    if !device.is_cpu() || FLOAT * parameters <= u128::from(memory::at_hand()) {
+    let bits = match quantized {
+        None => 32,
+        Some(QuantizedType::Int8) => 8,
+        Some(QuantizedType::Int4) => 5,
+    };
+    let bytes = parameters * bits / 8;
+    if !device.is_cpu() || bytes <= u128::from(memory::at_hand()) {
         return Ok(());
     }
     let hint = "use a machine with more memory".into();
-    Err(refuse(FLOAT * parameters, format!("{parameters} parameters"), hint))
+    Err(refuse(bytes, format!("{parameters} parameters"), hint))
 }
 
 fn refuse(bytes: u128, what: String, hint: String) -> TrainError {

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod checksums;
 mod config;
 mod evaluate;
+mod integers;
 pub mod log;
 pub(crate) mod memory;
 mod observers;

@@ -5,8 +5,9 @@
 
 use super::checkpoint::TEXTS;
 use super::checksums::{self, Checksum};
-use super::{Checks, SaveError};
+use super::{Checks, SaveError, integers};
 use crate::model::SavedTensors;
+use crate::ops::QuantizedWeight;
 use crate::ops::cpu::storage::update;
 use candle_core::{Device, Tensor, Var};
 use safetensors::Dtype;
@@ -17,7 +18,7 @@ use std::io::{ErrorKind, Read, Result as IoResult, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// A safetensors file of f32, bf16 or f16 tensors. Its header is in memory, its tensors are not.
+/// A safetensors file of tensors in f32, bf16, f16, or small integers with scales, which are read as f32. Its header is in memory, its tensors are not.
 pub struct TensorFile {
     path: PathBuf,
     file: Mutex<File>,
@@ -85,9 +86,10 @@ impl TensorFile {
         if expected != bytes {
             return Err(malformed(format!("its header describes {expected} bytes; the file has {bytes}")));
         }
-        for (name, TensorInfo { dtype, .. }) in header.tensors() {
-            if !matches!(dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16) {
-                return Err(malformed(format!("tensor {name} has the type {dtype:?}")));
+        for (name, info) in header.tensors() {
+            let is_float = matches!(info.dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16);
+            if !is_float && integers::find(&header, &name, info).is_none() {
+                return Err(malformed(format!("tensor {name} has the type {:?}", info.dtype)));
             }
         }
         let texts = header.metadata().as_ref().and_then(|texts| texts.get(TEXTS));
@@ -125,10 +127,42 @@ impl TensorFile {
     /// If there is none of this name, or it cannot be read.
     pub fn tensor(&self, name: &str, device: &Device) -> Result<Tensor, SaveError> {
         let info = self.info(name)?;
+        let shape = self.shape(&format!("{}{name}", self.prefix), info);
         // The header describes no more than the file has.
-        let mut values = vec![0.0; info.shape.iter().product()];
+        let mut values = vec![0.0; shape.iter().product()];
         self.read_into(name, info, &mut values)?;
-        Ok(Tensor::from_vec(values, &*info.shape, device)?)
+        Ok(Tensor::from_vec(values, shape, device)?)
+    }
+
+    /// The types of its tensors, each once: `f32`, `bf16`, `f16`, `int8` or `int4`.
+    pub fn types(&self) -> Vec<String> {
+        let mut types: Vec<String> = vec![];
+        for (name, info) in self.tensors() {
+            let dtype = match integers::find(&self.header, &name, info) {
+                Some((_, dtype, _)) => dtype.to_string(),
+                None => format!("{:?}", info.dtype).to_lowercase(),
+            };
+            if !types.contains(&dtype) {
+                types.push(dtype);
+            }
+        }
+        types.sort();
+        types
+    }
+
+    /// Its tensors without the scales of others, by their whole names.
+    fn tensors(&self) -> impl Iterator<Item = (String, &TensorInfo)> {
+        let is_scale = |name: &str| {
+            let of = name.strip_suffix(integers::SCALE).and_then(|of| Some((of, self.header.info(of)?)));
+            of.is_some_and(|(of, info)| integers::find(&self.header, of, info).is_some())
+        };
+        self.header.tensors().into_iter().filter(move |(name, _)| !is_scale(name))
+    }
+
+    /// The shape of the numbers of a tensor of this whole name.
+    fn shape(&self, name: &str, info: &TensorInfo) -> Vec<usize> {
+        integers::find(&self.header, name, info)
+            .map_or_else(|| info.shape.clone(), |(.., dims)| dims.to_vec())
     }
 
     fn info(&self, name: &str) -> Result<&TensorInfo, SaveError> {
@@ -139,6 +173,18 @@ impl TensorFile {
     /// Reads the numbers of a tensor, as many as `values` has.
     fn read_into(&self, name: &str, info: &TensorInfo, values: &mut [f32]) -> Result<(), SaveError> {
         let unreadable = |source| SaveError::Read { path: self.path.clone(), source };
+        if let Some((scales, dtype, [_, inputs])) =
+            integers::find(&self.header, &format!("{}{name}", self.prefix), info)
+        {
+            let mut factors = vec![0.0; scales.shape.iter().product()];
+            self.read_into(&integers::scales_of(name), scales, &mut factors)?;
+            let mut integers = vec![0; info.data_offsets.1 - info.data_offsets.0];
+            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.seek(SeekFrom::Start(self.start + info.data_offsets.0 as u64)).map_err(unreadable)?;
+            file.read_exact(&mut integers).map_err(unreadable)?;
+            QuantizedWeight::values_of_rows(dtype, inputs, &integers, &factors, values);
+            return Ok(());
+        }
         let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
         file.seek(SeekFrom::Start(self.start + info.data_offsets.0 as u64)).map_err(unreadable)?;
         let mut bytes = vec![];
@@ -202,16 +248,17 @@ fn malformed(path: &Path, problem: String) -> SaveError {
 
 impl SavedTensors for TensorFile {
     fn shapes(&self) -> BTreeMap<String, Vec<usize>> {
-        let tensors = self.header.tensors().into_iter();
-        tensors
-            .filter_map(|(name, info)| Some((name.strip_prefix(self.prefix)?.into(), info.shape.clone())))
-            .collect()
+        let named = |(name, info): (String, &TensorInfo)| {
+            Some((name.strip_prefix(self.prefix)?.into(), self.shape(&name, info)))
+        };
+        self.tensors().filter_map(named).collect()
     }
 
     fn read(&self, name: &str, into: &Var) -> candle_core::Result<()> {
         let info = self.info(name).map_err(candle_core::Error::wrap)?;
-        if info.shape != into.dims() {
-            candle_core::bail!("{name} is {:?}, expected {:?}", info.shape, into.dims())
+        let shape = self.shape(&format!("{}{name}", self.prefix), info);
+        if shape != into.dims() {
+            candle_core::bail!("{name} is {shape:?}, expected {:?}", into.dims())
         }
         let read = match into.device().is_cpu() {
             true => update(into.as_tensor(), |values| self.read_into(name, info, values))?,
@@ -227,9 +274,10 @@ impl SavedTensors for TensorFile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::checkpoint::{Storage, save_as, save_in};
+    use super::super::checkpoint::{Storage, save_as, save_in, save_rounded_in};
     use super::*;
     use crate::model::Params;
+    use crate::ops::QuantizedType;
     use candle_core::DType;
 
     #[test]
@@ -252,6 +300,40 @@ mod tests {
             let other = Var::zeros(3, DType::F32, &Device::Cpu).unwrap();
             let message = file.read("b", &other).unwrap_err().to_string();
             assert!(message.contains("expected [3]"), "{message}");
+        }
+    }
+
+    #[test]
+    fn small_integers_are_read_as_the_numbers_they_stand_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let numbers: Vec<f32> = (0..5 * 64).map(|i| (i * 37 % 101) as f32 / 50.0 - 1.0).collect();
+        let tensor = Tensor::from_slice(&numbers, (5, 64), &Device::Cpu).unwrap();
+        // Half a group of inputs is stored in int8.
+        let odd = tensor.narrow(1, 0, 48).unwrap().contiguous().unwrap();
+        let tensors = [("a", &tensor), ("b", &tensor), ("c", &odd), ("d", &tensor)]
+            .map(|(name, tensor)| (name.to_string(), tensor.clone()));
+        let rounded = [("a", QuantizedType::Int8), ("b", QuantizedType::Int4), ("c", QuantizedType::Int4)]
+            .map(|(name, dtype)| (name.to_string(), dtype));
+        let (tensors, rounded) = (BTreeMap::from(tensors), BTreeMap::from(rounded));
+        let name = "x.safetensors";
+        save_rounded_in(folder.path(), name, &tensors, &BTreeMap::new(), Storage::F32, &rounded).unwrap();
+        let file = TensorFile::open_in(folder.path(), name, Checks::default()).unwrap();
+        let shapes = tensors.iter().map(|(name, tensor)| (name.clone(), tensor.dims().to_vec())).collect();
+        assert_eq!(
+            (file.shapes(), file.types()),
+            (shapes, ["f32", "int4", "int8"].map(String::from).to_vec())
+        );
+        let expected = [
+            QuantizedWeight::quantize(&tensor, QuantizedType::Int8).unwrap().dequantize().unwrap(),
+            QuantizedWeight::quantize(&tensor, QuantizedType::Int4).unwrap().dequantize().unwrap(),
+            QuantizedWeight::quantize(&odd, QuantizedType::Int8).unwrap().dequantize().unwrap(),
+            tensor,
+        ];
+        for (name, expected) in tensors.keys().zip(expected) {
+            let found = Var::zeros(expected.shape(), DType::F32, &Device::Cpu).unwrap();
+            file.read(name, &found).unwrap();
+            let [found, expected] = [found.as_tensor(), &expected].map(|x| x.to_vec2::<f32>().unwrap());
+            assert_eq!(found, expected, "{name}");
         }
     }
 

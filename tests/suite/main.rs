@@ -50,6 +50,7 @@ mod parts;
 mod preferences;
 mod pretrained;
 mod progress;
+mod quantized;
 mod real_data;
 mod remote;
 mod report;

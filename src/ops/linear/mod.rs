@@ -7,7 +7,10 @@
 pub(super) mod cpu;
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
+mod quantized;
 pub(super) mod reference;
+
+pub use quantized::{QuantizedType, QuantizedWeight, quantized_linear};
 
 use super::add;
 use super::autograd::Value;

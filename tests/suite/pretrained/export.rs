@@ -2,9 +2,11 @@
 
 use super::{batch, golden, part, sample, shipped, tensors};
 use candle_core::{Device, Tensor};
+use smalti::ops::QuantizedType;
 use smalti::pretrained::{self, PretrainedError, Scales};
+use smalti::run::{Run, Weights};
 use smalti::sample::Pool;
-use smalti::train::Storage;
+use smalti::train::{Storage, TensorFile};
 use smalti_contract::Value;
 use std::collections::HashMap;
 use std::path::Path;
@@ -67,6 +69,30 @@ fn weights_are_stored_in_16_bits() {
         let bytes = |run: &Path| std::fs::read(run.join("model.safetensors")).unwrap();
         assert_eq!(bytes(&run), bytes(&again), "{name}");
     }
+}
+
+/// Rounded weights take a byte and a scale, and are loaded and exported as the numbers that they stand for.
+#[test]
+fn weights_are_stored_as_small_integers() {
+    let place = tempfile::tempdir().unwrap();
+    let (run, exported) = (place.path().join("run"), place.path().join("out"));
+    let options = pretrained::Options { quantized: Some(QuantizedType::Int8), ..Default::default() };
+    pretrained::import_with(&shipped()["llama3-rope"], &run, Storage::F32, &options).unwrap();
+    assert_eq!(TensorFile::open(&run.join("model.safetensors")).unwrap().types(), ["f32", "int8"]);
+    pretrained::export(&run, &exported, Storage::F32).unwrap();
+    let numbers = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let published = tensors(&shipped()["llama3-rope"]);
+    for (name, found) in tensors(&exported) {
+        let expected = numbers(&published[&name]);
+        let largest = expected.iter().fold(0.0, |largest: f32, x| largest.max(x.abs()));
+        for (found, expected) in numbers(&found).into_iter().zip(expected) {
+            assert!((found - expected).abs() <= largest / 253.0, "{name}: {expected} became {found}");
+        }
+    }
+    let load = |dtype| Run::open(&run).unwrap().load_in(Weights::Best, &Device::Cpu, dtype).unwrap().0;
+    let [plain, rounded] = [None, options.quantized].map(load);
+    assert_eq!(plain.params().count(), rounded.params().count());
+    assert!(rounded.params().bytes() < plain.params().bytes());
 }
 
 /// The files beside the weights set the maximum length, the pooling and the normalization.

@@ -1,0 +1,230 @@
+//! Products of a row of 16-bit integers with a band of weights.
+//!
+//! Each kernel adds in the order of the portable one, so results have the same bits.
+
+use super::super::{COLUMNS, GROUP, Int4Block, Integers, QuantizedWeight};
+
+/// Partial sums of the product of a group.
+pub(super) const LANES: usize = 8;
+
+/// The greatest integer of a row that is multiplied by this weight: sums over a row (int8) or a group (int4) have no
+/// overflow.
+pub(super) fn greatest(weight: &QuantizedWeight) -> f32 {
+    match weight.integers {
+        Integers::Int8 { .. } => {
+            (i32::MAX as usize / 127 / weight.inputs.max(1)).min(i16::MAX as usize) as f32
+        }
+        Integers::Int4(_) => f32::from(i16::MAX),
+    }
+}
+
+/// −8·Σ xᵢ over the inputs of each lane: int4 is stored plus 8.
+pub(super) fn offsets(x: &[i16; GROUP]) -> [i32; LANES] {
+    let x = x.map(i32::from);
+    std::array::from_fn(|lane| {
+        let i = 2 * lane;
+        -8 * (x[i] + x[i + 1] + x[i + GROUP / 2] + x[i + 1 + GROUP / 2])
+    })
+}
+
+/// The instructions of the kernels.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kernel {
+    Portable,
+    /// Made by [`best`](Self::best) alone, on processors that have it.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+}
+
+impl Kernel {
+    /// The best kernel of this processor.
+    pub(super) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        if std::arch::is_x86_feature_detected!("avx2") {
+            return Self::Avx2;
+        }
+        Self::Portable
+    }
+
+    /// Σ wᵢ·xᵢ for each row of a band.
+    #[inline]
+    pub(super) fn int8(self, band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
+        match self {
+            Self::Portable => int8(band, x),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                // SAFETY: `best` has found AVX2.
+                unsafe { avx2::int8(band, x) }
+            }
+        }
+    }
+
+    /// Σ sᵢ·wᵢ·xᵢ for each row of a band, with the scales s.
+    #[inline]
+    pub(super) fn int4(
+        self,
+        band: &[Int4Block],
+        x: &[[i16; GROUP]],
+        offsets: &[[i32; LANES]],
+    ) -> [f32; COLUMNS] {
+        match self {
+            Self::Portable => int4(band, x, offsets),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => {
+                // SAFETY: `best` has found AVX2.
+                unsafe { avx2::int4(band, x, offsets) }
+            }
+        }
+    }
+}
+
+fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
+    let mut sums = [0; COLUMNS];
+    for (block, x) in band.iter().zip(x) {
+        for (sum, row) in sums.iter_mut().zip(block) {
+            *sum += row.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>();
+        }
+    }
+    sums
+}
+
+fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; COLUMNS] {
+    let mut sums = [[0.0; LANES]; COLUMNS];
+    for (block, (x, offsets)) in band.iter().zip(x.iter().zip(offsets)) {
+        for ((sums, bytes), scale) in sums.iter_mut().zip(&block.bytes).zip(block.scales) {
+            for (lane, sum) in sums.iter_mut().enumerate() {
+                let product = |i: usize| {
+                    let byte = i32::from(bytes[i]);
+                    (byte & 15) * i32::from(x[i]) + (byte >> 4) * i32::from(x[i + GROUP / 2])
+                };
+                *sum += (product(2 * lane) + product(2 * lane + 1) + offsets[lane]) as f32 * scale;
+            }
+        }
+    }
+    sums.map(fold)
+}
+
+/// The sum of the lanes.
+#[inline(always)]
+fn fold(x: [f32; LANES]) -> f32 {
+    ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx2 {
+    use super::{COLUMNS, GROUP, Int4Block, LANES, fold};
+    use std::arch::x86_64::*;
+
+    /// 32 bytes at place `PLACE` of the array, in units of 32 bytes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load<const PLACE: usize, T, const N: usize>(x: &[T; N]) -> __m256i {
+        const { assert!((PLACE + 1) * 32 <= N * size_of::<T>()) }
+        // SAFETY: the array has these bytes, and any bytes are integers.
+        unsafe { _mm256_loadu_si256(x.as_ptr().cast::<__m256i>().add(PLACE)) }
+    }
+
+    /// 16 bytes at place `PLACE` of the array, in units of 16 bytes.
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    fn load_half<const PLACE: usize, T, const N: usize>(x: &[T; N]) -> __m128i {
+        const { assert!((PLACE + 1) * 16 <= N * size_of::<T>()) }
+        // SAFETY: the array has these bytes, and any bytes are integers.
+        unsafe { _mm_loadu_si128(x.as_ptr().cast::<__m128i>().add(PLACE)) }
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
+        let mut sums = [_mm256_setzero_si256(); COLUMNS];
+        for (block, x) in band.iter().zip(x) {
+            let (low, high) = (load::<0, _, _>(x), load::<1, _, _>(x));
+            for (sum, w) in sums.iter_mut().zip(block) {
+                let of_low = _mm256_madd_epi16(_mm256_cvtepi8_epi16(load_half::<0, _, _>(w)), low);
+                let of_high = _mm256_madd_epi16(_mm256_cvtepi8_epi16(load_half::<1, _, _>(w)), high);
+                *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(of_low, of_high));
+            }
+        }
+        // Adding neighbours twice leaves a quarter of each of the four sums in either half.
+        let [a, b, c, d] = sums;
+        let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+        let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+        let mut result = [0; COLUMNS];
+        // SAFETY: the array has the 16 bytes that are written.
+        unsafe { _mm_storeu_si128(result.as_mut_ptr().cast(), sums) };
+        result
+    }
+
+    #[target_feature(enable = "avx2")]
+    pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; COLUMNS] {
+        let halves = _mm256_set1_epi16(15);
+        let mut sums = [_mm256_setzero_ps(); COLUMNS];
+        for (block, (x, offsets)) in band.iter().zip(x.iter().zip(offsets)) {
+            let (low, high) = (load::<0, _, _>(x), load::<1, _, _>(x));
+            let offsets = load::<0, _, _>(offsets);
+            for ((sum, bytes), scale) in sums.iter_mut().zip(&block.bytes).zip(block.scales) {
+                let bytes = _mm256_cvtepu8_epi16(load_half::<0, _, _>(bytes));
+                let of_low = _mm256_madd_epi16(_mm256_and_si256(bytes, halves), low);
+                let of_high = _mm256_madd_epi16(_mm256_srli_epi16::<4>(bytes), high);
+                let product = _mm256_add_epi32(_mm256_add_epi32(of_low, of_high), offsets);
+                // Product and sum are rounded apart, as in the portable kernel.
+                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(product), _mm256_set1_ps(scale));
+                *sum = _mm256_add_ps(*sum, product);
+            }
+        }
+        sums.map(|sum| {
+            let mut lanes = [0.0; LANES];
+            // SAFETY: the array has the 32 bytes that are written.
+            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sum) };
+            fold(lanes)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Integers of 0 to 65,520, in no order.
+    fn integers(seed: usize) -> impl Iterator<Item = i32> {
+        (0..).map(move |i: usize| ((i * 7919 + seed * 104_729) * 31 % 65_521) as i32)
+    }
+
+    #[test]
+    fn all_kernels_give_the_same_bits() {
+        for groups in [1, 2, 3, 12, 37] {
+            let (mut a, mut b, mut c, mut d) = (integers(1), integers(2), integers(3), integers(4));
+            let next = |from: &mut dyn Iterator<Item = i32>| from.next().unwrap_or_default();
+            let x: Vec<[i16; GROUP]> =
+                (0..groups).map(|_| std::array::from_fn(|_| (next(&mut a) - 32_760) as i16)).collect();
+            let int8: Vec<[[i8; GROUP]; COLUMNS]> = (0..groups)
+                .map(|_| std::array::from_fn(|_| std::array::from_fn(|_| (next(&mut b) % 255 - 127) as i8)))
+                .collect();
+            let int4: Vec<Int4Block> = (0..groups)
+                .map(|_| Int4Block {
+                    scales: std::array::from_fn(|_| next(&mut c) as f32 / 3e5),
+                    bytes: std::array::from_fn(|_| std::array::from_fn(|_| next(&mut d) as u8)),
+                })
+                .collect();
+            let offsets: Vec<_> = x.iter().map(offsets).collect();
+            // Sums of int8 stay below 2³¹ with integers of 13 bits.
+            let small: Vec<[i16; GROUP]> = x.iter().map(|x| x.map(|x| x / 8)).collect();
+            let [plain, best] = [Kernel::Portable, Kernel::best()].map(|kernel| {
+                (kernel.int8(&int8, &small), kernel.int4(&int4, &x, &offsets).map(f32::to_bits))
+            });
+            assert_eq!(plain, best, "{groups} groups");
+        }
+    }
+
+    #[test]
+    fn the_greatest_integers_have_no_overflow() {
+        for inputs in [1_usize, 384, 4096, 11_008, 100_000] {
+            let groups = inputs.div_ceil(GROUP);
+            let integers = Integers::Int8 { blocks: vec![], scales: vec![] };
+            let greatest = greatest(&QuantizedWeight { outputs: 0, inputs, integers }) as i16;
+            let mut x = vec![[0; GROUP]; groups];
+            x.as_flattened_mut()[..inputs].fill(greatest);
+            let sums = Kernel::best().int8(&vec![[[-127; GROUP]; COLUMNS]; groups], &x);
+            assert_eq!(sums, [-127 * i32::from(greatest) * inputs as i32; COLUMNS], "{inputs} inputs");
+        }
+    }
+}
