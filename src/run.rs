@@ -394,7 +394,8 @@ impl Run {
         }
     }
 
-    /// The model with its weights, and its tasks without data.
+    /// The model with its weights, and its tasks without data. On a CPU the model computes in the run's `train.precision`, on a
+    /// GPU in `f32`.
     ///
     /// # Errors
     /// [`RunError::NoWeights`] before the first checkpoint; [`SettingsError::Edited`] if `run.toml` has other settings of the
@@ -419,8 +420,12 @@ impl Run {
             self.config.check_computation(&origin, settings)?;
         }
         memory::check_weights(&outline, device)?;
-        let model = Model::with_params(&self.config.model, &specs, Params::blank(device))?;
+        let mut model = Model::with_params(&self.config.model, &specs, Params::blank(device))?;
         model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
+        // Predictions are those that training evaluated.
+        if device.is_cpu() {
+            model.compute_in(self.config.train.precision.dtype());
+        }
         Ok((model, tasks))
     }
 

@@ -2,9 +2,10 @@
 //!
 //! Kernels compute in `f32`: they widen `bf16` inputs, which is exact, and round their results to the nearest, ties to even.
 
-use super::blank::{Blank, by_blocks, map, two_by_blocks};
+use super::blank::{self, Blank, by_blocks, map, two_by_blocks};
 use super::math::{BLOCK, vectorize};
 use half::bf16;
+use rayon::prelude::*;
 
 /// A number that a product in `bf16` reads.
 pub(crate) trait Element: Copy + Send + Sync {
@@ -81,6 +82,27 @@ pub(crate) fn two_rounded_by_blocks(
         fill(i, &mut a, &mut b);
         (round_into(first, &a), round_into(second, &b))
     })
+}
+
+/// `f` of each pair of numbers of two slices of one length, in parallel.
+pub(crate) fn map2(x: &[bf16], y: &[bf16], f: impl Fn(f32, f32) -> f32 + Sync) -> Vec<bf16> {
+    by_blocks(x.len(), BLOCK, |i, blank| {
+        let part = i * BLOCK..i * BLOCK + blank.len();
+        vectorize(
+            #[inline(always)]
+            || blank::map2(blank, &x[part.clone()], &y[part], |x, y| round(f(widen(x), widen(y)))),
+        )
+    })
+}
+
+/// sum ← sum + x, of one length, in parallel.
+pub(crate) fn add(sum: &mut [bf16], x: &[bf16]) {
+    sum.par_chunks_mut(BLOCK).zip(x.par_chunks(BLOCK)).for_each(|(sum, x)| {
+        vectorize(
+            #[inline(always)]
+            || sum.iter_mut().zip(x).for_each(|(sum, &x)| *sum = round(widen(*sum) + widen(x))),
+        )
+    });
 }
 
 fn round_into<'a>(blank: &'a mut Blank<bf16>, x: &[f32]) -> &'a mut [bf16] {
