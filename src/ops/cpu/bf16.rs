@@ -25,8 +25,8 @@ impl Element for f32 {
     #[inline(always)]
     fn bits(self) -> u16 {
         let bits = self.to_bits();
-        let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1)) >> 16;
-        let quiet_nan = bits >> 16 | 0x40;
+        let nearest = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;
+        let quiet_nan = (bits >> 16) | 0x40;
         (if self.is_nan() { quiet_nan } else { nearest }) as u16
     }
 }

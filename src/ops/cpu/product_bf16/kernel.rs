@@ -2,9 +2,12 @@
 //!
 //! All read the right factor as pairs of `bf16` that are neighbours in k, as AVX512-BF16's `vdpbf16ps` takes them.
 
+/// The most pairs of k of one call: 24 KiB at most of a packed right factor, which stay in the L1 cache.
+pub(super) const DEPTH: usize = 192;
+
 /// The right factor's pair, the number of the lower k in the lower half.
 pub(super) fn pair(low: u16, high: u16) -> u32 {
-    u32::from(low) | u32::from(high) << 16
+    u32::from(low) | (u32::from(high) << 16)
 }
 
 /// A part of a row-major matrix, to which a tile is added; it may be smaller than the tile.
@@ -44,8 +47,19 @@ pub(super) trait Tile: Copy + Sync {
 
     fn pair(low: u16, high: u16) -> Self::Pair;
 
-    /// c ← c + a·b for a tile: `a` is `[k / 2, ROWS]`, `b` `[k / 2, COLUMNS]`.
-    fn multiply(self, a: &[Self::Pair], b: &[u32], c: Target);
+    /// c ← c + a·b for a tile: `a` is `[ROWS, DEPTH]`, of which as many pairs count as `b` `[k / 2, COLUMNS]` has.
+    ///
+    /// # Panics
+    /// If `a` has too few rows.
+    fn multiply(self, a: &[[Self::Pair; DEPTH]], b: &[u32], c: Target);
+}
+
+/// The rows of a tile.
+#[inline(always)]
+fn rows<P, const ROWS: usize>(a: &[[P; DEPTH]]) -> &[[P; DEPTH]; ROWS] {
+    assert!(a.len() >= ROWS, "a tile has {ROWS} rows; found {}", a.len());
+    let Some(rows) = a.first_chunk() else { unreachable!("the rows were counted") };
+    rows
 }
 
 /// For any processor.
@@ -62,11 +76,11 @@ impl Tile for Portable {
         pair(low, high)
     }
 
-    fn multiply(self, a: &[u32], b: &[u32], mut c: Target) {
+    fn multiply(self, a: &[[u32; DEPTH]], b: &[u32], mut c: Target) {
         let mut sums = [[0.0_f32; Self::COLUMNS]; Self::ROWS];
-        let pairs = a.as_chunks::<{ Self::ROWS }>().0.iter().zip(b.as_chunks::<{ Self::COLUMNS }>().0);
-        for (a, b) in pairs {
-            for (sums, &a) in sums.iter_mut().zip(a) {
+        for (i, b) in b.as_chunks::<{ Self::COLUMNS }>().0.iter().enumerate().take(DEPTH) {
+            for (sums, a) in sums.iter_mut().zip(rows::<_, { Self::ROWS }>(a)) {
+                let a = a[i];
                 let (low, high) = (f32::from_bits(a << 16), f32::from_bits(a & HIGH));
                 for (sum, &b) in sums.iter_mut().zip(b) {
                     *sum += low * f32::from_bits(b << 16) + high * f32::from_bits(b & HIGH);
@@ -85,7 +99,7 @@ pub(crate) use x86::{Avx2, Avx512Bf16};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{HIGH, Target, Tile, pair};
+    use super::{DEPTH, HIGH, Target, Tile, pair, rows};
     use std::arch::x86_64::*;
 
     /// AVX2 and FMA: numbers are widened, which keeps their value, and multiplied in `f32`.
@@ -109,19 +123,19 @@ mod x86 {
             [low, high].map(|bits| f32::from_bits(u32::from(bits) << 16))
         }
 
-        fn multiply(self, a: &[[f32; 2]], b: &[u32], c: Target) {
+        fn multiply(self, a: &[[[f32; 2]; DEPTH]], b: &[u32], c: Target) {
             // SAFETY: only `detect` makes an `Avx2`, after it has found both features.
             unsafe { multiply_avx2(a, b, c) }
         }
     }
 
     #[target_feature(enable = "avx2,fma")]
-    fn multiply_avx2(a: &[[f32; 2]], b: &[u32], mut c: Target) {
+    fn multiply_avx2(a: &[[[f32; 2]; DEPTH]], b: &[u32], mut c: Target) {
         // Sixteen registers: 12 sums, 2 of b, 1 of a.
         let mut sums = [[_mm256_setzero_ps(); 2]; Avx2::ROWS];
         let high = _mm256_set1_epi32(HIGH.cast_signed());
-        let rows = a.as_chunks::<{ Avx2::ROWS }>().0;
-        for (a, b) in rows.iter().zip(b.as_chunks::<{ Avx2::COLUMNS }>().0) {
+        let a: &[_; Avx2::ROWS] = rows(a);
+        for (i, b) in b.as_chunks::<{ Avx2::COLUMNS }>().0.iter().enumerate().take(DEPTH) {
             let b: &[[u32; 8]] = b.as_chunks().0;
             // SAFETY: each pointer is that of an array of 32 bytes.
             let b = unsafe {
@@ -132,7 +146,7 @@ mod x86 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<16>(b[1])),
             ];
             for (sums, a) in sums.iter_mut().zip(a) {
-                let a = _mm256_set1_ps(a[0]);
+                let a = _mm256_set1_ps(a[i][0]);
                 *sums = [_mm256_fmadd_ps(a, low[0], sums[0]), _mm256_fmadd_ps(a, low[1], sums[1])];
             }
             let high = [
@@ -140,7 +154,7 @@ mod x86 {
                 _mm256_castsi256_ps(_mm256_and_si256(b[1], high)),
             ];
             for (sums, a) in sums.iter_mut().zip(a) {
-                let a = _mm256_set1_ps(a[1]);
+                let a = _mm256_set1_ps(a[i][1]);
                 *sums = [_mm256_fmadd_ps(a, high[0], sums[0]), _mm256_fmadd_ps(a, high[1], sums[1])];
             }
         }
@@ -175,18 +189,18 @@ mod x86 {
             pair(low, high)
         }
 
-        fn multiply(self, a: &[u32], b: &[u32], c: Target) {
+        fn multiply(self, a: &[[u32; DEPTH]], b: &[u32], c: Target) {
             // SAFETY: only `detect` makes an `Avx512Bf16`, after it has found both features.
             unsafe { multiply_avx512_bf16(a, b, c) }
         }
     }
 
     #[target_feature(enable = "avx512f,avx512bf16")]
-    fn multiply_avx512_bf16(a: &[u32], b: &[u32], mut c: Target) {
+    fn multiply_avx512_bf16(a: &[[u32; DEPTH]], b: &[u32], mut c: Target) {
         // Of 32 registers: 24 sums, 2 of b, 1 of a.
         let mut sums = [[_mm512_setzero_ps(); 2]; Avx512Bf16::ROWS];
-        let rows = a.as_chunks::<{ Avx512Bf16::ROWS }>().0;
-        for (a, b) in rows.iter().zip(b.as_chunks::<{ Avx512Bf16::COLUMNS }>().0) {
+        let a: &[_; Avx512Bf16::ROWS] = rows(a);
+        for (i, b) in b.as_chunks::<{ Avx512Bf16::COLUMNS }>().0.iter().enumerate().take(DEPTH) {
             let b: &[[u32; 16]] = b.as_chunks().0;
             // SAFETY: each pointer is that of an array of 64 bytes; the types have one size, and any bits are numbers.
             let b: [__m512bh; 2] = unsafe {
@@ -196,7 +210,7 @@ mod x86 {
                 ]
             };
             for (sums, a) in sums.iter_mut().zip(a) {
-                let a = _mm512_set1_epi32(a.cast_signed());
+                let a = _mm512_set1_epi32(a[i].cast_signed());
                 // SAFETY: the types have one size, and any bits are numbers.
                 let a = unsafe { std::mem::transmute::<__m512i, __m512bh>(a) };
                 *sums = [_mm512_dpbf16_ps(sums[0], a, b[0]), _mm512_dpbf16_ps(sums[1], a, b[1])];

@@ -1,8 +1,8 @@
 //! Products of `bf16` factors, summed in `f32`, with one family of kernels for the three products of a linear map.
 //!
 //! The right factor is rounded and packed once, `[columns / C, k / 2, C, 2]` for kernels of C columns; each task packs its
-//! rows of the left factor, and adds tiles of the product to its rows of the result. A sum adds its terms in the order of
-//! k, in blocks that depend on k alone, so the result does not depend on the number of threads.
+//! rows of the left factor, `[rows, k / 2, 2]`, and adds tiles of the product to its rows of the result. A sum adds its terms
+//! in the order of k, in blocks that depend on k alone, so the result does not depend on the number of threads.
 
 mod kernel;
 mod pack;
@@ -13,15 +13,12 @@ use super::product::Matrix;
 use half::bf16;
 #[cfg(target_arch = "x86_64")]
 use kernel::{Avx2, Avx512Bf16};
-use kernel::{Portable, Target, Tile};
-use pack::pack;
+use kernel::{DEPTH, Portable, Target, Tile};
+use pack::{pack_left, pack_right};
 use rayon::prelude::*;
 
-/// Pairs of k of one block: 16 KiB to 24 KiB of a packed right factor, which stay in the L1 cache.
-const DEPTH: usize = 192;
-
-/// The most rows of a task: a packed left factor of 768 columns stays in the L2 cache, and a row of the right factor serves
-/// 96 rows each time that it is read.
+/// The most rows of a task: their packed block of a left factor, 72 or 144 KiB, stays in the L2 cache, and a row of the right
+/// factor serves 96 rows each time that it is read.
 const ROWS: usize = 96;
 
 /// The kernel of a processor.
@@ -90,7 +87,7 @@ impl Packed {
         let depth = k.div_ceil(2);
         let mut pairs = vec![0; n.div_ceil(width) * depth * width];
         let panels = pairs.par_chunks_mut((depth * width).max(1)).enumerate();
-        panels.for_each(|(i, panel)| pack(b.t(), i * width, 0..depth, width, panel, kernel::pair));
+        panels.for_each(|(i, panel)| pack_right(b.t(), i * width, width, panel));
         Self { kernel, pairs, k, n }
     }
 
@@ -116,16 +113,15 @@ impl Packed {
             return;
         }
         let most = pairs.div_ceil(pairs.div_ceil(DEPTH));
-        let mut left = vec![K::Pair::default(); m.div_ceil(K::ROWS) * K::ROWS * most];
+        let mut left = vec![[K::Pair::default(); DEPTH]; m.next_multiple_of(K::ROWS)];
         for start in (0..pairs).step_by(most) {
             let depth = most.min(pairs - start);
-            let left = &mut left[..m.div_ceil(K::ROWS) * K::ROWS * depth];
-            for (i, panel) in left.chunks_exact_mut(K::ROWS * depth).enumerate() {
-                pack(a, i * K::ROWS, start..start + depth, K::ROWS, panel, K::pair);
+            for (i, panel) in left.chunks_exact_mut(K::ROWS).enumerate() {
+                pack_left(a, i * K::ROWS, start..start + depth, panel, K::pair);
             }
             for (j, right) in self.pairs.chunks_exact(pairs * K::COLUMNS).enumerate() {
                 let right = &right[start * K::COLUMNS..][..depth * K::COLUMNS];
-                for (i, left) in left.chunks_exact(K::ROWS * depth).enumerate() {
+                for (i, left) in left.chunks_exact(K::ROWS).enumerate() {
                     let (row, column) = (i * K::ROWS, j * K::COLUMNS);
                     let (rows, columns) = (K::ROWS.min(m - row), K::COLUMNS.min(n - column));
                     let target = Target { c: &mut c[row * n + column..], row_stride: n, rows, columns };
