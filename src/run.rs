@@ -395,7 +395,8 @@ impl Run {
         }
     }
 
-    /// The model with its weights, and its tasks without data.
+    /// The model with its weights, and its tasks without data. On a CPU the model computes in the run's `train.precision`, on a
+    /// GPU in `f32`.
     ///
     /// # Errors
     /// [`RunError::NoWeights`] before the first checkpoint; [`SettingsError::Edited`] if `run.toml` has other settings of the
@@ -439,8 +440,12 @@ impl Run {
             Some(dtype) => params.quantized(dtype).map_err(ModelError::from)?,
             None => params,
         };
-        let model = Model::with_params(&self.config.model, &specs, params)?;
+        let mut model = Model::with_params(&self.config.model, &specs, params)?;
         model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
+        // Predictions are those that training evaluated; products of rounded weights have inputs in f32.
+        if device.is_cpu() && quantized.is_none() {
+            model.compute_in(self.config.train.precision.dtype());
+        }
         Ok((model, tasks))
     }
 

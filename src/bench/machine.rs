@@ -3,17 +3,32 @@
 use super::{BenchError, median};
 use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32};
+use crate::ops::cpu::product_bf16::{Kernel, Packed};
 use crate::train::Precision;
 use candle_core::{Device, Tensor};
 use gemm::Parallelism;
+use half::bf16;
 use rayon::prelude::*;
 use std::time::Instant;
 
-/// FLOP/s of a product of two 1,024×1,024 matrices on all threads: the best of 20.
-pub fn product_rate() -> f64 {
+/// FLOP/s of a product of two 1,024×1,024 matrices on all threads, in the type of activations of `precision`: the best of 20.
+pub fn product_rate(precision: Precision) -> f64 {
     const N: usize = 1024;
-    let seconds = (0..20).map(|_| time_of_product(N)).fold(f64::INFINITY, f64::min);
+    let time = match precision {
+        Precision::F32 | Precision::Tf32 => time_of_product,
+        Precision::Bf16 => time_of_bf16_product,
+    };
+    let seconds = (0..20).map(|_| time(N)).fold(f64::INFINITY, f64::min);
     2.0 * (N as f64).powi(3) / seconds
+}
+
+/// What computes the matrix products of linear maps on a device.
+pub(super) fn product_kernel(precision: Precision, device: &Device) -> &'static str {
+    match precision {
+        _ if !device.is_cpu() => "cuBLASLt",
+        Precision::F32 | Precision::Tf32 => "gemm crate",
+        Precision::Bf16 => Kernel::fastest().name(),
+    }
 }
 
 /// FLOP/s of a product of two random 8,192×8,192 matrices on a GPU, in the type of activations of `precision`: the median
@@ -58,6 +73,15 @@ fn time_of_product(n: usize) -> f64 {
     let (a, b) = (Matrix::new(&a, n, n), Matrix::new(&b, n, n));
     let started = Instant::now();
     gemm_f32(1.0, a, b, 0.0, MatrixMut::new(&mut c, n, n), Parallelism::Rayon(0));
+    started.elapsed().as_secs_f64()
+}
+
+/// As [`time_of_product`], for `bf16` factors; the right one is packed.
+fn time_of_bf16_product(n: usize) -> f64 {
+    let a = vec![bf16::from_f32(0.5); n * n];
+    let b = Packed::new(Matrix::new(&vec![0.25; n * n], n, n));
+    let started = Instant::now();
+    std::hint::black_box(b.product(Matrix::new(&a, n, n), None));
     started.elapsed().as_secs_f64()
 }
 

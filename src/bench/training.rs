@@ -1,6 +1,7 @@
 //! Speed of training steps, from data to optimizer, with the trainer of `smalti train`.
 
-use super::{BenchError, Load, machine::peak_memory, median};
+use super::machine::{peak_memory, product_kernel};
+use super::{BenchError, Load, median};
 use crate::data::{Batch, Dataset};
 use crate::model::Model;
 use crate::train::{Silent, TrainConfig, TrainError, TrainTask, Trainer};
@@ -26,6 +27,8 @@ pub struct Measured {
     pub gflop_per_s: f64,
     /// GFLOP/s of a large matrix product, if measured.
     pub product_gflop_per_s: Option<f64>,
+    /// What computes the matrix products of linear maps.
+    pub product_kernel: String,
     /// `gflop_per_s` over `product_gflop_per_s`.
     pub share_of_peak: Option<f64>,
     /// Peak memory of the process, in MiB, if known (Linux); earlier work of the process counts.
@@ -93,6 +96,7 @@ impl Load {
             step_ms: 1e3 * median,
             tokens_per_s: tokens as f64 / median,
             gflop_per_s: flop / median / 1e9,
+            product_kernel: product_kernel(train.precision, device).into(),
             product_gflop_per_s: peak.map(|peak| peak / 1e9),
             share_of_peak: peak.map(|peak| flop / median / peak),
             peak_memory_mib: peak_memory().map(|bytes| bytes / 1048576.0),

@@ -27,7 +27,7 @@ pub struct BenchArgs {
     /// Not for tokenizers, which always run on the CPU.
     #[arg(long)]
     device: Option<DeviceChoice>,
-    /// Arithmetic of training loads: f32, or on a GPU tf32 or bf16.
+    /// Arithmetic of training loads: f32 or bf16, or on a GPU tf32.
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
     /// Train with activation checkpointing (train.checkpoint_activations).
@@ -117,7 +117,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
         (Some(load), _) => {
             let device = args.device().open()?;
             let peak = match device.is_cpu() {
-                true => product_rate(),
+                true => product_rate(args.precision()),
                 false => gpu_product_rate(args.precision(), &device)?,
             };
             let (steps, precision) = (args.steps(), args.precision());
@@ -181,6 +181,9 @@ fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
         &["load", "parameters", "tokens", "step", "tokens/s", "GFLOP/s", "of peak", "memory"],
         &rows.collect::<Vec<_>>(),
     );
+    if let Some(first) = measured.first() {
+        println!("products of linear maps: {}", first.product_kernel);
+    }
     println!(
         "of peak: share of the rate of a large matrix product, 1,024 wide (8,192 on a GPU), measured before each load"
     );

@@ -122,7 +122,7 @@ pub trait Head: Send + Sync + Debug {
     /// The sum over the rows of weight × loss, a scalar in f32; the caller divides it by
     /// [`Targets::weight`](crate::data::Targets::weight). [`loss`](mod@loss) has the usual losses.
     ///
-    /// `output` `[rows, width]` comes from [`activate`](Self::activate). On a GPU it may be bf16: [`cast`](ops::cast()) it to f32.
+    /// `output` `[rows, width]` comes from [`activate`](Self::activate). It may be bf16: [`cast`](ops::cast()) it to f32.
     ///
     /// # Errors
     /// If the targets are not of the head's type, or an operation fails.

@@ -390,7 +390,7 @@ impl Model {
         batch.heads.iter().filter(|read| self.tasks[read.task].heads[read.head].is_trained())
     }
 
-    /// Sets the type of activations: `f32` (default), or `bf16` on a GPU. Outputs and losses stay `f32`.
+    /// Sets the type of activations: `f32` (default) or `bf16`. Outputs and losses stay `f32`.
     pub fn compute_in(&mut self, dtype: DType) {
         self.dtype = dtype;
     }

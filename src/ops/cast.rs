@@ -20,5 +20,7 @@ pub fn cast(x: &Value, dtype: DType) -> Result<Value> {
 fn convert(x: &Tensor, dtype: DType) -> Result<Tensor> {
     dispatch!(x;
         cuda => crate::cuda::convert(x, dtype),
+        cpu if [x.dtype(), dtype].iter().all(|dtype| super::cpu::storage::is_read(*dtype)) =>
+            super::cpu::storage::converted(x, dtype),
         reference => x.to_dtype(dtype))
 }

@@ -1,6 +1,7 @@
 //! The one place where an operation's kernel is chosen.
 
-use candle_core::{DType, Tensor};
+use super::cpu::storage::has_kernel;
+use candle_core::Tensor;
 
 /// The kernels that accept a tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +18,7 @@ impl Kernels {
         match tensor {
             #[cfg(feature = "cuda")]
             x if crate::cuda::has_kernel(x) => Self::Cuda,
-            x if x.device().is_cpu() && x.dtype() == DType::F32 => Self::Cpu,
+            x if has_kernel(x) => Self::Cpu,
             _ => Self::None,
         }
     }

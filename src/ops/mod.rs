@@ -1,11 +1,13 @@
 //! The operations on the training path, each with its own forward and backward.
 //!
 //! An operation is a folder: `mod.rs` has the public function, which checks its arguments and chooses a kernel
-//! (`dispatch!`); `reference.rs` computes it in candle's own differentiable operations, `cpu.rs` in a CPU kernel for `f32`,
-//! and `cuda.rs` in kernels for NVIDIA GPUs for `f32` and `bf16`, whose code is the `.cu` file beside it. The reference
-//! defines the operation, and runs for devices and types without a kernel. `cases/` is the table of calls that tests and
-//! `smalti bench ops` go through: tests compare the CPU kernel with the reference and the reference with finite differences,
-//! and `smalti bench ops` compares a GPU with the CPU. `cpu/` is what CPU kernels share, `crate::cuda` what GPU kernels share.
+//! (`dispatch!`); `reference.rs` computes it in candle's own differentiable operations, `cpu.rs` in a CPU kernel, and
+//! `cuda.rs` in kernels for NVIDIA GPUs, whose code is the `.cu` file beside it. Kernels accept `f32` and `bf16`, and
+//! compute sums, norms and losses in `f32`; on a CPU, linear maps multiply `bf16` factors (`cpu_bf16.rs`), and the other
+//! kernels widen their inputs and round their results. The reference defines the operation, and runs for devices and types
+//! without a kernel. `cases/` is the table of calls that tests and `smalti bench ops` go through: tests compare the CPU
+//! kernel with the reference and the reference with finite differences, and `smalti bench ops` compares a GPU with the CPU.
+//! `cpu/` is what CPU kernels share, `crate::cuda` what GPU kernels share.
 //!
 //! Kernels keep two promises. Results do not depend on scheduling: work is cut by size and number of threads, and partial
 //! sums are added in order, so the same input and thread count give the same bits. And a kernel reads and writes memory

@@ -19,6 +19,22 @@ fn kernels_match_their_references_and_these_finite_differences() -> Result<()> {
     })
 }
 
+/// Every kernel in `bf16` against itself in `f32`, for inputs that `bf16` holds.
+#[test]
+fn kernels_in_bf16_match_those_in_f32() -> Result<()> {
+    cases()?.par_iter().filter(|case| !case.small).try_for_each(|case| {
+        let in_type = |x: &[Tensor], dtype| x.iter().map(|x| x.to_dtype(dtype)).collect::<Result<Vec<_>>>();
+        let rounded = in_type(&case.activations, DType::BF16)?;
+        let run =
+            |activations: Vec<Tensor>| results(&case.run, &[activations, case.parameters.clone()].concat());
+        let expected = run(in_type(&rounded, DType::F32)?)?;
+        for (i, (actual, expected)) in run(rounded)?.iter().zip(&expected).enumerate() {
+            assert_close(&format!("{} in bf16: {}", case.name, result_name(i)), actual, expected, 1e-2)?;
+        }
+        Ok(())
+    })
+}
+
 /// A CPU `f32` tensor of uniform values in −2..2.
 pub(crate) fn random(shape: &[usize], seed: u64) -> Result<Tensor> {
     let mut rng = Pcg64::seed_from_u64(seed);

@@ -11,7 +11,7 @@ use crate::pattern::matches;
 use candle_core::Device;
 use smalti_contract::memory::{self, VARIABLE};
 
-/// Bytes of a parameter, an activation, a gradient or a moment.
+/// Bytes of a parameter, its gradient or a moment.
 const FLOAT: u128 = 4;
 
 /// Samples of a task whose mean length is that of its documents.
@@ -136,10 +136,11 @@ impl Step<'_> {
     /// A micro-batch, with activation checkpointing or without.
     fn micro_batch(&self, checkpointed: bool) -> MicroBatch {
         let weights: Vec<f64> = self.tasks.iter().map(|task| task.weight).collect();
+        let number = self.config.precision.dtype().size_in_bytes() as u128;
         let mut micro = MicroBatch { bytes: 0, documents: 0, tokens: 0 };
         for (batches, n) in self.batches.iter().zip(shares(self.config.batch_size, &weights)) {
             let (n, measured) = (n as u128, batches.len().max(1) as u128);
-            let bytes = batches.iter().map(|batch| FLOAT * self.activations(batch, checkpointed));
+            let bytes = batches.iter().map(|batch| number * self.activations(batch, checkpointed));
             let tokens = batches.iter().map(|batch| batch.n_tokens() as u128);
             micro.bytes += n * bytes.sum::<u128>() / measured;
             micro.tokens += n * tokens.sum::<u128>() / measured;

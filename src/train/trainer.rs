@@ -333,8 +333,8 @@ pub fn lanes(tasks: &[TrainTask], batch_size: usize) -> Result<Vec<Lane>, TrainE
 /// # Errors
 /// If its device does not support the precision.
 fn compute_in(model: &mut Model, precision: Precision) -> Result<(), TrainError> {
-    if precision != Precision::F32 && !model.device().is_cuda() {
-        let problem = format!("expected f32 on a CPU; found {}, which needs a GPU", precision.name());
+    if precision == Precision::Tf32 && !model.device().is_cuda() {
+        let problem = "expected f32 or bf16 on a CPU; found tf32, which needs a GPU".into();
         return Err(TrainConfigError { setting: "precision", problem }.into());
     }
     #[cfg(feature = "cuda")]

@@ -208,6 +208,21 @@ fn a_run_with_activation_checkpointing_resumes() {
 }
 
 #[test]
+fn a_run_in_bf16_resumes() {
+    let place = Place::new(format!(
+        "train mix {TINY} {STATEFUL} --device cpu --set train.precision=bf16 --set train.batch_size=8 --set train.max_steps=40 \
+         --set mix.text.data.source=a.txt"
+    ));
+    let output = place.signalled(&place.start(), "-INT", 8);
+    assert_eq!(output.status.code(), Some(0));
+    assert!((8..40).contains(&place.step()));
+    place.resumes();
+    // Evaluation computes as training did.
+    let last = place.works("eval run --device cpu --json").out;
+    assert!(serde_json::from_str::<Value>(&last).is_ok(), "{last}");
+}
+
+#[test]
 fn a_policy_with_images_resumes() {
     let place = Place::with(
         "log.npz",

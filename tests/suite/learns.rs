@@ -94,6 +94,22 @@ fn text_is_learned_by_next_and_by_masked_tokens() {
     assert_learned(&settings(&bytes, "embedding.positions = \"sinusoidal\"", 250), "accuracy", |a| a > 0.85);
 }
 
+#[test]
+fn text_is_learned_in_bf16_as_in_f32() {
+    let text = "[data]\nsource = \"builtin:text/smalti.txt\"\n[outputs.text]\nhead = \"generate\"\nmodality = \"text\"\n\
+                windows = true\ncontext = 24\n";
+    let last_losses = |precision: &str| {
+        let settings = format!("{}precision = \"{precision}\"\n", settings(text, "", 80));
+        let (_, record) = learn(&settings);
+        assert_eq!(record.notes, Vec::<String>::new(), "the audit has no notes");
+        let last = &record.losses[record.losses.len() * 3 / 4..];
+        last.iter().sum::<f64>() / last.len() as f64
+    };
+    let (exact, rounded) = (last_losses("f32"), last_losses("bf16"));
+    assert!((rounded / exact - 1.0).abs() < 0.05, "loss {rounded} in bf16, {exact} in f32");
+    assert!(rounded != exact, "bf16 rounds");
+}
+
 /// Linear attention, a state space and softmax attention, alone and by turns.
 #[test]
 fn texts_and_images_are_learned_by_other_mixers() {

@@ -173,7 +173,8 @@ fn values_that_are_no_clips_are_errors() {
 fn settings_survive_json() {
     let mut registry = Registry::new();
     registry.register::<AudioTokenizer>().unwrap();
-    let message = |json| registry.fit("audio", &json, None, &vec![value(&clip(0))]).err().unwrap().to_string();
+    let message =
+        |json| registry.fit("audio", &json, None, &vec![value(&clip(0))]).err().unwrap().to_string();
     assert_eq!(
         message(json!({"sampling_rat": 8000})),
         "audio: unknown field `sampling_rat`, expected one of `preset`, `normalize`, `sampling_rate`, `mel`, \

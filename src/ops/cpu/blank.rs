@@ -1,52 +1,52 @@
 //! Results in uninitialized memory, which a kernel fills.
 //!
 //! Zeroing a result costs as much as writing it, and on one thread. A function that fills blank elements returns them as
-//! `f32`s, which proves that it has written all of them.
+//! numbers, which proves that it has written all of them.
 
 use rayon::prelude::*;
 use std::mem::MaybeUninit;
 
 /// Uninitialized elements.
-pub(crate) type Blank = [MaybeUninit<f32>];
+pub(crate) type Blank<T = f32> = [MaybeUninit<T>];
 
 /// `n` elements in blocks of `block`, in parallel. `fill` takes a block's number and its elements, and returns them filled.
-pub(crate) fn by_blocks(
+pub(crate) fn by_blocks<T: Send>(
     n: usize,
     block: usize,
-    fill: impl Fn(usize, &mut Blank) -> &mut [f32] + Sync,
-) -> Vec<f32> {
+    fill: impl Fn(usize, &mut Blank<T>) -> &mut [T] + Sync,
+) -> Vec<T> {
     let mut result = Vec::with_capacity(n);
     let blanks = result.spare_capacity_mut()[..n].par_chunks_mut(block.max(1));
     blanks.enumerate().for_each(|(i, blank)| {
-        let expected = (blank.as_ptr().cast::<f32>(), blank.len());
+        let expected = (blank.as_ptr().cast::<T>(), blank.len());
         let written = fill(i, blank);
         assert!((written.as_ptr(), written.len()) == expected, "a block was not filled");
     });
-    // SAFETY: each of the first n elements was in one block, and each block was returned as `f32`s.
+    // SAFETY: each of the first n elements was in one block, and each block was returned as numbers.
     unsafe { result.set_len(n) }
     result
 }
 
 /// [`by_blocks`] for two results at once, of `n` rows of widths `widths`, in blocks of `rows`.
-pub(crate) fn two_by_blocks(
+pub(crate) fn two_by_blocks<T: Send>(
     n: usize,
     widths: [usize; 2],
     rows: usize,
-    fill: impl for<'a> Fn(usize, &'a mut Blank, &'a mut Blank) -> (&'a mut [f32], &'a mut [f32]) + Sync,
-) -> (Vec<f32>, Vec<f32>) {
+    fill: impl for<'a> Fn(usize, &'a mut Blank<T>, &'a mut Blank<T>) -> (&'a mut [T], &'a mut [T]) + Sync,
+) -> (Vec<T>, Vec<T>) {
     let [a, b] = widths.map(|width| n * width);
     let mut second = Vec::with_capacity(b);
     let seconds = second.spare_capacity_mut()[..b].par_chunks_mut((rows * widths[1]).max(1));
     let mut first = Vec::with_capacity(a);
     let firsts = first.spare_capacity_mut()[..a].par_chunks_mut((rows * widths[0]).max(1));
     firsts.zip(seconds).enumerate().for_each(|(i, (first, second))| {
-        let expected = [(first.as_ptr().cast::<f32>(), first.len()), (second.as_ptr().cast(), second.len())];
+        let expected = [(first.as_ptr().cast::<T>(), first.len()), (second.as_ptr().cast(), second.len())];
         let (first, second) = fill(i, first, second);
         let written = [(first.as_ptr(), first.len()), (second.as_ptr(), second.len())];
         assert!(written == expected, "a block was not filled");
     });
     assert!(a.div_ceil((rows * widths[0]).max(1)) == b.div_ceil((rows * widths[1]).max(1)), "unequal blocks");
-    // SAFETY: both have equally many blocks, so that zipping has dropped none; each was returned as `f32`s.
+    // SAFETY: both have equally many blocks, so that zipping has dropped none; each was returned as numbers.
     unsafe {
         first.set_len(a);
         second.set_len(b);
@@ -54,13 +54,13 @@ pub(crate) fn two_by_blocks(
     (first, second)
 }
 
-/// The elements as `f32`s.
+/// The elements as numbers.
 ///
 /// # Safety
 /// Each element must have been written.
-pub(crate) unsafe fn written(blank: &mut Blank) -> &mut [f32] {
-    // SAFETY: `MaybeUninit<f32>` lies in memory as `f32` does, and the caller has written each.
-    unsafe { &mut *(std::ptr::from_mut(blank) as *mut [f32]) }
+pub(crate) unsafe fn written<T>(blank: &mut Blank<T>) -> &mut [T] {
+    // SAFETY: `MaybeUninit<T>` lies in memory as `T` does, and the caller has written each.
+    unsafe { &mut *(std::ptr::from_mut(blank) as *mut [T]) }
 }
 
 /// Fills rows with copies of `row`.
@@ -74,7 +74,7 @@ pub(crate) fn repeat<'a>(blank: &'a mut Blank, row: &[f32]) -> &'a mut [f32] {
 
 /// Writes `f` of each element of `x`.
 #[inline(always)]
-pub(crate) fn map<'a>(blank: &'a mut Blank, x: &[f32], f: impl Fn(f32) -> f32) -> &'a mut [f32] {
+pub(crate) fn map<'a, T: Copy, R>(blank: &'a mut Blank<R>, x: &[T], f: impl Fn(T) -> R) -> &'a mut [R] {
     assert_eq!(blank.len(), x.len());
     for (blank, &x) in blank.iter_mut().zip(x) {
         blank.write(f(x));
@@ -85,12 +85,12 @@ pub(crate) fn map<'a>(blank: &'a mut Blank, x: &[f32], f: impl Fn(f32) -> f32) -
 
 /// Writes `f` of each pair of elements of `x` and `y`.
 #[inline(always)]
-pub(crate) fn map2<'a>(
-    blank: &'a mut Blank,
-    x: &[f32],
-    y: &[f32],
-    f: impl Fn(f32, f32) -> f32,
-) -> &'a mut [f32] {
+pub(crate) fn map2<'a, T: Copy, R>(
+    blank: &'a mut Blank<R>,
+    x: &[T],
+    y: &[T],
+    f: impl Fn(T, T) -> R,
+) -> &'a mut [R] {
     assert!(blank.len() == x.len() && blank.len() == y.len());
     for ((blank, &x), &y) in blank.iter_mut().zip(x).zip(y) {
         blank.write(f(x, y));
@@ -114,7 +114,7 @@ mod tests {
             });
             assert!(doubled.iter().enumerate().all(|(i, &y)| y == 2.0 * i as f32));
         }
-        assert!(by_blocks(0, 3, |_, blank| map(blank, &[], |x| x)).is_empty());
+        assert!(by_blocks(0, 3, |_, blank| map(blank, &[0.0; 0], |x| x)).is_empty());
     }
 
     #[test]

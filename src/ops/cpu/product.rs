@@ -12,22 +12,22 @@ const TILE: usize = 16;
 
 /// A matrix inside a slice.
 #[derive(Clone, Copy)]
-pub(crate) struct Matrix<'a> {
-    data: &'a [f32],
+pub(crate) struct Matrix<'a, T = f32> {
+    data: &'a [T],
     rows: usize,
     cols: usize,
     row_stride: usize,
     col_stride: usize,
 }
 
-impl<'a> Matrix<'a> {
+impl<'a, T: Copy> Matrix<'a, T> {
     /// The row-major matrix that starts with `data`.
-    pub(crate) fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+    pub(crate) fn new(data: &'a [T], rows: usize, cols: usize) -> Self {
         Self::strided(data, rows, cols, cols)
     }
 
     /// A matrix whose rows start `row_stride` elements apart.
-    pub(crate) fn strided(data: &'a [f32], rows: usize, cols: usize, row_stride: usize) -> Self {
+    pub(crate) fn strided(data: &'a [T], rows: usize, cols: usize, row_stride: usize) -> Self {
         Self { data, rows, cols, row_stride, col_stride: 1 }
     }
 
@@ -41,16 +41,29 @@ impl<'a> Matrix<'a> {
 
     /// Row `row` of a row-major matrix.
     #[inline(always)]
-    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+    pub(crate) fn row(&self, row: usize) -> &'a [T] {
         debug_assert_eq!(self.col_stride, 1);
         &self.data[row * self.row_stride..][..self.cols]
     }
 
-    /// `count` rows of a row-major matrix, from `first` on.
+    /// Whether each row is contiguous; if not, each column is.
+    pub(crate) fn is_row_major(&self) -> bool {
+        self.col_stride == 1
+    }
+
+    /// `count` rows, from `first` on.
     pub(crate) fn rows_from(&self, first: usize, count: usize) -> Self {
         Self { data: &self.data[first * self.row_stride..], rows: count, ..*self }
     }
 
+    /// The transpose, without a copy.
+    pub(crate) fn t(self) -> Self {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
+    }
+}
+
+impl Matrix<'_> {
     /// A copy of the transpose of a row-major matrix, row-major. A product packs a matrix that is transposed by its strides
     /// element by element, and again for each block of rows; a copy costs that once.
     pub(crate) fn transposed(&self) -> Vec<f32> {
@@ -87,12 +100,6 @@ impl<'a> Matrix<'a> {
         // SAFETY: the ranges `top..top + height` cover all rows, and each row is written for each of the `width` columns;
         // there are no other elements.
         unsafe { blank::written(transposed) }
-    }
-
-    /// The transpose, without a copy.
-    pub(crate) fn t(self) -> Self {
-        let Self { data, rows, cols, row_stride, col_stride } = self;
-        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
     }
 }
 

@@ -3,13 +3,13 @@
 use crate::ops::autograd::{Value, with_rule};
 use crate::ops::cpu::math::{add, vectorize};
 use crate::ops::cpu::rows::rows_in_block;
-use crate::ops::cpu::storage::{Elements, gradient};
-use candle_core::{Result, Tensor};
+use crate::ops::cpu::storage::{Elements, gradient, shaped};
+use candle_core::Result;
 use rayon::prelude::*;
 
 pub(super) fn gather_rows(table: &Value, rows: &[u32]) -> Result<Value> {
     let (like, d) = (table.tensor().clone(), table.dims()[1]);
-    let y = Tensor::from_vec(gather(&Elements::of(&like)?, rows, d), (rows.len(), d), like.device())?;
+    let y = shaped(gather(&Elements::of(&like)?, rows, d), (rows.len(), d), &like)?;
     let rows = rows.to_vec();
     Ok(with_rule(y, &[table], move |dy| {
         let dy = dy.contiguous()?;

@@ -1,4 +1,4 @@
-//! The CPU kernel: blocks of rows, or of columns if there are few rows.
+//! The CPU kernel in `f32`: blocks of rows, or of columns if there are few rows.
 
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::ops::cpu::blank::by_blocks;
@@ -6,12 +6,15 @@ use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, product_into};
 use crate::ops::cpu::rows::column_sums;
 use crate::ops::cpu::storage::{Elements, gradient};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// `inputs` are x, the weight, and the bias, if any.
 pub(super) fn linear(inputs: &[&Value]) -> Result<Value> {
+    if inputs[0].tensor().dtype() == DType::BF16 {
+        return super::cpu_bf16::linear(inputs);
+    }
     let t: Vec<Tensor> = inputs.iter().map(|input| input.tensor().clone()).collect();
     let ((n, k), m) = (t[0].dims2()?, t[1].dim(0)?);
     let bias = t.get(2).map(Elements::of).transpose()?;

@@ -5,6 +5,7 @@
 //! that blocks of rows need not pack a transposed matrix.
 
 pub(super) mod cpu;
+pub(super) mod cpu_bf16;
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
 mod quantized;

@@ -1,4 +1,4 @@
-//! The CPU kernel: blocks of rows go through both maps, so that the hidden layer stays in the cache.
+//! The CPU kernel in `f32`: blocks of rows go through both maps, so that the hidden layer stays in the cache.
 
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Value, with_rule};
@@ -8,12 +8,15 @@ use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32, product_into};
 use crate::ops::cpu::rows::add_in_order;
 use crate::ops::cpu::storage::{Elements, gradient};
 use crate::ops::linear::cpu::{FEW, forward, most_rows, rows_of_block};
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
 
 /// `inputs` are x, both weights, and the inner and outer bias, if there are such `biases`.
 pub(super) fn mlp(inputs: &[&Value], biases: [bool; 2], activation: Activation) -> Result<Value> {
+    if inputs[0].tensor().dtype() == DType::BF16 {
+        return super::cpu_bf16::mlp(inputs, biases, activation);
+    }
     let tensors: Vec<Tensor> = inputs.iter().map(|input| input.tensor().clone()).collect();
     let (y, hidden) = Kernel::of(&tensors, biases, activation)?.forward();
     let y = Tensor::from_vec(y, (tensors[0].dim(0)?, tensors[2].dim(0)?), tensors[0].device())?;

@@ -5,6 +5,7 @@
 //! twice that; each moves 8·n·d + 4·n·d_ff bytes of memory.
 
 mod cpu;
+mod cpu_bf16;
 #[cfg(feature = "cuda")]
 pub(super) mod cuda;
 pub(super) mod reference;

@@ -3,14 +3,14 @@
 use crate::ops::autograd::{Value, with_rule};
 use crate::ops::cpu::math::{add, vectorize};
 use crate::ops::cpu::rows::rows_in_block;
-use crate::ops::cpu::storage::{Elements, gradient};
-use candle_core::{Result, Tensor};
+use crate::ops::cpu::storage::{Elements, gradient, shaped};
+use candle_core::Result;
 use rayon::prelude::*;
 use std::ops::Range;
 
 pub(super) fn mean_rows(x: &Value, ranges: &[Range<usize>]) -> Result<Value> {
     let (like, (n, d)) = (x.tensor().clone(), x.dims2()?);
-    let y = Tensor::from_vec(means(&Elements::of(&like)?, ranges, d), (ranges.len(), d), like.device())?;
+    let y = shaped(means(&Elements::of(&like)?, ranges, d), (ranges.len(), d), &like)?;
     let ranges = ranges.to_vec();
     Ok(with_rule(y, &[x], move |dy| {
         let dy = dy.contiguous()?;

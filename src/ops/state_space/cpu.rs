@@ -50,7 +50,7 @@ pub(super) fn step(
         }
         y
     })?;
-    Ok((tensor(y, x)?, tensor(states, exponents)?))
+    Ok((tensor(y, x)?, Tensor::from_vec(states, exponents.dims(), exponents.device())?))
 }
 
 fn on<T>([x, exponents, weights]: &[Tensor; 3], reverse: bool, compute: impl FnOnce(Scan) -> T) -> Result<T> {

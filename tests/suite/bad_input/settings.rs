@@ -85,6 +85,13 @@ fn invalid_settings_are_named() {
     );
 }
 
+#[test]
+fn a_precision_that_a_cpu_does_not_have_is_named() {
+    let line = format!("{} --device cpu --set train.precision=tf32 --out run", text_train());
+    text_place()
+        .fails(&line, &["train.precision", "expected f32 or bf16 on a CPU; found tf32, which needs a GPU"]);
+}
+
 /// An invalid setting of a modality is named with its part, before data is read.
 #[test]
 fn invalid_settings_of_modalities_are_named() {
