@@ -81,6 +81,9 @@ impl Tokenizer {
     }
 }
 
+/// A function, and its arguments.
+type Reduced<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyAny>));
+
 #[pymethods]
 impl Tokenizer {
     #[new]
@@ -218,10 +221,7 @@ impl Tokenizer {
     }
 
     /// Pickled as its configuration.
-    fn __reduce__<'py>(
-        &self,
-        py: Python<'py>,
-    ) -> PyResult<(Bound<'py, PyAny>, (&'static str, Bound<'py, PyAny>))> {
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<Reduced<'py>> {
         let build = py.get_type::<Self>().getattr("from_config")?;
         Ok((build, (self.tokenizer.name(), self.config(py)?)))
     }

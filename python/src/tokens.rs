@@ -68,11 +68,11 @@ impl Group {
     }
 }
 
+/// An array, or `None` in Python.
+type Optional = Option<Py<PyAny>>;
+
 /// Ids `[n]` or features `[n, dim]` as arrays that own their memory.
-pub fn content(
-    py: Python<'_>,
-    content: contract::Content,
-) -> PyResult<(Option<Py<PyAny>>, Option<Py<PyAny>>)> {
+pub fn content(py: Python<'_>, content: contract::Content) -> PyResult<(Optional, Optional)> {
     let n = content.len();
     Ok(match content {
         contract::Content::Ids(ids) => (Some(integers(py, ids, &[n])?), None),
