@@ -5,7 +5,7 @@ use crate::ops::{
     Buckets, Distances, Heads, Memory, RelativeBias, Value, attention, retrieval, retrieve, slopes,
 };
 use crate::rules::{AttentionMask, AttentionRules, TokenMeta};
-use candle_core::Result;
+use candle_core::{DType, Result};
 use std::sync::Arc;
 
 pub(super) fn cases() -> Result<Vec<Case>> {
@@ -85,10 +85,12 @@ fn with_memory() -> Result<Vec<Case>> {
         let (attended, allowed) = (of_rule("causal & near(2, order)"), of_rule("causal"));
         let memory = Memory { attended, allowed, size: 100, top_k };
         let heads = Heads { n_heads: 4, n_kv_heads: 2, scale: 0.7, soft_cap };
+        // Keys that `bf16` holds, so that the same ones are chosen in both types.
+        let key_value = matrix(n, 4 * d_head, 3)?.to_dtype(DType::BF16)?.to_dtype(DType::F32)?;
         let case = Case::new(
             format!("retrieve {top_k} of {lengths:?}"),
             [matrix(n, 4 * d_head, 1)?, matrix(n, 4 * d_head, 2)?],
-            (matrix(n, 4 * d_head, 3)?, heads, memory),
+            (key_value, heads, memory),
             |(key_value, heads, memory), x| {
                 let key_value =
                     key_value.to_device(x[0].tensor().device())?.to_dtype(x[0].tensor().dtype())?;
