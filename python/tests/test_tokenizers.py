@@ -40,7 +40,8 @@ class Texts(unittest.TestCase):
     def test_a_vocabulary_of_subwords_is_fitted_to_texts(self):
         text = "the cat and the hat and the bat " * 20
         tokenizer = smalti.Tokenizer("text", [text], vocabulary={"bpe": 270}, context=512)
-        self.assertEqual(tokenizer.kinds[0]["vocabulary"], 270)
+        # A short text has fewer pairs to merge.
+        self.assertIn(tokenizer.kinds[0]["vocabulary"], range(257, 271))
         tokens = tokenizer.encode(text)
         self.assertLess(len(tokens), len(text) / 2)
         self.assertEqual(tokenizer.decode(tokens), text)
@@ -139,7 +140,7 @@ class Numbers(unittest.TestCase):
         np.testing.assert_array_equal(tokenizer.encode([1, 10]).features, tokens.features)
 
     def test_ids_are_ids(self):
-        tokenizer = smalti.Tokenizer("numbers", ids=True, n_ids=4)
+        tokenizer = smalti.Tokenizer("numbers", [0, 1, 2, 3], ids=True, n_ids=4)
         self.assertEqual(tokenizer.encode(3).ids.tolist(), [3])
         self.assertEqual(tokenizer.encode(np.int64(2)).ids.tolist(), [2])
 
