@@ -38,8 +38,8 @@ def file(folder, name):
 class Golden(unittest.TestCase):
     def test_log_mel_spectrograms_are_whispers(self):
         tokenizers = {
-            "whisper80": smalti.Tokenizer("audio", preset="whisper"),
-            "whisper128": smalti.Tokenizer("audio", preset="whisper128"),
+            "whisper80": smalti.Tokenizer("audio", preset="whisper", normalize=False),
+            "whisper128": smalti.Tokenizer("audio", preset="whisper128", normalize=False),
         }
         compared = 0
         for key, expected in tensors(GOLDEN / "audio" / "expected.safetensors").items():
