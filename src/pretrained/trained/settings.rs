@@ -1,4 +1,4 @@
-//! The published settings of a run: a `config.json` that says what `run.toml` says. What a kind has no setting for is compared
+//! The published settings of a run: a `config.json` that states what `run.toml` states. What a kind has no setting for is compared
 //! afterwards, by reading the file as an import does.
 
 use super::{Trained, audio, class};
