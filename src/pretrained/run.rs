@@ -126,7 +126,8 @@ fn import_new(
     let texts = BTreeMap::from([(SETTINGS.to_string(), read.computation().map_err(RunError::from)?)]);
     let rounded = rounded(&pretrained, options.quantized)?;
     checkpoint::save_rounded_in(run, MODEL_FILE, &tensors, &texts, storage, &rounded)?;
-    let tokenizers = json_of(&run.join(TOKENIZERS_FILE), &BTreeMap::from([("", saved)]))?;
+    let tokenizers = serde_json::to_vec(&BTreeMap::from([("", saved)]));
+    let tokenizers = tokenizers.map_err(|e| unwritten(&run.join(TOKENIZERS_FILE), e))?;
     checksums::write(run, TOKENIZERS_FILE, &tokenizers)?;
     // Written last: a folder with settings is a run.
     checksums::write(run, CONFIG_FILE, toml.as_bytes())?;
@@ -176,13 +177,13 @@ fn vocabularies(task: &mut TaskSettings) -> Vec<&mut Value> {
 }
 
 pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PretrainedError> {
-    Ok(checkpoint::write_atomically(path, &json_of(path, value)?)?)
+    let json = serde_json::to_vec_pretty(value).map_err(|e| unwritten(path, e))?;
+    Ok(checkpoint::write_atomically(path, &json)?)
 }
 
-/// The content of the JSON file at `path`.
-fn json_of(path: &Path, value: &impl Serialize) -> Result<Vec<u8>, PretrainedError> {
-    serde_json::to_vec_pretty(value)
-        .map_err(|e| PretrainedError::Format { file: path.display().to_string(), problem: e.to_string() })
+/// The error for a value that has no JSON.
+fn unwritten(path: &Path, error: serde_json::Error) -> PretrainedError {
+    PretrainedError::Format { file: path.display().to_string(), problem: error.to_string() }
 }
 
 /// Copy the files beside the weights, as they are.

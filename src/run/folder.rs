@@ -65,7 +65,7 @@ pub(super) fn write(
     let Run { folder, config, saved, .. } = run;
     std::fs::create_dir_all(folder).map_err(|source| SaveError::Write { path: folder.into(), source })?;
     remove_begun(folder)?;
-    let json = serde_json::to_string_pretty(saved).map_err(|e| RunError::NoRun {
+    let json = serde_json::to_string(saved).map_err(|e| RunError::NoRun {
         folder: folder.into(),
         problem: format!("cannot write its tokenizers: {e}"),
     })?;

@@ -55,20 +55,27 @@ fn template(template: &Value) -> Result<(), String> {
     Ok(())
 }
 
+/// The ids of a model's vocabulary: those of its tokens, or the places of its pieces.
+pub(crate) fn model_ids(tokenizer: &Object) -> Box<dyn Iterator<Item = u64> + '_> {
+    match tokenizer.get("model").and_then(|model| model.get("vocab")) {
+        Some(Value::Object(tokens)) => Box::new(tokens.values().filter_map(Value::as_u64)),
+        Some(Value::Array(pieces)) => Box::new(0..pieces.len() as u64),
+        _ => Box::new(std::iter::empty()),
+    }
+}
+
 /// Check the ids of a vocabulary with its added tokens: distinct, and almost without gaps, because an embedding table
 /// has a row for each id up to the largest. Returns the number of rows.
-pub(crate) fn rows(ids: impl IntoIterator<Item = u32>) -> Result<usize, String> {
-    let mut seen = HashSet::new();
-    for id in ids {
-        if !seen.insert(id) {
-            return Err(format!("two tokens have the id {id}"));
-        }
+pub(crate) fn rows(ids: &[u64]) -> Result<usize, String> {
+    let rows = ids.iter().max().map_or(0, |most| most.saturating_add(1));
+    if rows > 2 * ids.len() as u64 {
+        return Err(format!("{} tokens have ids up to {}; too many ids are unused", ids.len(), rows - 1));
     }
-    let rows = seen.iter().max().map_or(0, |most| *most as usize + 1);
-    if rows > 2 * seen.len() {
-        return Err(format!("{} tokens have ids up to {}; too many ids are unused", seen.len(), rows - 1));
+    let mut seen = vec![false; rows as usize];
+    match ids.iter().find(|&&id| std::mem::replace(&mut seen[id as usize], true)) {
+        Some(id) => Err(format!("two tokens have the id {id}")),
+        None => Ok(seen.len()),
     }
-    Ok(rows)
 }
 
 /// The vocabulary of a model: tokens and their ids.

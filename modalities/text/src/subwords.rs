@@ -6,9 +6,9 @@ use crate::{bounds, checks};
 use serde::Deserialize;
 use serde_json::Value;
 use smalti_contract::caught;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
-use tokenizers::{NormalizedString, Normalizer, Tokenizer};
+use tokenizers::{Model, NormalizedString, Normalizer, Tokenizer};
 
 /// A prepared `tokenizer.json`.
 pub(crate) struct Subwords {
@@ -38,15 +38,22 @@ impl Subwords {
     /// Check and prepare a `tokenizer.json`.
     pub fn new(json: &Value) -> Result<Self, String> {
         let file = json.as_object().ok_or("expected a JSON object of a tokenizer.json")?;
-        checks::check(file)?;
         let growth = bounds::check(file)?;
         let watch = guarded(|| Ok(Watch::of(file)?))?;
-        let tokenizer = guarded(|| {
-            let mut tokenizer = Tokenizer::deserialize(json)?;
-            // A text is never truncated or padded silently.
-            tokenizer.with_truncation(None)?.with_padding(None);
-            Ok(tokenizer)
-        })?;
+        let build = || {
+            guarded(|| {
+                let mut tokenizer = Tokenizer::deserialize(json)?;
+                // A text is never truncated or padded silently.
+                tokenizer.with_truncation(None)?.with_padding(None);
+                Ok(tokenizer)
+            })
+        };
+        // A vocabulary of 50,000 tokens takes some hundredths of a second to check, and twice that to build.
+        let (checked, tokenizer) = rayon::join(|| checks::check(file), build);
+        checked?;
+        let tokenizer = tokenizer?;
+        let mut ids: Vec<u64> = checks::model_ids(file).collect();
+        let mut of_added = BTreeMap::new();
         for added in file.get("added_tokens").and_then(Value::as_array).into_iter().flatten() {
             let (content, id) = (added["content"].as_str().unwrap_or_default(), &added["id"]);
             let found = tokenizer.token_to_id(content);
@@ -56,8 +63,12 @@ impl Subwords {
                     "added token {content:?} has id {id}; its position in the vocab gives {found}"
                 ));
             }
+            if tokenizer.get_model().token_to_id(content).is_none() {
+                of_added.extend(found.map(|id| (content, u64::from(id))));
+            }
         }
-        let len = checks::rows(tokenizer.get_vocab(true).into_values())?;
+        ids.extend(of_added.into_values());
+        let len = checks::rows(&ids)?;
         let plain = file.get("normalizer").is_none_or(Value::is_null);
         let splits = flat(file.get("pre_tokenizer").unwrap_or(&Value::Null), "pretokenizers");
         let byte_level = |part: Option<&Value>| part.is_some_and(|part| part["type"] == "ByteLevel");

@@ -3,6 +3,7 @@
 //! They override the vocabulary's own file, as they do in transformers (4.57).
 
 use super::{failed, object};
+use crate::checks::model_ids;
 use serde_json::{Map, Value, json};
 use smalti_contract::TokenizeError;
 
@@ -164,7 +165,7 @@ impl Beside {
         let others = self.get("additional_special_tokens").or(self.specials.get("additional_special_tokens"));
         let others = others.and_then(Value::as_array).into_iter().flatten().filter_map(content);
         let after = added.iter().filter_map(|token| token["id"].as_u64()).max();
-        let mut next = rows(tokenizer).max(after.map_or(0, |id| id.saturating_add(1)));
+        let mut next = model_ids(tokenizer).chain(after).max().map_or(0, |id| id.saturating_add(1));
         for name in NAMED.into_iter().filter_map(|key| self.token(key)).chain(others) {
             if known(&added, name) {
                 continue;
@@ -263,15 +264,4 @@ fn id_of(tokenizer: &Map<String, Value>, name: &str) -> Option<u64> {
         Value::Array(pieces) => Some(pieces.iter().position(|piece| piece[0] == name)? as u64),
         _ => None,
     })
-}
-
-/// The number of ids of the model: the largest plus 1.
-fn rows(tokenizer: &Map<String, Value>) -> u64 {
-    match tokenizer.get("model").and_then(|model| model.get("vocab")) {
-        Some(Value::Object(tokens)) => {
-            tokens.values().filter_map(Value::as_u64).max().map_or(0, |id| id.saturating_add(1))
-        }
-        Some(Value::Array(pieces)) => pieces.len() as u64,
-        _ => 0,
-    }
 }

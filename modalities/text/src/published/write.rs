@@ -1,5 +1,6 @@
 //! Writing a vocabulary as a `tokenizer.json`.
 
+use crate::checks::model_ids;
 use crate::config::{TextConfig, UNKNOWN, Vocabulary};
 use serde_json::{Map, Value, json};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -79,17 +80,9 @@ fn byte_character(byte: u8) -> char {
 
 /// The largest id of a `tokenizer.json`, plus 1.
 fn rows(file: &Map<String, Value>) -> usize {
-    let model = file.get("model").and_then(|model| model.get("vocab"));
-    let of_pieces = match model {
-        Some(Value::Array(pieces)) => pieces.len(),
-        Some(Value::Object(vocab)) => {
-            vocab.values().filter_map(Value::as_u64).max().map_or(0, |id| id as usize + 1)
-        }
-        _ => 0,
-    };
     let added = file.get("added_tokens").and_then(Value::as_array).into_iter().flatten();
-    let of_added = added.filter_map(|token| token["id"].as_u64()).max().map_or(0, |id| id as usize + 1);
-    of_pieces.max(of_added)
+    let ids = model_ids(file).chain(added.filter_map(|token| token["id"].as_u64()));
+    ids.max().map_or(0, |id| id as usize + 1)
 }
 
 #[cfg(test)]
