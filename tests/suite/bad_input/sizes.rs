@@ -37,7 +37,7 @@ fn sizes_of_a_run_are_held_against_its_weights() {
         assert!(resumed.code == Some(1) && is_named, "{after}: {resumed:?}");
     }
     place.write("run/run.toml", settings.as_bytes());
-    let longer = tokenizers.replacen("\"context\": 16", "\"context\": 4000000000", 1);
+    let longer = tokenizers.replacen("\"context\":16", "\"context\":4000000000", 1);
     assert_ne!(longer, tokenizers);
     place.write("run/tokenizers.json", longer.as_bytes());
     let line = "generate run --prompt the --no-verify";
