@@ -1,9 +1,10 @@
 """Compare smalti with PyTorch, in turn on one machine: tokens/s and peak memory of each training load, then inference.
 
     python benches/compare.py --smalti target/release/smalti --torch-train torch_train.py [--python PYTHON]
-                              [--loads text-nano,…] [--modes eager,compile] [--rounds 3] [--steps 20]
+                              [--loads text-nano,…] [--modes eager,compile] [--precision f32] [--rounds 3] [--steps 20]
 
-`torch_train.py LOAD --mode MODE --steps N` is PyTorch's side of the loads and prints `… step MS ms TOKENS tokens/s`;
+`torch_train.py LOAD --mode MODE --dtype PRECISION --steps N` is PyTorch's side of the loads and prints `… step MS ms TOKENS
+tokens/s`; with `--precision bf16`, its products run under autocast and ours by `train.precision = "bf16"`.
 PYTHON, by default the one that runs this script, needs torch and transformers. Every run is a process of its own; each number
 is the median over the rounds. `of its products` is the FLOP/s of smalti's whole training step, counting the operations of the
 mathematics, over those of PyTorch's matrix products alone at the same shapes (torch_products.py). Memory is the peak resident
@@ -43,6 +44,7 @@ def main():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--loads", default=",".join(LOADS))
     parser.add_argument("--modes", default="eager,compile")
+    parser.add_argument("--precision", default="f32", choices=["f32", "bf16"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=20)
     args = parser.parse_args()
@@ -55,7 +57,8 @@ def main():
         ours, theirs, memory = [], {mode: [] for mode in modes}, {"smalti": [], "torch": []}
         gflop, products = [], []
         for _ in range(args.rounds):
-            output, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps)])
+            precise = ["--precision", args.precision] if args.precision != "f32" else []
+            output, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps), *precise])
             measured = json.loads(output)["loads"][0]
             ours.append(measured["tokens_per_s"])
             gflop.append(measured["gflop_per_s"])
@@ -63,7 +66,8 @@ def main():
             output, _ = run([args.python, os.path.join(HERE, "torch_products.py"), load])
             products.append(float(re.search(r"([\d.]+) GFLOP/s", output)[1]))
             for mode in modes:
-                output, mib = run([args.python, args.torch_train, load, "--mode", mode, "--steps", str(args.steps)])
+                torch = [args.python, args.torch_train, load, "--mode", mode, "--dtype", args.precision]
+                output, mib = run([*torch, "--steps", str(args.steps)])
                 theirs[mode].append(float(re.search(r"([\d.]+) tokens/s", output)[1]))
                 if mode == "eager":
                     memory["torch"].append(mib)
@@ -74,6 +78,8 @@ def main():
         cells += [f"{median(memory['torch']):,.0f} MiB" if memory["torch"] else "–", f"{median(memory['smalti']):,.0f} MiB"]
         print("| " + " | ".join(cells) + " |", flush=True)
 
+    if args.precision != "f32":
+        return
     print("\n| inference | PyTorch | smalti | ratio |\n| --- | --- | --- | --- |", flush=True)
     ours, theirs = {}, {}
     for _ in range(args.rounds):
