@@ -107,6 +107,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         }
     }
     let (all, kept): (Vec<(String, Predicted)>, Vec<Vec<Value>>) = found.into_iter().unzip();
+    check_predicted(&all, &args.run, task)?;
     if let Some(out) = &args.out {
         write(out, task, &all, &columns, kept)?;
         eprintln!("{} rows are in {}", all.len(), out.display());
@@ -118,6 +119,23 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         show(&all, args.top);
     }
     unanswered.check()
+}
+
+/// Fails if no row has a prediction, as of an output of masked tokens.
+fn check_predicted(all: &[(String, Predicted)], run: &Path, task: &Composition) -> Result<()> {
+    if all.is_empty() || all.iter().any(|(_, predicted)| !predicted.is_empty()) {
+        return Ok(());
+    }
+    let is_masked = task.parts().iter().any(|part| matches!(part.role, Role::Masked(_)));
+    let advice = match is_masked {
+        true => "; `smalti generate --infill` fills masked tokens",
+        false => "",
+    };
+    bail!(
+        "{}: expected an output that rows have predictions of; found {}{advice}",
+        run.display(),
+        task.listed()
+    )
 }
 
 /// A row, and the time steps of a window.
