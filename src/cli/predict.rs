@@ -13,7 +13,7 @@ use crate::registry::Modalities;
 use crate::sample::{BoxedGetField, Composition, GetField, Part, Role};
 use crate::table::{Derivation, Source, Table, derive};
 use crate::train::check_target;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
 use smalti_contract::{Array, File, Numbers, TokenizeError, Value};
@@ -107,7 +107,9 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         }
     }
     let (all, kept): (Vec<(String, Predicted)>, Vec<Vec<Value>>) = found.into_iter().unzip();
-    check_predicted(&all, &args.run, task)?;
+    if !all.is_empty() && all.iter().all(|(_, predicted)| predicted.is_empty()) {
+        return Err(not_predicted(&args.run, task));
+    }
     if let Some(out) = &args.out {
         write(out, task, &all, &columns, kept)?;
         eprintln!("{} rows are in {}", all.len(), out.display());
@@ -121,21 +123,12 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     unanswered.check()
 }
 
-/// Fails if no row has a prediction, as of an output of masked tokens.
-fn check_predicted(all: &[(String, Predicted)], run: &Path, task: &Composition) -> Result<()> {
-    if all.is_empty() || all.iter().any(|(_, predicted)| !predicted.is_empty()) {
-        return Ok(());
-    }
+/// The error of a task of whose outputs rows have no prediction: those of masked tokens.
+fn not_predicted(run: &Path, task: &Composition) -> Error {
     let is_masked = task.parts().iter().any(|part| matches!(part.role, Role::Masked(_)));
-    let advice = match is_masked {
-        true => "; `smalti generate --infill` fills masked tokens",
-        false => "",
-    };
-    bail!(
-        "{}: expected an output that rows have predictions of; found {}{advice}",
-        run.display(),
-        task.listed()
-    )
+    let advice = if is_masked { "; `smalti generate --infill` fills masked tokens" } else { "" };
+    let (run, found) = (run.display(), task.listed());
+    anyhow!("{run}: expected an output that is predicted from a row; found {found}{advice}")
 }
 
 /// A row, and the time steps of a window.
@@ -264,6 +257,9 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
     let fields: Vec<&String> = inputs.iter().flat_map(|part| &part.fields).collect();
     let listed = || smalti_contract::listed(&fields, ", ");
     if let Some(path) = &args.table {
+        if fields.is_empty() {
+            return Err(not_predicted(&args.run, task));
+        }
         let table = modalities.sources().open(&Source::new(path.clone()))?;
         if !fields.iter().any(|field| table.fields().contains(field)) {
             bail!(

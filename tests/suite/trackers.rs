@@ -221,11 +221,8 @@ fn imports_and_exports_have_cards() {
     let tuned = format!("train --from run --set data.source=a.txt {short}");
     let printed = works(&place, &format!("{tuned} --print")).out;
     works(&place, &format!("{tuned} --out tuned"));
-    assert_eq!(
-        printed.parse::<toml::Table>().unwrap()["train"],
-        settings("tuned")["train"],
-        "what --print prints trains"
-    );
+    let printed: toml::Table = printed.parse().unwrap();
+    assert_eq!(printed["train"], settings("tuned")["train"], "what --print prints trains");
     works(&place, "export tuned --out trained");
     let card = read("trained");
     assert_eq!(front_matter(&card, "library_name"), Some("transformers".into()));
