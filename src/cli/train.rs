@@ -40,8 +40,8 @@ pub struct TrainArgs {
     ///
     /// With --resume, only the schedule (train.max_steps, train.epochs, train.learning_rate, train.min_learning_rate,
     /// train.warmup_steps, train.resume_schedule, train.patience), the cost of a step (train.checkpoint_activations,
-    /// train.workers) and what the model card states (card.license and others). The run keeps the new values. It is an error if
-    /// they leave no step to train, but for those of the card.
+    /// train.workers) and what the model card states (card.license and others). The run keeps the new values. A new schedule
+    /// that leaves no step to train is an error.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Train a run for each value of a setting: model.d_model=64,128. May be repeated, for all combinations.
