@@ -12,7 +12,8 @@ use std::path::PathBuf;
 
 /// Compare runs: settings that differ, parameters, steps, metrics at the best evaluation.
 ///
-/// The best run comes first. Runs of different tasks are compared by the settings and metrics that all of them have.
+/// The best run comes first. Runs of different tasks have the settings and metrics that all of them have; their losses do not
+/// compare.
 #[derive(Args)]
 pub struct CompareArgs {
     /// Run folders.
@@ -45,7 +46,12 @@ pub fn show(folders: &[PathBuf], metric: Option<&str>, json: bool, modalities: &
     if json {
         return print::json(&json!(comparison));
     }
-    let Comparison { settings, metrics, runs, .. } = &comparison;
+    let Comparison { metric, same_task, settings, metrics, runs } = &comparison;
+    if !same_task {
+        print::note(&format!(
+            "note: the runs have different inputs or outputs, so their metrics do not compare; they are in the order of {metric}"
+        ));
+    }
     let listed = &settings[..settings.len().min(MOST_SETTINGS)];
     let mut header = vec!["run"];
     header.extend(listed.iter().map(String::as_str));

@@ -82,8 +82,8 @@ mod with_all {
         let (run, mut trainer) =
             Run::create_with(&folder, config, &Device::Cpu, Arc::new(Alone), modalities)?;
         eprintln!("one transformer, {} task(s): {}", run.config().mix.len(), names(run.config()).join(", "));
-        let outcome = train::train(&mut trainer, Some(&folder), &Alone, None)?;
-        train::write_card(&folder, modalities)?;
+        let outcome = train::train_run(&mut trainer, &folder, None, &Alone, modalities)?;
+        train::show_problems(&outcome, args.json);
         if outcome.end == End::Stopped {
             return Ok(());
         }

@@ -4,12 +4,13 @@ use super::{checks, print, progress};
 use crate::config::TaskEntry;
 use crate::model::{MlpConfig, Model, SavedTensors};
 use crate::registry::Modalities;
-use crate::report::curves::{self, Evaluation};
+use crate::report::curves::Evaluation;
 use crate::report::parameters::parameters;
+use crate::report::summary::Summary;
 use crate::run::{CONFIG_FILE, Run};
 use crate::task::{Task, TaskSpec};
 use crate::train::checksums::{self, Checksum, Finding, VerifiedFile};
-use crate::train::{MODEL_FILE, STATE_FILE, TensorFile, checkpoint, log};
+use crate::train::{MODEL_FILE, STATE_FILE, TensorFile, checkpoint};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
@@ -67,16 +68,8 @@ pub fn run(args: InfoArgs, modalities: &Modalities) -> Result<()> {
     let model = model.with_context(|| args.run.display().to_string())?;
     let tasks = model.iter().flat_map(|model| &model.tasks);
     let loss_weights: BTreeMap<String, f64> = tasks.flat_map(TaskSpec::loss_weights).collect();
-    let (mut best, mut logged, mut not_used) = (None, None, vec![]);
-    for line in log::lines(run.folder())? {
-        let line = line?;
-        logged = logged.max(line["step"].as_u64());
-        // The log has each sample that cannot be used once, when it was first drawn.
-        not_used.extend(line["not_used"].as_str().map(String::from));
-        let found: Vec<Evaluation> = best.into_iter().chain(curves::evaluation(&line)).collect();
-        best = curves::best(&found, &loss_weights);
-    }
-    let step = weights.iter().filter_map(|saved| saved.step).max().max(logged);
+    let Summary { best, step, not_used, .. } = Summary::read(run.folder(), &loss_weights, |_| {})?;
+    let step = weights.iter().filter_map(|saved| saved.step).max().max(step);
     let mut about = json(&run, model.as_ref(), step, best.as_ref(), &weights);
     about["not_used"] = json!(not_used);
     match args.json {

@@ -60,47 +60,28 @@ struct Cli {
     checks: checks::CheckArgs,
 }
 
+/// The commands; the help of each is that of its arguments.
 #[derive(Subcommand)]
 enum Command {
-    /// Train a model from a preset or a TOML file, or resume a run.
     Train(train::TrainArgs),
-    /// Evaluate a run on its validation data or on other data.
     Eval(eval::EvalArgs),
-    /// Predict every output of rows: files, fields given by hand, or a table.
     Predict(predict::PredictArgs),
-    /// Generate text from a prompt.
     Generate(generate::GenerateArgs),
-    /// Classify files: images, clips, texts.
     Classify(classify::ClassifyArgs),
-    /// Transcribe audio.
     Transcribe(transcribe::TranscribeArgs),
-    /// Roll out a trained policy in an environment, for one or several target returns.
     Rollout(rollout::RolloutArgs),
-    /// Embed values: one vector for each text, image or clip.
     Embed(embed::EmbedArgs),
-    /// Import a published checkpoint as a run.
     Import(import::ImportArgs),
-    /// Export an imported run in the format of its checkpoint.
     Export(import::ExportArgs),
-    /// Show the tokens of a file: number, content, positions, time steps and order of each kind.
     Tokenize(tokenize::TokenizeArgs),
-    /// List, fetch, make, check and convert data.
     Data(data::DataArgs),
-    /// List the settings of run.toml with meaning, type, default and choices.
     Settings(settings::SettingsArgs),
-    /// Describe a run: settings, tasks, parameters, progress.
     Info(info::InfoArgs),
-    /// Compare runs: settings that differ, parameters, steps, metrics at the best evaluation.
     Compare(compare::CompareArgs),
-    /// Draw the attention rules and the curves of a run.
     Show(show::ShowArgs),
-    /// Write a page about a run: curves, settings, data, tokens of examples, attention rules.
     Report(report::ReportArgs),
-    /// Benchmark training, inference, tokenizers, the loader, and growth with sequence length.
     Bench(bench::BenchArgs),
-    /// Train what a claim about transformers needs, and compare with published numbers.
     Reproduce(reproduce::ReproduceArgs),
-    /// Train one shared model on the four modalities of the data that ships, in a few minutes.
     Demo(demo::DemoArgs),
 }
 

@@ -5,6 +5,7 @@ use super::print;
 use crate::notice::Notice;
 use crate::train::ranks::Launched;
 use indicatif::HumanBytes;
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 /// Bytes of a download from which on its progress is shown.
@@ -17,7 +18,7 @@ pub fn show(notice: Notice<'_>) {
     match notice {
         // All ranks read the same data.
         Notice::Note(_) if !is_first_rank() => {}
-        Notice::Note(text) => print::note(&format!("note: {text}")),
+        Notice::Note(text) => note(text),
         Notice::Download { total, .. } if total < LARGE => {}
         Notice::Download { location, done, total } => {
             let mut shown = SHOWN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -36,6 +37,14 @@ pub fn show(notice: Notice<'_>) {
                 bar.set(done);
             }
         }
+    }
+}
+
+/// Prints a note, once in a process: the runs of a sweep have the same notes.
+pub fn note(text: &str) {
+    static PRINTED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    if PRINTED.lock().unwrap_or_else(PoisonError::into_inner).insert(text.into()) {
+        print::note(&format!("note: {text}"));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::registry::Modalities;
 use crate::sample::{BoxedGetField, Composition, GetField, Part, Role};
 use crate::table::{Derivation, Source, Table, derive};
 use crate::train::check_target;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::Args;
 use serde_json::{Map, Value as Json, json};
 use smalti_contract::{Array, File, Numbers, TokenizeError, Value};
@@ -107,6 +107,9 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         }
     }
     let (all, kept): (Vec<(String, Predicted)>, Vec<Vec<Value>>) = found.into_iter().unzip();
+    if !all.is_empty() && all.iter().all(|(_, predicted)| predicted.is_empty()) {
+        return Err(not_predicted(&args.run, task));
+    }
     if let Some(out) = &args.out {
         write(out, task, &all, &columns, kept)?;
         eprintln!("{} rows are in {}", all.len(), out.display());
@@ -118,6 +121,14 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
         show(&all, args.top);
     }
     unanswered.check()
+}
+
+/// The error of a task of whose outputs rows have no prediction: those of masked tokens.
+fn not_predicted(run: &Path, task: &Composition) -> Error {
+    let is_masked = task.parts().iter().any(|part| matches!(part.role, Role::Masked(_)));
+    let advice = if is_masked { "; `smalti generate --infill` fills masked tokens" } else { "" };
+    let (run, found) = (run.display(), task.listed());
+    anyhow!("{run}: expected an output that is predicted from a row; found {found}{advice}")
 }
 
 /// A row, and the time steps of a window.
@@ -246,6 +257,9 @@ fn rows(args: &PredictArgs, task: &Composition, modalities: &Modalities) -> Resu
     let fields: Vec<&String> = inputs.iter().flat_map(|part| &part.fields).collect();
     let listed = || smalti_contract::listed(&fields, ", ");
     if let Some(path) = &args.table {
+        if fields.is_empty() {
+            return Err(not_predicted(&args.run, task));
+        }
         let table = modalities.sources().open(&Source::new(path.clone()))?;
         if !fields.iter().any(|field| table.fields().contains(field)) {
             bail!(

@@ -25,8 +25,7 @@ use std::path::{Path, PathBuf};
 pub struct ReportArgs {
     /// Run folders.
     ///
-    /// With several runs, their curves are in common panels and the settings that differ are a table; everything else is about
-    /// the first run.
+    /// Curves and settings show all runs; the other sections show the first one only.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Write the page to this file [default: report.html in the first run's folder].

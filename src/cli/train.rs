@@ -1,23 +1,22 @@
 //! `smalti train`
 
 mod find_lr;
+mod outcome;
 mod resume;
 mod sweep;
 
 use super::device::{DeviceChoice, Gpus};
-use super::{checks, launch, print, progress};
+use super::{checks, launch, notice, print, progress};
 use crate::config::{self, RunConfig};
-use crate::data::CorruptSamples;
 use crate::registry::Modalities;
-use crate::report::card::{self, CARD_FILE, Form};
-use crate::report::{curves, tensorboard::TensorBoard};
+use crate::report::tensorboard::TensorBoard;
 use crate::run::{self, Run, Start};
 use crate::train::ranks::{self, Launched, Ranks};
-use crate::train::{End, Observer, Observers, Outcome, Silent, TrainConfig, Trainer, check_folder, log};
+use crate::train::{End, Observer, Observers, Outcome, Silent, TrainConfig, Trainer, check_folder};
 use anyhow::{Context, Result, bail};
 use candle_core::Device;
 use clap::Args;
-use serde_json::json;
+pub use outcome::{show_problems, train_run};
 use std::path::{Path, PathBuf};
 use std::sync::{
     Arc, OnceLock,
@@ -41,7 +40,8 @@ pub struct TrainArgs {
     ///
     /// With --resume, only the schedule (train.max_steps, train.epochs, train.learning_rate, train.min_learning_rate,
     /// train.warmup_steps, train.resume_schedule, train.patience), the cost of a step (train.checkpoint_activations,
-    /// train.workers) and what the model card states (card.license and others). The run keeps the new values.
+    /// train.workers) and what the model card states (card.license and others). The run keeps the new values. A new schedule
+    /// that leaves no step to train is an error.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     /// Train a run for each value of a setting: model.d_model=64,128. May be repeated, for all combinations.
@@ -78,6 +78,8 @@ pub struct TrainArgs {
     resume: bool,
     /// Write event files for TensorBoard into DIR [default: RUN/tensorboard].
     ///
+    /// With --sweep, each run has a folder of its name in DIR.
+    ///
     /// They have the losses, metrics, learning rate, gradient norm and tokens per second as scalars, the attention rules as a
     /// figure, and at each evaluation histograms of the weights and their gradients. With --resume, a new file continues at
     /// the checkpoint's step.
@@ -92,16 +94,20 @@ pub struct TrainArgs {
 }
 
 impl TrainArgs {
-    /// The folder of the event files of a run, if they are written.
+    /// The folder of the event files of a run, if they are written; each run of a sweep has its own.
     fn event_folder(&self, run: &Path) -> Option<PathBuf> {
-        Some(self.tensorboard.as_ref()?.clone().unwrap_or_else(|| run.join("tensorboard")))
+        Some(match self.tensorboard.as_ref()? {
+            None => run.join("tensorboard"),
+            Some(folder) if self.sweep.is_empty() => folder.clone(),
+            Some(folder) => folder.join(run.file_name().unwrap_or_default()),
+        })
     }
 }
 
 /// Trains, under a launcher as one of its processes.
 pub fn run(args: TrainArgs, modalities: &Modalities) -> Result<()> {
     if args.print {
-        return print_settings(&args);
+        return print_settings(&args, modalities);
     }
     if args.find_lr.is_on() {
         return find_lr::run(&args, modalities);
@@ -149,44 +155,12 @@ fn train_over(args: &TrainArgs, modalities: &Modalities, ranks: &Arc<dyn Ranks>)
     } else {
         NewRun::of(args, &[], modalities)?.begin(&folder, device, ranks, modalities)?
     };
-    let events = args.event_folder(&folder).filter(|_| ranks.rank() == 0);
-    let events = events.map(|events| TensorBoard::new(&events, &trainer)).transpose()?;
-    let mut outcome = train(&mut trainer, Some(&folder), ranks.as_ref(), events)?;
-    if ranks.rank() > 0 {
-        return Ok(());
+    let events = args.event_folder(&folder);
+    let outcome = train_run(&mut trainer, &folder, events.as_deref(), ranks.as_ref(), modalities)?;
+    match ranks.rank() {
+        0 => outcome::show(&outcome, &trainer, &folder, args.json),
+        _ => Ok(()),
     }
-    outcome.warnings.extend(write_card(&folder, modalities).err().map(|error| print::message(&error)));
-    if outcome.metrics.is_empty() && outcome.end != End::Stopped {
-        // The run had finished before.
-        let mut last = None;
-        for line in log::lines(&folder)? {
-            last = curves::evaluation(&line?).or(last);
-        }
-        outcome.metrics = last.map(|evaluation| evaluation.metrics).unwrap_or_default();
-    }
-    if args.json {
-        return print::json(&json!({
-            "run": folder,
-            "step": outcome.step,
-            "stopped": outcome.end == End::Stopped,
-            "end": outcome.end,
-            "metrics": outcome.metrics,
-            "corrupt_samples": outcome.corrupt,
-            "warnings": outcome.warnings,
-        }));
-    }
-    let units = &progress::loss_units(trainer.model().tasks());
-    let rows = outcome.metrics.iter().flat_map(|(output, metrics)| {
-        let name = |name| progress::metric_name(name, units.get(output));
-        metrics
-            .iter()
-            .map(move |(metric, value)| vec![output.clone(), name(metric), print::metric(metric, *value)])
-    });
-    print::table(&["output", "metric", "value"], &rows.collect::<Vec<_>>());
-    print_corrupt(&outcome.corrupt);
-    outcome.warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
-    println!("{} is at step {}", folder.display(), outcome.step);
-    Ok(())
 }
 
 /// The run's folder.
@@ -303,28 +277,6 @@ fn fine_tuning_rate(preset: Option<&str>, set: &[String], other: &Run) -> Vec<St
     rate
 }
 
-/// Prints the samples that could not be used, and how often each was drawn.
-fn print_corrupt(corrupt: &CorruptSamples) {
-    if corrupt.total() == 0 {
-        return;
-    }
-    let mut rows: Vec<Vec<String>> =
-        corrupt.named().iter().map(|(problem, times)| vec![problem.clone(), times.to_string()]).collect();
-    if corrupt.others() > 0 {
-        rows.push(vec!["others".into(), corrupt.others().to_string()]);
-    }
-    print::table(&["not used", "times drawn"], &rows);
-}
-
-/// Writes the model card of a run, unless the user has edited it.
-pub fn write_card(folder: &Path, modalities: &Modalities) -> Result<()> {
-    if !card::write(&checks::open(folder, modalities)?, folder, Form::Run)? {
-        let card = folder.join(CARD_FILE);
-        print::note(&format!("note: {} was edited, and is kept as it is", card.display()));
-    }
-    Ok(())
-}
-
 /// The flag that Ctrl-C sets, in the whole process.
 fn stop_flag() -> Result<&'static AtomicBool> {
     static STOP: AtomicBool = AtomicBool::new(false);
@@ -337,15 +289,15 @@ fn stop_flag() -> Result<&'static AtomicBool> {
 }
 
 /// Trains with a progress bar, which rank 0 shows; Ctrl-C saves and stops. Writes event files, if there are any.
-pub fn train(
+fn train(
     trainer: &mut Trainer,
-    folder: Option<&Path>,
+    folder: &Path,
     ranks: &dyn Ranks,
     mut events: Option<TensorBoard>,
 ) -> Result<Outcome> {
     let stop = stop_flag()?;
     if ranks.rank() > 0 {
-        return Ok(trainer.run(folder, stop, &mut Silent)?);
+        return Ok(trainer.run(Some(folder), stop, &mut Silent)?);
     }
     let (done, steps) = trainer.progress();
     let together = match ranks.world_size() {
@@ -353,11 +305,11 @@ pub fn train(
         n => format!(", {n} processes"),
     };
     eprintln!("{} parameters, {done} of {steps} steps done{together}", trainer.model().params().count());
-    schedule_notes(trainer.config(), steps).iter().for_each(|note| print::note(&format!("note: {note}")));
+    schedule_notes(trainer.config(), steps).iter().for_each(|text| notice::note(text));
     let mut progress = progress::Progress::new(trainer);
     let mut observers = Observers(vec![&mut progress]);
     observers.0.extend(events.iter_mut().map(|events| events as &mut dyn Observer));
-    let outcome = trainer.run(folder, stop, &mut observers);
+    let outcome = trainer.run(Some(folder), stop, &mut observers);
     progress.finish();
     let mut outcome = outcome?;
     let unwritten = events.and_then(|events| events.finish().err());
@@ -393,11 +345,12 @@ fn schedule_notes(train: &TrainConfig, steps: u64) -> Vec<String> {
     notes
 }
 
-fn print_settings(args: &TrainArgs) -> Result<()> {
-    let preset = args.preset.as_deref().context("--print: expected a preset or a TOML file")?;
-    match config::preset(preset).filter(|_| args.set.is_empty()) {
+/// Prints the settings that these arguments train with; those of a preset with its comments, if nothing changes them.
+fn print_settings(args: &TrainArgs, modalities: &Modalities) -> Result<()> {
+    let is_changed = args.from.is_some() || !args.set.is_empty();
+    match args.preset.as_deref().and_then(config::preset).filter(|_| !is_changed) {
         Some(text) => print!("{text}"),
-        None => print!("{}", RunConfig::of_preset_or_file(preset, &args.set)?.to_toml()?),
+        None => print!("{}", NewRun::of(args, &[], modalities)?.config.to_toml()?),
     }
     Ok(())
 }

@@ -30,6 +30,14 @@ pub fn setting_keys(modalities: &Modalities) -> Vec<SettingKey> {
     add_table(Schema::new(&schema), "", None, &mut keys);
     // A mix has the same tables below `mix.NAME`.
     keys.retain(|key| !key.key.starts_with("mix.NAME.data") && !is_part_of_mix(&key.key));
+    for key in &mut keys {
+        let names: Vec<&str> = match key.key.as_str() {
+            "outputs.NAME.head" => modalities.heads().names().collect(),
+            "inputs.NAME.modality" | "outputs.NAME.modality" => modalities.tokenizers().names().collect(),
+            _ => continue,
+        };
+        key.choices = names.into_iter().map(String::from).collect();
+    }
     for (name, schema) in modalities.tokenizers().settings_schemas() {
         add_table(Schema::new(&schema), "inputs.NAME.", Some(&format!("modality = \"{name}\"")), &mut keys);
     }

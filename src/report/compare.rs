@@ -1,12 +1,13 @@
 //! Runs side by side: the settings that differ, sizes, and metrics at the best evaluation.
 
 use super::curves::{self, Evaluation};
+use super::summary::Summary;
 use crate::config::{RunConfig, SettingsError};
 use crate::metrics::higher_is_better;
 use crate::model::{Model, ModelError};
 use crate::run::{Run, RunError};
 use crate::task::{Task, TaskSpec};
-use crate::train::{End, SAMPLES, SaveError, log};
+use crate::train::{End, SAMPLES, SaveError};
 use serde::Serialize;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +21,8 @@ pub const LOSS: &str = "loss";
 pub struct Comparison {
     /// The metric by which they are sorted.
     pub metric: String,
+    /// Whether all runs have the same inputs and outputs; the losses of other tasks do not compare.
+    pub same_task: bool,
     /// The settings that differ.
     pub settings: Vec<String>,
     /// The metrics that all runs with an evaluation have.
@@ -55,13 +58,16 @@ pub struct ComparedRun {
 #[non_exhaustive]
 pub enum CompareError {
     /// No run has the metric.
-    #[error("metric {metric:?}: expected one that a run was evaluated by: {}; found none", known.join(", "))]
+    #[error("metric: expected one of {}; found {metric:?}", known.join(", "))]
     NoMetric {
         /// The metric.
         metric: String,
         /// The metrics of the runs.
         known: Vec<String>,
     },
+    /// No run has an evaluation, and so a metric.
+    #[error("no run has an evaluation yet; wait for one, or set train.eval_every")]
+    NoEvaluation,
     /// A run's log cannot be read.
     #[error(transparent)]
     Log(#[from] SaveError),
@@ -84,22 +90,27 @@ pub enum CompareError {
 /// [`CompareError`].
 pub fn compare(runs: &[Run], metric: Option<&str>) -> Result<Comparison, CompareError> {
     let mut compared = runs.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
-    let settings = differing(runs)?;
+    let same_task = runs.windows(2).all(|pair| parts(pair[0].config()) == parts(pair[1].config()));
+    let settings = differing(runs, same_task)?;
     for (run, compared) in runs.iter().zip(&mut compared) {
-        compared.settings = run.config().values()?;
-        compared.settings.retain(|key, _| settings.contains(key));
+        let values = run.config().values()?.into_iter().filter(|(key, _)| settings.contains(key));
+        compared.settings = values.map(|(key, value)| (key, as_in_file(value))).collect();
     }
     let evaluated = || compared.iter().map(|run| &run.metrics).filter(|metrics| !metrics.is_empty());
     let known: BTreeSet<String> = evaluated().flat_map(BTreeMap::keys).cloned().collect();
     if let Some(metric) = metric.filter(|metric| !known.contains(*metric)) {
-        return Err(CompareError::NoMetric { metric: metric.into(), known: known.into_iter().collect() });
+        let known: Vec<String> = known.into_iter().collect();
+        return Err(match known[..] {
+            [] => CompareError::NoEvaluation,
+            _ => CompareError::NoMetric { metric: metric.into(), known },
+        });
     }
     let metric = metric.unwrap_or(LOSS).to_string();
     let is_shared = |name: &String| *name == metric || evaluated().all(|metrics| metrics.contains_key(name));
     let mut metrics: Vec<String> = known.iter().filter(|name| is_shared(name)).cloned().collect();
     metrics.sort_by_key(|name| (*name != metric, name != LOSS));
     compared.sort_by(|a, b| order(&metric, &a.metrics, &b.metrics));
-    Ok(Comparison { metric, settings, metrics, runs: compared })
+    Ok(Comparison { metric, same_task, settings, metrics, runs: compared })
 }
 
 /// The better of two runs first; one without the metric last.
@@ -113,15 +124,21 @@ fn order(metric: &str, a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> 
 
 /// The settings whose values differ. Of runs with other inputs or outputs, those that all have, and those of training and
 /// model.
-fn differing(runs: &[Run]) -> Result<Vec<String>, CompareError> {
+fn differing(runs: &[Run], same_task: bool) -> Result<Vec<String>, CompareError> {
     let values = runs.iter().map(|run| run.config().values()).collect::<Result<Vec<_>, _>>()?;
-    let is_same_task = runs.windows(2).all(|pair| parts(pair[0].config()) == parts(pair[1].config()));
     let keys: BTreeSet<&String> = values.iter().flat_map(BTreeMap::keys).collect();
     let is_general = |key: &str| key.starts_with("train.") || key.starts_with("model.");
     let counts =
-        |key: &str| is_same_task || is_general(key) || values.iter().all(|values| values.contains_key(key));
+        |key: &str| same_task || is_general(key) || values.iter().all(|values| values.contains_key(key));
     let differs = |key: &&String| values.windows(2).any(|pair| pair[0].get(*key) != pair[1].get(*key));
     Ok(keys.into_iter().filter(|key| counts(key)).filter(differs).cloned().collect())
+}
+
+/// The value of a setting as `run.toml` has it, where an f32 has the digits of an f32: 0.1, not 0.10000000149011612.
+fn as_in_file(value: String) -> String {
+    let short = value.parse::<f64>().ok().filter(|number| f64::from(*number as f32) == *number);
+    let short = short.map(|number| format!("{:?}", number as f32));
+    short.filter(|short| short.len() < value.len()).unwrap_or(value)
 }
 
 /// The names of the inputs and outputs of each task.
@@ -139,28 +156,15 @@ fn summary(run: &Run) -> Result<ComparedRun, CompareError> {
     let tasks: Vec<TaskSpec> = run.tasks()?.iter().map(|named| named.task.spec().clone()).collect();
     let loss_weights: BTreeMap<String, f64> = tasks.iter().flat_map(TaskSpec::loss_weights).collect();
     let parameters = Model::outline(&run.config().model, &tasks)?.count(|_| true) as u64;
-    let (mut best, mut step, mut end, mut rates) = (None, 0, None, vec![]);
-    for line in log::lines(run.folder())? {
-        let line = line?;
-        step = step.max(line["step"].as_u64().unwrap_or(0));
-        rates.extend(line["tokens_per_s"].as_f64());
-        end = serde_json::from_value(line[log::END].clone()).ok();
-        let found: Vec<Evaluation> = best.into_iter().chain(curves::evaluation(&line)).collect();
-        best = curves::best(&found, &loss_weights);
-    }
-    rates.sort_by(f64::total_cmp);
-    let best_step = best.as_ref().map(|best| best.step);
-    let metrics = best.map(|best| metrics(&best, &loss_weights)).unwrap_or_default();
-    let tokens_per_s = rates.get(rates.len() / 2).copied();
-    let settings = BTreeMap::new();
+    let Summary { best, step, end, tokens_per_s, .. } = Summary::read(run.folder(), &loss_weights, |_| {})?;
     Ok(ComparedRun {
         run: run.folder().into(),
-        settings,
+        settings: BTreeMap::new(),
         parameters,
-        step,
+        step: step.unwrap_or(0),
         end,
-        best_step,
-        metrics,
+        best_step: best.as_ref().map(|best| best.step),
+        metrics: best.map(|best| metrics(&best, &loss_weights)).unwrap_or_default(),
         tokens_per_s,
     })
 }
@@ -196,6 +200,20 @@ mod tests {
             Ordering::Greater
         );
         assert_eq!(order("loss", &none, &of("loss", high)), Ordering::Greater);
+    }
+
+    #[test]
+    fn settings_have_the_digits_of_their_file() {
+        for (value, expected) in [
+            ("0.10000000149011612", "0.1"),
+            ("0.1", "0.1"),
+            ("0.30000000000000004", "0.30000000000000004"),
+            ("1e-7", "1e-7"),
+            ("64", "64"),
+            ("\"0.10000000149011612\"", "\"0.10000000149011612\""),
+        ] {
+            assert_eq!(as_in_file(value.into()), expected);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The curves of a run: loss and validation metrics over steps, from the lines of `metrics.jsonl`.
 
+use super::plot::Plot;
 use crate::train::{Metrics, SAMPLES};
 use serde::Serialize;
 use serde_json::Value;
@@ -35,13 +36,8 @@ pub struct Evaluation {
     pub metrics: BTreeMap<String, Metrics>,
 }
 
-/// The evaluations among the lines of [`log::read`](crate::train::log::read). Numbers that are not finite, which are `null` in
-/// JSON, are left out.
-pub fn evaluations(lines: &[Value]) -> Vec<Evaluation> {
-    lines.iter().filter_map(evaluation).collect()
-}
-
-/// The evaluation in a line; `None` for another line.
+/// The evaluation in a line of [`log::lines`](crate::train::log::lines); `None` for another line. Numbers that are not finite,
+/// which are `null` in JSON, are left out.
 pub fn evaluation(line: &Value) -> Option<Evaluation> {
     let tasks = line["eval"].as_object()?.iter().map(|(task, metrics)| {
         let metrics = metrics.as_object().into_iter().flatten();
@@ -56,12 +52,6 @@ pub fn weighted_loss(evaluation: &Evaluation, loss_weights: &BTreeMap<String, f6
         (loss_weights.get(output).unwrap_or(&1.0), metrics.get("loss").unwrap_or(&f64::INFINITY))
     });
     weighted.filter(|(weight, _)| **weight > 0.0).map(|(weight, loss)| weight * loss).sum()
-}
-
-/// The evaluation with the least sum of weighted losses, whose weights the run keeps.
-pub fn best(evaluations: &[Evaluation], loss_weights: &BTreeMap<String, f64>) -> Option<Evaluation> {
-    let total = |evaluation: &Evaluation| weighted_loss(evaluation, loss_weights);
-    evaluations.iter().min_by(|a, b| total(a).total_cmp(&total(b))).cloned()
 }
 
 /// The panels of a run: for each task its loss, then its other metrics by name.
@@ -213,41 +203,23 @@ impl Panel {
     /// The panel as text of `columns` × `rows` characters besides the labels: `.` for training, `o` for validation. A
     /// character is the mean of the steps of its column.
     pub fn plot(&self, columns: usize, rows: usize) -> String {
-        let (columns, rows) = (columns.max(2), rows.max(2));
-        let (steps, values) = (self.steps(), self.values());
-        let place = |share: f64, cells: usize| (share * (cells - 1) as f64).round() as usize;
-        let mut cells = vec![vec![' '; columns]; rows];
+        let steps = self.steps();
+        let mut plot = Plot::new(columns, rows, self.values());
         for curve in &self.curves {
-            let mut sums = vec![(0.0, 0); columns];
+            let mut sums = vec![(0.0, 0); plot.columns()];
             for (step, value) in &curve.points {
                 let share = (step - steps.start) as f64 / (steps.end - steps.start).max(1) as f64;
-                let (sum, n) = &mut sums[place(share, columns)];
+                let (sum, n) = &mut sums[plot.column(share)];
                 *sum += value;
                 *n += 1;
             }
             for (column, (sum, n)) in sums.into_iter().enumerate().filter(|(_, (_, n))| *n > 0) {
-                let share = (values.end - sum / f64::from(n)) / (values.end - values.start);
-                cells[place(share, rows)][column] = if curve.name == "train" { '.' } else { 'o' };
+                plot.mark(column, sum / f64::from(n), if curve.name == "train" { '.' } else { 'o' });
             }
         }
-        let mut plot = format!("{}\n", self.title());
-        for (row, cells) in cells.iter().enumerate() {
-            let label = match row {
-                0 => format!("{:.4}", values.end),
-                last if last == rows - 1 => format!("{:.4}", values.start),
-                _ => String::new(),
-            };
-            plot += format!("{label:>10} |{}", cells.iter().collect::<String>()).trim_end();
-            plot.push('\n');
-        }
         let (from, to) = (steps.start.to_string(), format!("step {}", steps.end));
-        let line = "-".repeat(columns);
-        plot + &format!(
-            "{:>10} +{line}\n{:>10}  {from}{to:>rest$}\n",
-            "",
-            "",
-            rest = columns - from.len().min(columns)
-        )
+        let rest = plot.columns().saturating_sub(from.len());
+        format!("{}\n{}{:>12}{from}{to:>rest$}\n", self.title(), plot.lines(), "")
     }
 }
 
@@ -318,16 +290,6 @@ mod tests {
         };
         assert_eq!(titles(Panels::default()), ["loss"]);
         assert_eq!(titles(Panels::with_training()), ["learning rate", "loss"]);
-    }
-
-    #[test]
-    fn the_best_evaluation_is_by_weighted_loss() {
-        let evaluations = evaluations(&lines());
-        assert_eq!(evaluations.len(), 3);
-        let best_at =
-            |weight: f64| best(&evaluations, &BTreeMap::from([("b".to_string(), weight)])).unwrap().step;
-        assert_eq!((best_at(1.0), best_at(3.0)), (10, 5));
-        assert_eq!(best(&[], &BTreeMap::new()), None);
     }
 
     #[test]

@@ -9,9 +9,11 @@ pub mod html;
 pub mod inside;
 pub mod page;
 pub mod parameters;
+mod plot;
 pub mod range_test;
 pub mod rules;
 pub mod sparkline;
+pub mod summary;
 pub mod tensorboard;
 pub mod tokens;
 

@@ -2,12 +2,12 @@
 
 use super::chart::{Chart, Point, Series};
 use super::figure::{self, Scene};
+use super::plot::Plot;
 use crate::train::{RangePoint, RangeTest};
 
 /// The plot of the smoothed loss over the logarithm of the learning rate, in `columns` × `rows` characters besides the labels:
 /// `o` for the smoothed loss, also for one above the first row, `^` below the steepest descent.
 pub fn plot(test: &RangeTest, columns: usize, rows: usize) -> String {
-    let (columns, rows) = (columns.max(2), rows.max(2));
     let (Some(first), Some(last)) = (test.points.first(), test.points.last()) else { return String::new() };
     let (left, right) = (first.learning_rate.ln(), last.learning_rate.ln());
     let none = (f64::INFINITY, f64::NEG_INFINITY);
@@ -16,30 +16,18 @@ pub fn plot(test: &RangeTest, columns: usize, rows: usize) -> String {
     let (low, high) = test.points.iter().fold(none, range);
     // A loss that blows up would leave the rest one line.
     let high = high.min(first.smoothed + (first.smoothed - low).max(0.1 * first.smoothed.abs()));
-    let cell = |share: f64, cells: usize| (share.clamp(0.0, 1.0) * (cells - 1) as f64).round() as usize;
-    let column = |rate: f64| cell((rate.ln() - left) / (right - left).max(f64::MIN_POSITIVE), columns);
-    let mut cells = vec![vec![' '; columns]; rows];
+    let mut plot = Plot::new(columns, rows, low..high);
+    let share = |rate: f64| (rate.ln() - left) / (right - left).max(f64::MIN_POSITIVE);
     for point in &test.points {
-        let row = cell((high - point.smoothed) / (high - low).max(f64::MIN_POSITIVE), rows);
-        cells[row][column(point.learning_rate)] = 'o';
+        plot.mark(plot.column(share(point.learning_rate)), point.smoothed, 'o');
     }
-    let mut plot = String::from("smoothed loss\n");
-    for (row, cells) in cells.iter().enumerate() {
-        let label = match row {
-            0 => format!("{high:.4}"),
-            last if last == rows - 1 => format!("{low:.4}"),
-            _ => String::new(),
-        };
-        plot += format!("{label:>10} |{}", cells.iter().collect::<String>()).trim_end();
-        plot.push('\n');
-    }
-    plot += &format!("{:>10} +{}\n", "", "-".repeat(columns));
+    let mut text = format!("smoothed loss\n{}", plot.lines());
     if let Some(steepest) = test.steepest {
-        plot += &format!("{:>12}{:>width$}\n", "", "^", width = column(steepest) + 1);
+        text += &format!("{:>12}{:>width$}\n", "", "^", width = plot.column(share(steepest)) + 1);
     }
     let (from, to) =
         (format!("{:.0e}", first.learning_rate), format!("learning rate {:.0e}", last.learning_rate));
-    plot + &format!("{:>12}{from}{to:>rest$}\n", "", rest = columns.saturating_sub(from.len()))
+    text + &format!("{:>12}{from}{to:>rest$}\n", "", rest = plot.columns().saturating_sub(from.len()))
 }
 
 /// The figure: the loss and the smoothed loss over the learning rate.

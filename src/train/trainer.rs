@@ -76,6 +76,13 @@ pub struct StepReport {
     pub warning: Option<String>,
 }
 
+impl StepReport {
+    /// Whether the step is logged: the first, the last and every `every`-th, unless that is 0.
+    pub fn is_logged(&self, every: u64) -> bool {
+        self.step == 1 || self.step == self.steps || every > 0 && self.step.is_multiple_of(every)
+    }
+}
+
 /// A model in training.
 pub struct Trainer {
     config: TrainConfig,

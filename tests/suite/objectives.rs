@@ -89,6 +89,8 @@ fn masked_diffusion_bounds_the_likelihood_and_fills_any_gap() {
     fails(place.path(), "generate run --infill none", "--infill: expected _ in the text");
     let long = format!("generate run --infill {}", "_".repeat(33));
     fails(place.path(), &long, "--infill: expected at most 32 tokens; found 33");
+    write(&place, "rows.csv", "text\nthe king\n");
+    fails(place.path(), "predict run --table rows.csv", "`smalti generate --infill` fills masked tokens");
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn several_runs_are_compared() {
     let page = page(&place, "both.html");
     for part in [
         "<h1>Runs one, two</h1>",
-        "everything else is that of one",
+        "the other sections show one only",
         "<td>train.seed</td><td>1337</td><td>7</td>",
         "one train <span",
         "two validation <span",

@@ -119,7 +119,14 @@ fn a_run_has_a_model_card() {
     assert_eq!(index[0]["name"], "run");
     assert_eq!(index[0]["results"][0]["dataset"]["name"], "rows.csv");
     assert!(index[0]["results"][0]["metrics"][0]["value"].is_number(), "{index}");
-    for part in ["Says: \"odd\" # or even", "smalti predict run --row x=0.5", "## Settings"] {
+    for part in [
+        "Says: \"odd\" # or even",
+        "smalti predict run --row x=0.5",
+        "Classes of `class`: `even`, `odd`.",
+        "| inputs | outputs |",
+        "Measured on the validation data at step ",
+        "## Settings",
+    ] {
         assert!(card.contains(part), "expected {part:?} in: {card}");
     }
     let row = card.lines().find(|line| line.contains("| rows.csv |")).unwrap();
@@ -134,7 +141,7 @@ fn a_run_has_a_model_card() {
     works(&place, "info run --verify");
     std::fs::write(&path, format!("{}\nMine.\n", read())).unwrap();
     let ran = works(&place, "train --resume --out run --set card.license=mit");
-    assert!(ran.err.contains("README.md was edited, and is kept"), "{}", ran.err);
+    assert!(ran.err.contains("README.md was edited and is kept, so its metrics"), "{}", ran.err);
     assert!(read().ends_with("\nMine.\n") && read().contains("apache-2.0"));
 }
 
@@ -163,6 +170,8 @@ fn a_card_of_a_mix_has_the_commands_of_its_tasks() {
         "smalti classify run image.png",
         "smalti transcribe run clip.wav",
         "smalti rollout run --task trajectory",
+        "Measured on the validation data (`",
+        "`image`: 4 of 360 samples",
         "builtin:touchtone.tar",
     ] {
         assert!(card.contains(part), "expected {part:?} in: {card}");
@@ -197,6 +206,9 @@ fn imports_and_exports_have_cards() {
     let published = "---\nlicense: cc-by-4.0\n---\n# Theirs\n";
     std::fs::write(from.join("README.md"), published).unwrap();
     works(&place, "import gpt --out run");
+    let settings = |run: &str| -> toml::Table {
+        std::fs::read_to_string(place.path().join(run).join("run.toml")).unwrap().parse().unwrap()
+    };
     let read = |name: &str| std::fs::read_to_string(place.path().join(name).join("README.md")).unwrap();
     let card = read("run");
     assert_eq!(front_matter(&card, "license"), Some("cc-by-4.0".into()), "that of the published card");
@@ -206,14 +218,22 @@ fn imports_and_exports_have_cards() {
     assert_eq!(read("untrained"), published, "the published card describes these weights");
     std::fs::write(place.path().join("a.txt"), "5 7 9 11 2 ".repeat(60)).unwrap(); // ids: it has no vocabulary
     let short = "--set train.max_steps=1 --set train.batch_size=2 --set train.eval_samples=2";
-    works(&place, &format!("train --from run --set data.source=a.txt {short} --out tuned"));
+    let tuned = format!("train --from run --set data.source=a.txt {short}");
+    let printed = works(&place, &format!("{tuned} --print")).out;
+    works(&place, &format!("{tuned} --out tuned"));
+    let printed: toml::Table = printed.parse().unwrap();
+    assert_eq!(printed["train"], settings("tuned")["train"], "what --print prints trains");
     works(&place, "export tuned --out trained");
     let card = read("trained");
     assert_eq!(front_matter(&card, "library_name"), Some("transformers".into()));
     assert_eq!(front_matter(&card, "license"), Some("cc-by-4.0".into()));
-    for part in
-        ["smalti import trained --out trained-run", "smalti generate trained-run", "a.txt", "## Metrics"]
-    {
+    for part in [
+        "smalti import trained --out trained-run",
+        "smalti generate trained-run",
+        "a.txt",
+        "## Metrics",
+        "AutoModelForCausalLM.from_pretrained(\"trained\")",
+    ] {
         assert!(card.contains(part), "expected {part:?} in: {card}");
     }
     commands_exist(&card);

@@ -66,11 +66,20 @@ fn training_stops_when_its_patience_is_at_an_end() {
     assert!(trained.err.contains(message) && trained.out.contains("run is at step 6\n"), "{}", trained.err);
     assert_eq!(place.last_line("run"), serde_json::json!({ "step": 6, "end": "patience" }));
 
+    assert!(
+        trained.out.contains("kept weights, step 2") && trained.out.contains("last weights, step 6"),
+        "{}",
+        trained.out
+    );
+
     // Resumed as it is, it stays as it is.
     let (bytes, lines) = (place.bytes("run"), log::read(&place.path("run")).unwrap());
     let resumed = place.works("train --resume --out run").err;
     assert!(resumed.contains("the run has stopped at step 6 of 40: 2 evaluations had no lower"), "{resumed}");
     assert!(resumed.contains("--set train.patience=4"), "{resumed}");
+    let message =
+        "train.max_steps=80 has no effect: the run has stopped at step 6 of 80: 2 evaluations had no lower";
+    place.fails(1, "train --resume --out run --set train.max_steps=80", message);
     assert!(place.bytes("run") == bytes);
     assert_eq!(log::read(&place.path("run")).unwrap(), lines);
 }
@@ -82,10 +91,11 @@ fn more_patience_trains_on_as_one_run() {
         place.works(&format!("{} {STILL} --set train.patience={patience} --out {out}", train()));
     }
     let resumed = place.json("train --resume --out run --set train.patience=4");
-    assert_eq!(
-        (&resumed["step"], &resumed["end"], &resumed["stopped"]),
-        (&10.into(), &"patience".into(), &false.into())
-    );
+    assert_eq!((&resumed["step"], &resumed["end"]), (&10.into(), &"patience".into()));
+    assert_eq!((&resumed["best_step"], &resumed["last"]["step"]), (&2.into(), &10.into()));
+    let evaluations = log::read(&place.path("run")).unwrap();
+    let kept = evaluations.iter().find(|line| line["step"] == 2 && line["eval"].is_object()).unwrap();
+    assert_eq!(resumed["metrics"], kept["eval"], "the metrics of the kept weights");
     assert!(place.bytes("run") == place.bytes("straight"), "the files differ");
 }
 
@@ -133,6 +143,7 @@ fn range_tests_that_cannot_be_are_named() {
     place.fails(2, &of("--find-lr --lr-to nan"), "expected a number from 1e-12 to 1e4");
     place.fails(2, &of("--lr-from 1e-5"), "--find-lr");
     place.fails(2, &of("--find-lr --resume"), "--resume");
+    place.fails(2, &of("--find-lr --tensorboard=tb"), "--tensorboard");
 }
 
 const SWEEP: &str = "--sweep model.d_model=16,32 --sweep train.seed=1,2 --out sweep";
@@ -166,6 +177,9 @@ fn a_sweep_trains_every_combination_once() {
     assert!(RUNS.map(|run| place.bytes(&format!("sweep/{run}"))) == before, "the runs differ");
     assert_eq!(std::fs::read_to_string(&metrics).unwrap(), text);
 
+    for run in RUNS {
+        assert!(place.path("sweep").join(run).join("README.md").exists(), "{run} has no model card");
+    }
     let other = format!("{line} --set train.batch_size=8");
     place.fails(1, &other, "train.batch_size: expected 8, as in the sweep; found 4");
 }
@@ -184,6 +198,35 @@ fn bad_values_are_found_before_the_first_run_of_a_sweep() {
         assert!(!place.path("sweep").exists(), "{sweep}");
     }
     place.fails(2, &format!("{} {SWEEP} --resume", train()), "--resume");
+    let both = format!("{} --sweep model.d_model=16,32 --set model.d_model=8 --out sweep", train());
+    let message = "--sweep model.d_model=16,32 and --set model.d_model=8 both set model.d_model";
+    place.fails(1, &both, message);
+    assert!(!place.path("sweep").exists());
+}
+
+#[test]
+fn each_run_of_a_sweep_has_its_event_files() {
+    let place = Place::new();
+    for (tensorboard, folder) in
+        [("--tensorboard", "sweep/seed=2/tensorboard"), ("--tensorboard=tb", "tb/seed=2")]
+    {
+        place.works(&format!("{} --sweep train.seed=1,2 --out sweep {tensorboard}", train()));
+        assert_eq!(std::fs::read_dir(place.path(folder)).unwrap().count(), 1, "{folder}");
+        std::fs::remove_dir_all(place.path("sweep")).unwrap();
+    }
+}
+
+#[test]
+fn a_run_that_another_process_trains_is_no_failure_of_a_sweep() {
+    let place = Place::new();
+    let line = format!("{} --sweep train.seed=1,2 --out sweep", train());
+    place.works(&line);
+    let run = place.path("sweep").join("seed=1");
+    std::fs::remove_file(run.join("metrics.jsonl")).unwrap(); // so it is not finished
+    let lock = std::fs::File::options().write(true).open(run.join("run.lock")).unwrap();
+    lock.lock().unwrap();
+    let swept = place.works(&line).err;
+    assert!(swept.contains("seed=1: trained by another process"), "{swept}");
 }
 
 #[test]
@@ -209,11 +252,7 @@ fn runs_are_compared_by_what_differs() {
     for part in ["model.d_model", "parameters", "best at", "tokens/s"] {
         assert!(table.contains(part), "{part} in {table}");
     }
-    place.fails(
-        1,
-        "compare a b --metric beauty",
-        "metric \"beauty\": expected one that a run was evaluated by: ",
-    );
+    place.fails(1, "compare a b --metric beauty", "metric: expected one of accuracy, ");
     place.fails(1, "compare a none", "none is no run folder");
     place.fails(2, "compare", "<RUN>");
 }
@@ -232,6 +271,7 @@ fn runs_of_different_tasks_are_compared_by_what_they_share() {
         "{settings:?}"
     );
     assert!(!settings.iter().any(|key| key.starts_with("inputs.")), "{settings:?}");
+    assert!(place.works("compare text image").err.contains("have different inputs or outputs"));
     let metrics: Vec<&str> =
         compared["metrics"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     assert!(metrics.contains(&"loss") && !metrics.contains(&"bits_per_byte"), "{metrics:?}");

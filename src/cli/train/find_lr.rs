@@ -18,9 +18,9 @@ pub struct FindLrArgs {
     /// Find a learning rate by a range test, which writes no run.
     ///
     /// The learning rate rises geometrically from step to step, until the smoothed loss is four times its lowest value
-    /// (Smith 2017). Prints the curve, the learning rate at which the smoothed loss falls most steeply, and a tenth of that at
-    /// which it is lowest.
-    #[arg(long, conflicts_with_all = ["resume", "print", "devices", "sweep"])]
+    /// (Smith 2017). Prints the curve, the learning rate at which the smoothed loss falls most steeply, and one tenth of the
+    /// learning rate with the lowest smoothed loss.
+    #[arg(long, conflicts_with_all = ["resume", "print", "devices", "sweep", "tensorboard"])]
     find_lr: bool,
     /// First learning rate of --find-lr [default: 1e-7].
     #[arg(long, value_name = "RATE", value_parser = rate, requires = "find_lr")]
@@ -64,7 +64,9 @@ const MOST_ROWS: usize = 20;
 pub fn run(args: &TrainArgs, modalities: &Modalities) -> Result<()> {
     let config = args.find_lr.config()?;
     if let Some(Launched { world_size, .. }) = Launched::find()? {
-        bail!("--find-lr: expected one process; found {world_size}");
+        bail!(
+            "--find-lr: expected one process; found {world_size}; start it without torchrun, srun or mpirun"
+        );
     }
     let figure = args.out.as_deref().map(|path| {
         let expected = "--out: expected a file for the figure of --find-lr, with the extension .svg or .png";
@@ -107,8 +109,9 @@ fn show(found: &RangeTest) {
     }
     match (steepest, tenth_of_lowest) {
         (Some(steepest), Some(tenth)) => println!(
-            "the loss falls most steeply at {steepest:.1e}; a tenth of the learning rate of the lowest loss is {tenth:.1e}\n\
-             to try: --set train.learning_rate={steepest:.1e}"
+            "steepest descent of the smoothed loss: {steepest:.1e}\n\
+             one tenth of the learning rate with the lowest smoothed loss: {tenth:.1e}\n\
+             to try: --set train.learning_rate={steepest:.1e}, the first; if training is then unstable, the lower of the two"
         ),
         _ => {
             println!("the loss never falls; try a wider range with --lr-from and --lr-to, or more --lr-steps")

@@ -4,7 +4,7 @@ use crate::cli::checks;
 use crate::config::{self, Change, RunConfig};
 use crate::registry::Modalities;
 use crate::train::{End, MODEL_FILE, Ranks, ResumeSchedule, TrainConfig, Trainer, log};
-use anyhow::Result;
+use anyhow::{Result, bail};
 use candle_core::Device;
 use std::path::Path;
 use std::sync::Arc;
@@ -22,16 +22,22 @@ pub fn resume(
     let run = run.resumed_with(set)?;
     let lacks_model = !folder.join(MODEL_FILE).exists();
     let trainer = run.resume(device, ranks.clone())?;
+    let changes = before.changes(run.config())?;
+    let end = trainer.end().map(|end| ended(end, &trainer, &before.train));
+    // The cost of a step changes no result, and the card may change at any time.
+    let is_dropped = |key: &str| config::SCHEDULE.contains(&key) && config::is_set(None, set, key);
+    let dropped = changes.iter().find(|change| is_dropped(&change.key));
+    if let (Some(end), Some(Change { key, now, .. })) = (&end, dropped) {
+        bail!("{key}={now} has no effect: {end}");
+    }
     if ranks.rank() == 0 {
         let model = folder.join(MODEL_FILE);
         if lacks_model && model.exists() {
             eprintln!("{} was missing; it now has the weights of the last checkpoint", model.display());
         }
-        let (done, steps) = trainer.progress();
-        let changes = before.changes(run.config())?;
-        match trainer.end() {
-            Some(End::Patience) => report_patience(&trainer),
-            Some(_) => report_finished(&before.train, steps),
+        let (done, _) = trainer.progress();
+        match end {
+            Some(message) => eprintln!("{message}"),
             None if done == 0 => eprintln!("{} has no checkpoint yet; it starts at step 0", folder.display()),
             None if changes.is_empty() => report_edited(&log::read(folder)?, run.config(), &trainer),
             None => report_changes(&changes, &trainer),
@@ -94,21 +100,19 @@ fn report_edited(lines: &[serde_json::Value], config: &RunConfig, trainer: &Trai
     }
 }
 
-/// Prints how to train on a run that has finished its steps, and so keeps its settings.
-fn report_finished(train: &TrainConfig, steps: u64) {
-    let twice = match train.max_steps {
-        0 => format!("train.epochs={}", 2.0 * train.epochs),
+/// Why no step is left to train, and how to train on.
+fn ended(end: End, trainer: &Trainer, before: &TrainConfig) -> String {
+    let ((done, steps), patience) = (trainer.progress(), trainer.config().patience);
+    if end == End::Patience {
+        return format!(
+            "the run has stopped at step {done} of {steps}: {patience} evaluations had no lower validation loss; to train on, \
+             add --set train.patience={}, or 0 to never stop early",
+            2 * patience
+        );
+    }
+    let twice = match before.max_steps {
+        0 => format!("train.epochs={}", 2.0 * before.epochs),
         _ => format!("train.max_steps={}", 2 * steps),
     };
-    eprintln!("the run has finished its {steps} steps; to train on, add --set {twice}");
-}
-
-/// Prints how to train on a run that ran out of patience, and so keeps its settings.
-fn report_patience(trainer: &Trainer) {
-    let ((done, steps), patience) = (trainer.progress(), trainer.config().patience);
-    eprintln!(
-        "the run has stopped at step {done} of {steps}: {patience} evaluations had no lower validation loss; to train on, add \
-         --set train.patience={}, or 0 to never stop early",
-        2 * patience
-    );
+    format!("the run has finished its {steps} steps; to train on, add --set {twice}")
 }

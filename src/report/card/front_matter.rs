@@ -64,9 +64,16 @@ impl Facts<'_> {
                 let sources = Self::sources(entry);
                 let data = sources.join(", ");
                 let id = sources.into_iter().find_map(dataset).unwrap_or_else(|| data.clone());
+                let mut dataset = json!({ "type": id, "name": data });
+                if let Some(split) = Self::split(entry) {
+                    dataset["split"] = split.into();
+                }
+                if let Some([evaluated, all]) = self.evaluated(entry) {
+                    dataset["args"] = json!({ "validation_samples": format!("{evaluated} of {all}") });
+                }
                 Some(json!({
                     "task": { "type": task, "name": joined(&[&entry.name, output]) },
-                    "dataset": { "type": id, "name": data, "split": "validation" },
+                    "dataset": dataset,
                     "metrics": metrics,
                 }))
             });

@@ -6,13 +6,14 @@ mod sections;
 mod usage;
 mod yaml;
 
-use super::curves::{self, Evaluation};
+use super::curves::Evaluation;
+use super::summary::Summary;
 use crate::config::TaskEntry;
 use crate::model::SavedTensors;
 use crate::run::{NamedTask, PUBLISHED_FOLDER, Run, RunError};
 use crate::task::{Task, TaskSpec};
 use crate::train::checksums::Checksum;
-use crate::train::{MODEL_FILE, SAMPLE_COUNTS, SaveError, TensorFile, checkpoint, log};
+use crate::train::{MODEL_FILE, SAMPLE_COUNTS, SaveError, TensorFile, checkpoint};
 use places::place;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
@@ -103,11 +104,7 @@ impl<'a> Facts<'a> {
         let tasks: Vec<_> = run.config().tasks().into_iter().zip(run.tasks()?).collect();
         let specs = tasks.iter().map(|(_, named)| named.task.spec());
         let loss_weights: BTreeMap<String, f64> = specs.flat_map(TaskSpec::loss_weights).collect();
-        let mut best = None;
-        for line in log::lines(run.folder())? {
-            let found: Vec<Evaluation> = best.into_iter().chain(curves::evaluation(&line?)).collect();
-            best = curves::best(&found, &loss_weights);
-        }
+        let best = Summary::read(run.folder(), &loss_weights, |_| {})?.best;
         let whole = std::fs::canonicalize(folder).unwrap_or_else(|_| folder.into());
         let name = whole.file_name().map_or("model".into(), |name| name.to_string_lossy().into_owned());
         Ok(Self { run, form, name, tasks, counts: counts.collect(), samples: samples(&weights), best })
@@ -123,6 +120,21 @@ impl<'a> Facts<'a> {
         let data = &entry.settings.data;
         let validation = data.validation_source.iter().flat_map(|sources| sources.as_slice());
         data.source.as_slice().iter().chain(validation).map(|source| place(&source.path)).collect()
+    }
+
+    /// The split of a task's validation rows, if its settings name one: `test` of `validation = "split = test"`.
+    fn split(entry: &TaskEntry) -> Option<&str> {
+        let (field, split) = entry.settings.data.validation.as_deref()?.split_once('=')?;
+        let split = split.trim();
+        let is_name = !split.is_empty() && split.chars().all(|character| character.is_alphanumeric());
+        (is_name && matches!(field.trim(), "split" | "split?")).then_some(split)
+    }
+
+    /// The numbers of validation samples of a task that an evaluation is of, and of all, if `train.eval_samples` is fewer.
+    fn evaluated(&self, entry: &TaskEntry) -> Option<[usize; 2]> {
+        let limit = self.run.config().train.eval_samples;
+        let [_, all] = *self.samples.get(&entry.name)?;
+        (1..all).contains(&limit).then_some([limit, all])
     }
 
     /// Whether the weights are those of an import.

@@ -22,18 +22,20 @@ pub(super) fn place(location: &str) -> String {
     trimmed.rsplit(['/', '\\']).next().unwrap_or(trimmed).into()
 }
 
-/// Settings with their places as a card states them, and without other absolute paths.
-pub(super) fn without_paths(key: &str, value: &mut toml::Value) {
+/// Settings with their places as a card states them, and without other absolute paths; the table `[card]` stays as it is.
+pub(super) fn without_paths(mut settings: toml::Table) -> toml::Table {
+    let card = settings.remove("card").map(|card| ("card".to_string(), card));
+    settings.iter_mut().for_each(|(key, value)| shorten(key, value));
+    settings.extend(card);
+    settings
+}
+
+fn shorten(key: &str, value: &mut toml::Value) {
     match value {
         toml::Value::String(text) if PLACES.contains(&key) => *text = place(text),
         toml::Value::String(text) => *text = without_absolute(text),
-        toml::Value::Array(items) => items.iter_mut().for_each(|item| without_paths(key, item)),
-        toml::Value::Table(table) => {
-            table
-                .iter_mut()
-                .filter(|(key, _)| *key != "card")
-                .for_each(|(key, value)| without_paths(key, value));
-        }
+        toml::Value::Array(items) => items.iter_mut().for_each(|item| shorten(key, item)),
+        toml::Value::Table(table) => table.iter_mut().for_each(|(key, value)| shorten(key, value)),
         _ => {}
     }
 }
@@ -72,10 +74,8 @@ mod tests {
     fn settings_have_no_absolute_path() {
         let settings = "[data]\nsource = [{ path = \"/root/a.csv\" }, \"/root/b.csv\"]\n\
                         train = \"file = /root/x/c.wav\"\n[card]\ndescription = \"see /mine/here\"\n\
-                        [train]\nfreeze = [\"stack.*\"]\n[x.vocabulary]\nfile = \"/root/v\"\n";
-        let mut value: toml::Value = settings.parse::<toml::Table>().unwrap().into();
-        without_paths("", &mut value);
-        let text = value.to_string();
+                        [train]\nfreeze = [\"stack.*\"]\n[inputs.card.vocabulary]\nfile = \"/root/v\"\n";
+        let text = without_paths(settings.parse().unwrap()).to_string();
         assert!(!text.contains("/root"), "{text}");
         for kept in ["a.csv", "b.csv", "file = c.wav", "/mine/here", "stack.*"] {
             assert!(text.contains(kept), "{kept}: {text}");

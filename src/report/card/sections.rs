@@ -1,12 +1,15 @@
 //! The sections of a card.
 
 use super::places::without_paths;
-use super::usage::quoted;
+use super::usage::{Use, quoted};
 use super::{Facts, Form};
+use crate::config::TaskEntry;
 use crate::report::curves::Evaluation;
 use crate::report::parameters::parameters;
-use crate::run::RunError;
+use crate::run::{NamedTask, RunError};
+use crate::task::joined;
 use crate::train::SAMPLES;
+use smalti_contract::listed;
 use std::fmt::Write;
 
 impl Facts<'_> {
@@ -17,24 +20,21 @@ impl Facts<'_> {
         let base = base.map_or(String::new(), |base| format!(" It started from the weights of {base}."));
         let mut text = format!(
             "## Model\n\nA transformer of {} layers, d_model {}, {} \
-             [smalti](https://github.com/smalti-rs/smalti).{base}\n\n| task | inputs | outputs |\n| --- | --- | --- |\n",
+             [smalti](https://github.com/smalti-rs/smalti).{base}\n\n",
             model.n_layers + model.n_encoder_layers,
             model.d_model,
             if self.is_published() { "whose published weights were imported into" } else { "trained with" }
         );
-        for (entry, _) in &self.tasks {
+        text += &self.by_task(&["inputs", "outputs"], |entry, _| {
             let inputs = entry.settings.inputs.iter().map(|(name, of)| format!("{name} ({})", of.modality));
             let outputs = entry.settings.outputs.iter().map(|(name, of)| format!("{name} ({})", of.head));
-            text += &row([
-                entry.name.clone(),
-                inputs.collect::<Vec<_>>().join(", "),
-                outputs.collect::<Vec<_>>().join(", "),
-            ]);
-        }
+            vec![inputs.collect::<Vec<_>>().join(", "), outputs.collect::<Vec<_>>().join(", ")]
+        });
+        text += &self.classes();
         text += "\n| part | parameters |\n| --- | ---: |\n";
         parameters(&self.counts)
             .into_iter()
-            .for_each(|(part, count)| text += &row([part, count.to_string()]));
+            .for_each(|(part, count)| text += &row(vec![part, count.to_string()]));
         text + "\n"
     }
 
@@ -44,31 +44,70 @@ impl Facts<'_> {
         if self.is_published() {
             return format!("## Data\n\nThe weights are published ones. Licence of the data: {license}.\n\n");
         }
-        let mut text =
-            "## Data\n\n| task | source | training samples | validation samples |\n| --- | --- | ---: | ---: |\n"
-                .to_string();
-        for (entry, _) in &self.tasks {
+        let table = self.by_task(&["source", "training samples", "validation samples"], |entry, _| {
             let counts = self.samples.get(&entry.name).map(|counts| counts.map(|n| n.to_string()));
-            let [train, validation] = counts.unwrap_or_default();
-            text += &row([entry.name.clone(), Self::sources(entry).join(", "), train, validation]);
+            [vec![Self::sources(entry).join(", ")], counts.unwrap_or_default().into()].concat()
+        });
+        format!("## Data\n\n{table}\nLicence of the data: {license}.\n\n")
+    }
+
+    /// A table with a row for each task, which begins with its name if there are several.
+    fn by_task(&self, header: &[&str], cells: impl Fn(&TaskEntry, &NamedTask) -> Vec<String>) -> String {
+        let has_names = self.tasks.iter().any(|(entry, _)| !entry.name.is_empty());
+        let named = |name: &str, cells: Vec<String>| match has_names {
+            true => [vec![name.to_string()], cells].concat(),
+            false => cells,
+        };
+        let header = named("task", header.iter().map(ToString::to_string).collect());
+        let line = vec!["---".to_string(); header.len()];
+        let rows = self.tasks.iter().map(|(entry, task)| named(&entry.name, cells(entry, task)));
+        [header, line].into_iter().chain(rows).map(row).collect()
+    }
+
+    /// The classes of each output that has some.
+    fn classes(&self) -> String {
+        let mut text = String::new();
+        for (entry, named) in &self.tasks {
+            for output in named.task.outputs().iter().filter(|output| !output.head.labels().is_empty()) {
+                let classes = output.head.labels().iter().map(|class| format!("`{}`", cell(class)));
+                let (name, classes) = (joined(&[&entry.name, &output.name]), listed(classes, ", "));
+                let _ = writeln!(text, "\nClasses of `{name}`: {classes}.");
+            }
         }
-        text + &format!("\nLicence of the data: {license}.\n\n")
+        text
     }
 
     /// The metrics of the best evaluation.
     pub(super) fn metrics(&self) -> String {
         let Some(Evaluation { step, metrics }) = &self.best else { return String::new() };
         let mut text = format!(
-            "## Metrics\n\nOf the validation data, at step {step}, whose weights these are.\n\n\
-             | output | metric | value |\n| --- | --- | ---: |\n"
+            "## Metrics\n\nMeasured on {} at step {step}. The saved weights are those of this step.\n\n\
+             | output | metric | value |\n| --- | --- | ---: |\n",
+            self.measured_on()
         );
         for (output, metrics) in metrics {
             for (metric, value) in metrics.iter().filter(|(_, value)| value.is_finite()) {
                 let digits = if metric.ends_with(SAMPLES) { 0 } else { 4 };
-                text += &row([output.clone(), metric.clone(), format!("{value:.digits$}")]);
+                text += &row(vec![output.clone(), metric.clone(), format!("{value:.digits$}")]);
             }
         }
         text + "\n"
+    }
+
+    /// The data of the metrics: the split, if the settings name it, and the samples, if they are not all.
+    fn measured_on(&self) -> String {
+        let of_task = |(entry, _): &(TaskEntry, NamedTask)| {
+            let split = Self::split(entry).map(|split| format!("the split `{split}`"));
+            let samples = self.evaluated(entry).map(|[some, all]| format!("{some} of {all} samples"));
+            let facts: Vec<String> = split.into_iter().chain(samples).collect();
+            let task = if entry.name.is_empty() { String::new() } else { format!("`{}`: ", entry.name) };
+            (!facts.is_empty()).then(|| format!("{task}{}", facts.join(", ")))
+        };
+        let facts: Vec<String> = self.tasks.iter().filter_map(of_task).collect();
+        match facts.is_empty() {
+            true => "the validation data".into(),
+            false => format!("the validation data ({})", facts.join("; ")),
+        }
     }
 
     /// The commands that use it.
@@ -82,13 +121,26 @@ impl Facts<'_> {
             }
         };
         let mut commands: Vec<String> = import.into_iter().collect();
-        commands.extend(self.uses().flat_map(|task| task.commands(&run)));
+        let uses: Vec<Use> = self.uses().collect();
+        commands.extend(uses.iter().flat_map(|task| task.commands(&run, &uses)));
         commands.push(format!("smalti info {run}"));
         if !self.is_published() && self.form == Form::Run {
             commands.push(format!("smalti eval {run}"));
         }
-        let place = "In the folder that holds this one:";
-        format!("## Use\n\n{place}\n\n```sh\n{}\n```\n\n", commands.join("\n"))
+        let place = "Run these commands in the parent folder of this folder:";
+        let commands = commands.join("\n");
+        format!("## Use\n\n{}{place}\n\n```sh\n{commands}\n```\n\n", self.with_transformers())
+    }
+
+    /// How transformers reads an export; empty for a run.
+    fn with_transformers(&self) -> String {
+        let Some(task) = self.uses().next().filter(|_| self.form == Form::Export) else {
+            return String::new();
+        };
+        let (class, name) = (task.auto_class(), &self.name);
+        format!(
+            "```python\nfrom transformers import {class}\n\nmodel = {class}.from_pretrained({name:?})\n```\n\n"
+        )
     }
 
     /// What the model is not known to do.
@@ -113,15 +165,13 @@ impl Facts<'_> {
     /// All settings, without paths of this machine.
     pub(super) fn settings(&self) -> Result<String, RunError> {
         let toml: toml::Table = self.run.config().to_toml()?.parse().unwrap_or_default(); // TOML, as it was just written
-        let mut settings = toml::Value::Table(toml);
-        without_paths("", &mut settings);
-        let toml = toml::to_string_pretty(&settings).unwrap_or_default();
+        let toml = toml::to_string_pretty(&without_paths(toml)).unwrap_or_default();
         let mut fence = "```".to_string();
         while toml.contains(&fence) {
             fence.push('`');
         }
-        let command =
-            "`smalti train run.toml` trains with them; the paths of data on a disk are names of files here.";
+        let command = "`smalti train run.toml` trains with these settings. Local paths are shortened to file names here; \
+                       write your own.";
         Ok(format!(
             "## Settings\n\n{command}\n\n<details><summary>run.toml</summary>\n\n{fence}toml\n{toml}{fence}\n\n</details>\n\n"
         ))
@@ -129,8 +179,8 @@ impl Facts<'_> {
 }
 
 /// A row of a table.
-fn row<const N: usize>(cells: [String; N]) -> String {
-    format!("| {} |\n", cells.map(|text| cell(&text)).join(" | "))
+fn row(cells: Vec<String>) -> String {
+    format!("| {} |\n", cells.iter().map(|text| cell(text)).collect::<Vec<_>>().join(" | "))
 }
 
 /// A text in a cell of a table.
@@ -144,6 +194,6 @@ mod tests {
 
     #[test]
     fn a_cell_is_one_line_without_bars() {
-        assert_eq!(row(["a|b".into(), "c\nd".into()]), "| a\\|b | c d |\n");
+        assert_eq!(row(vec!["a|b".into(), "c\nd".into()]), "| a\\|b | c d |\n");
     }
 }

@@ -6,7 +6,7 @@ use crate::run::NamedTask;
 /// The parts of a task by which its use is known.
 pub(super) struct Use<'a> {
     name: &'a str,
-    /// The name and the modality of each input.
+    /// The first field and the modality of each input.
     inputs: Vec<(&'a str, &'a str)>,
     /// The head and the modality of the first output.
     head: &'a str,
@@ -17,8 +17,10 @@ pub(super) struct Use<'a> {
 
 impl<'a> Use<'a> {
     pub(super) fn of(entry: &'a TaskEntry, named: &NamedTask) -> Self {
-        let inputs =
-            entry.settings.inputs.iter().map(|(name, input)| (name.as_str(), input.modality.as_str()));
+        let inputs = entry.settings.inputs.iter().map(|(name, input)| {
+            let field = input.field.as_ref().and_then(|field| field.as_slice().first()).unwrap_or(name);
+            (field.as_str(), input.modality.as_str())
+        });
         let output = entry.settings.outputs.values().next();
         Self {
             name: &entry.name,
@@ -60,8 +62,37 @@ impl<'a> Use<'a> {
         }
     }
 
-    /// The commands that use the task in the run folder `run`.
-    pub(super) fn commands(&self, run: &str) -> Vec<String> {
+    /// The class of transformers that reads an export of the task.
+    pub(super) fn auto_class(&self) -> &'static str {
+        match self.pipeline() {
+            Some("text-generation") => "AutoModelForCausalLM",
+            Some("fill-mask") => "AutoModelForMaskedLM",
+            Some("image-classification") => "AutoModelForImageClassification",
+            Some("audio-classification") => "AutoModelForAudioClassification",
+            Some("text-classification") => "AutoModelForSequenceClassification",
+            Some("token-classification") => "AutoModelForTokenClassification",
+            Some("automatic-speech-recognition") => "AutoModelForSpeechSeq2Seq",
+            _ if self.head == "generate" => "AutoModelForSeq2SeqLM",
+            _ => "AutoModel",
+        }
+    }
+
+    /// Whether the command of this task can use another one: the command takes the first task that it can use.
+    fn can_use(&self, other: &Use) -> bool {
+        let has_one_input = other.inputs.len() == 1 && !other.has_series;
+        match self.pipeline() {
+            Some("image-classification" | "audio-classification" | "text-classification") => {
+                has_one_input && matches!(other.head, "classify" | "multilabel")
+            }
+            Some("feature-extraction" | "image-feature-extraction") => has_one_input,
+            pipeline => pipeline == other.pipeline(),
+        }
+    }
+
+    /// The commands that use the task in the run folder `run`, which has these tasks.
+    pub(super) fn commands(&self, run: &str, all: &[Use]) -> Vec<String> {
+        let first = all.iter().find(|other| self.can_use(other));
+        let is_first = first.is_none_or(|first| first.name == self.name);
         let task =
             if self.name.is_empty() { String::new() } else { format!(" --task {}", quoted(self.name)) };
         let row = || {
@@ -73,13 +104,15 @@ impl<'a> Use<'a> {
             });
             fields.map(|field| quoted(&field)).collect::<Vec<_>>().join(" ")
         };
-        match self.pipeline() {
+        match self.pipeline().filter(|pipeline| is_first || *pipeline == "reinforcement-learning") {
             Some("reinforcement-learning") => vec![format!("smalti rollout {run}{task} --env \"COMMAND\"")],
             Some("image-classification") => vec![format!("smalti classify {run} image.png")],
             Some("audio-classification") => vec![format!("smalti classify {run} clip.wav")],
             Some("text-classification") => vec![format!("smalti classify {run} --text \"A text.\"")],
             Some("feature-extraction") => vec![format!("smalti embed {run} --text \"A text.\"")],
             Some("image-feature-extraction") => vec![format!("smalti embed {run} image.png")],
+            Some("fill-mask") => vec![format!("smalti generate {run} --infill \"A text with a _.\"")],
+            _ if self.head == "masked" => vec![],
             Some("text-generation") => vec![format!("smalti generate {run} --prompt \"A text\"")],
             Some("automatic-speech-recognition") => vec![format!("smalti transcribe {run} clip.wav")],
             _ if self.inputs.is_empty() || self.has_series => {
@@ -120,6 +153,7 @@ mod tests {
                 "smalti classify r image.png",
             ),
             (of(&[], "generate", "text"), Some("text-generation"), "smalti generate r --prompt \"A text\""),
+            (of(&[], "masked", "text"), Some("fill-mask"), "smalti generate r --infill \"A text with a _.\""),
             (
                 of(&[("x", "numbers")], "regress", ""),
                 Some("tabular-regression"),
@@ -137,9 +171,19 @@ mod tests {
             ),
         ] {
             assert_eq!(task.pipeline(), pipeline);
-            assert_eq!(task.commands("r")[0], command);
+            assert_eq!(task.commands("r", &[])[0], command);
         }
         let policy = Use { name: "pole", has_series: true, has_actions: true, ..of(&[], "classify", "") };
-        assert_eq!(policy.commands("r"), ["smalti rollout r --task pole --env \"COMMAND\""]);
+        assert_eq!(policy.commands("r", &[]), ["smalti rollout r --task pole --env \"COMMAND\""]);
+    }
+
+    #[test]
+    fn only_the_first_task_has_a_command_that_takes_the_first() {
+        let named = |name, modality| Use { name, ..of(&[("x", modality)], "classify", "") };
+        let all = [named("a", "text"), named("b", "text"), named("c", "image")];
+        let commands = |task: usize| all[task].commands("r", &all);
+        assert_eq!(commands(0), ["smalti classify r --text \"A text.\""]);
+        assert_eq!(commands(1)[0], "smalti predict r --task b --row x=text");
+        assert_eq!(commands(2)[0], "smalti predict r --task c --row x=image.png");
     }
 }

@@ -1,9 +1,10 @@
 //! The course of a run's training, from its log.
 
-use crate::report::curves::{self, Evaluation, Panel, Panels};
+use crate::report::curves::{Evaluation, Panel, Panels};
+use crate::report::summary::Summary;
 use crate::run::Run;
 use crate::task::{Task, TaskSpec};
-use crate::train::{SaveError, log};
+use crate::train::SaveError;
 use std::collections::BTreeMap;
 
 /// The course of a training.
@@ -28,15 +29,9 @@ impl History {
         let tasks = run.tasks().unwrap_or_default();
         let specs = tasks.iter().map(|named| named.task.spec());
         let loss_weights: BTreeMap<String, f64> = specs.flat_map(TaskSpec::loss_weights).collect();
-        let (mut panels, mut best, mut step, mut not_used) = (Panels::with_training(), None, None, 0);
-        for line in log::lines(run.folder())? {
-            let line = line?;
-            panels.add(&line);
-            step = step.max(line["step"].as_u64());
-            not_used += usize::from(line["not_used"].is_string());
-            let found: Vec<Evaluation> = best.into_iter().chain(curves::evaluation(&line)).collect();
-            best = curves::best(&found, &loss_weights);
-        }
-        Ok(Self { panels: panels.finish(), best, step, not_used })
+        let mut panels = Panels::with_training();
+        let Summary { best, step, not_used, .. } =
+            Summary::read(run.folder(), &loss_weights, |line| panels.add(line))?;
+        Ok(Self { panels: panels.finish(), best, step, not_used: not_used.len() })
     }
 }

@@ -80,7 +80,7 @@ fn lead_text(names: &[String]) -> String {
     match names {
         [_] => by,
         [first, ..] => {
-            format!("{by} Curves and settings are those of all runs, everything else is that of {first}.")
+            format!("{by} Curves and settings show all runs; the other sections show {first} only.")
         }
         [] => by,
     }

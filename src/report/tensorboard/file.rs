@@ -1,8 +1,9 @@
 //! An event file: a TFRecord for each event.
 
-use super::message::{Value, What, event};
+use super::message::{Event, START, SessionLog, Summary, SummaryValue, What};
 use crate::train::SaveError;
 use crc_fast::{CrcAlgorithm, checksum};
+use prost::Message;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -29,12 +30,12 @@ impl EventFile {
     ///
     /// # Errors
     /// [`SaveError::Write`], which names the file.
-    pub(super) fn write(&mut self, step: u64, values: &[(String, Value)]) -> Result<(), SaveError> {
+    pub(super) fn write(&mut self, step: u64, value: Vec<SummaryValue>) -> Result<(), SaveError> {
         let (path, mut file) = match self.open.take() {
             Some(open) => open,
             None => self.create()?,
         };
-        let record = record(&event(seconds(), step, &What::Summary(values)));
+        let record = record(&event(step, What::Summary(Summary { value })));
         file.write_all(&record).map_err(|source| SaveError::Write { path: path.clone(), source })?;
         self.open = Some((path, file));
         Ok(())
@@ -47,8 +48,9 @@ impl EventFile {
         let path = self.folder.join(format!("{PREFIX}{time:010}.smalti"));
         let create = || {
             let mut file = File::create_new(&path)?;
-            for (step, what) in [(0, What::Version), (self.first, What::Start)] {
-                file.write_all(&record(&event(seconds(), step, &what)))?;
+            let start = What::SessionLog(SessionLog { status: START });
+            for (step, what) in [(0, What::FileVersion("brain.Event:2".into())), (self.first, start)] {
+                file.write_all(&record(&event(step, what)))?;
             }
             Ok(file)
         };
@@ -73,6 +75,11 @@ fn seconds() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
 }
 
+/// The bytes of an event of now.
+fn event(step: u64, what: What) -> Vec<u8> {
+    Event { wall_time: seconds(), step: step as i64, what: Some(what) }.encode_to_vec()
+}
+
 /// A TFRecord: the data between their length and a checksum.
 fn record(data: &[u8]) -> Vec<u8> {
     let length = (data.len() as u64).to_le_bytes();
@@ -88,16 +95,17 @@ fn masked(bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::tensorboard::message::Value;
 
     #[test]
     fn a_file_is_created_with_its_first_event_and_after_all_others() {
         let place = tempfile::tempdir().unwrap();
         let folder = place.path().join("events");
-        let values = || [("loss".to_string(), Value::Scalar(1.0))];
+        let values = || vec![SummaryValue { tag: "loss".into(), value: Some(Value::Scalar(1.0)) }];
         let mut first = EventFile::new(&folder, 1);
         assert!(!folder.exists());
-        first.write(1, &values()).unwrap();
-        EventFile::new(&folder, 2).write(2, &values()).unwrap();
+        first.write(1, values()).unwrap();
+        EventFile::new(&folder, 2).write(2, values()).unwrap();
         let mut names: Vec<String> = fs::read_dir(&folder)
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
@@ -105,7 +113,7 @@ mod tests {
         names.sort();
         assert_eq!(names.len(), 2, "{names:?}");
         let second = fs::read(folder.join(&names[1])).unwrap();
-        let start = record(&event(0.0, 2, &What::Start));
+        let start = record(&event(2, What::SessionLog(SessionLog { status: START })));
         assert!(
             second.windows(6).any(|bytes| bytes == &start[12 + 9..][..6]),
             "the second file begins at step 2"

@@ -11,7 +11,7 @@ use crate::ops::Gradients;
 use crate::train::{Metrics, Observer, SAMPLES, SaveError, StepReport, Trainer, check_folder};
 use file::EventFile;
 use histogram::Histogram;
-use message::Value;
+use message::{Image, SummaryValue, Value};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -66,14 +66,14 @@ impl TensorBoard {
             return;
         }
         values.extend(self.rules.take().map(|figure| ("attention_rules".into(), figure)));
-        self.failure = self.file.write(step, &values).err();
+        let values = values.into_iter().map(|(tag, value)| SummaryValue { tag, value: Some(value) });
+        self.failure = self.file.write(step, values.collect()).err();
     }
 }
 
 impl Observer for TensorBoard {
     fn step(&mut self, report: &StepReport) {
-        let StepReport { step, steps, .. } = *report;
-        if !(step == 1 || step == steps || step.is_multiple_of(self.log_every)) {
+        if !report.is_logged(self.log_every) {
             return;
         }
         let scalars = [
@@ -87,7 +87,8 @@ impl Observer for TensorBoard {
         let losses = report.losses.iter().filter(|(output, _)| !output.is_empty());
         let losses = losses.map(|(output, loss)| (format!("{output}/loss"), *loss));
         let values = scalars.chain(losses);
-        self.write(step, values.map(|(name, value)| (format!("train/{name}"), Value::Scalar(value))));
+        let values = values.map(|(name, value)| (format!("train/{name}"), Value::Scalar(value as f32)));
+        self.write(report.step, values);
     }
 
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) {
@@ -95,7 +96,7 @@ impl Observer for TensorBoard {
             let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
             measured.map(move |(metric, value)| {
                 let names = ["validation", output, metric].into_iter().filter(|name| !name.is_empty());
-                (names.collect::<Vec<_>>().join("/"), Value::Scalar(*value))
+                (names.collect::<Vec<_>>().join("/"), Value::Scalar(*value as f32))
             })
         });
         self.write(step, values);
@@ -125,5 +126,6 @@ impl Observer for TensorBoard {
 fn rules_figure(model: &Model) -> Option<Value> {
     let scene = figure::rules(&rules::figures(model));
     let png = scene.encode(Format::Png).ok()?;
-    Some(Value::Image { width: scene.width(), height: scene.height(), png })
+    let (width, height) = (scene.width() as i32, scene.height() as i32);
+    Some(Value::Image(Image { height, width, colorspace: 3, encoded_image_string: png }))
 }

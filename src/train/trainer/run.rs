@@ -299,8 +299,7 @@ impl<'a> TrainLog<'a> {
             self.write(json!({ "step": report.step, "warning": warning }))?;
         }
         self.observer.step(&report);
-        let last = report.step == report.steps;
-        if last || report.step == 1 || self.every > 0 && report.step.is_multiple_of(self.every) {
+        if report.is_logged(self.every) {
             self.write(line(&report))?;
             self.restart_clock();
         }
