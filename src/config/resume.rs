@@ -156,10 +156,12 @@ impl RunConfig {
                 None => drop(values.insert(key.into(), value.to_string())),
             }
         }
-        let table = toml::Value::try_from(self)
-            .map_err(|e| SettingsError::Unreadable { origin: "run.toml".into(), problem: e.to_string() })?;
+        // As text, because a f32 of 0.1 is 0.10000000149011612 as a number of TOML, which has 64 bits.
+        let table: toml::Table = self.to_toml()?.parse().map_err(|e: toml::de::Error| {
+            SettingsError::Unreadable { origin: "run.toml".into(), problem: e.to_string() }
+        })?;
         let mut values = BTreeMap::new();
-        add("", &table, &mut values);
+        add("", &toml::Value::Table(table), &mut values);
         Ok(values)
     }
 }

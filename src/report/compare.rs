@@ -6,8 +6,9 @@ use crate::metrics::higher_is_better;
 use crate::model::{Model, ModelError};
 use crate::run::{Run, RunError};
 use crate::task::{Task, TaskSpec};
-use crate::train::{End, SAMPLES, SaveError, log};
+use crate::train::{End, SaveError, is_count, log};
 use serde::Serialize;
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -82,9 +83,10 @@ pub enum CompareError {
 ///
 /// # Errors
 /// [`CompareError`].
-pub fn compare(runs: &[Run], metric: Option<&str>) -> Result<Comparison, CompareError> {
-    let mut compared = runs.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
-    let settings = differing(runs)?;
+pub fn compare<R: Borrow<Run>>(runs: &[R], metric: Option<&str>) -> Result<Comparison, CompareError> {
+    let runs: Vec<&Run> = runs.iter().map(R::borrow).collect();
+    let mut compared = runs.iter().map(|run| summary(run)).collect::<Result<Vec<_>, _>>()?;
+    let settings = differing(&runs)?;
     for (run, compared) in runs.iter().zip(&mut compared) {
         compared.settings = run.config().values()?;
         compared.settings.retain(|key, _| settings.contains(key));
@@ -113,7 +115,7 @@ fn order(metric: &str, a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> 
 
 /// The settings whose values differ. Of runs with other inputs or outputs, those that all have, and those of training and
 /// model.
-fn differing(runs: &[Run]) -> Result<Vec<String>, CompareError> {
+fn differing(runs: &[&Run]) -> Result<Vec<String>, CompareError> {
     let values = runs.iter().map(|run| run.config().values()).collect::<Result<Vec<_>, _>>()?;
     let is_same_task = runs.windows(2).all(|pair| parts(pair[0].config()) == parts(pair[1].config()));
     let keys: BTreeSet<&String> = values.iter().flat_map(BTreeMap::keys).collect();
@@ -169,7 +171,7 @@ fn summary(run: &Run) -> Result<ComparedRun, CompareError> {
 fn metrics(best: &Evaluation, loss_weights: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let is_one = best.metrics.len() == 1;
     let named = best.metrics.iter().flat_map(|(output, metrics)| {
-        let measured = metrics.iter().filter(|(name, _)| *name != SAMPLES && *name != EVAL_RATES);
+        let measured = metrics.iter().filter(|(name, _)| !is_count(name));
         measured.map(move |(name, value)| match is_one {
             true => (name.clone(), *value),
             false => (format!("{output}.{name}"), *value),
@@ -179,12 +181,10 @@ fn metrics(best: &Evaluation, loss_weights: &BTreeMap<String, f64>) -> BTreeMap<
     named.chain([total]).filter(|(_, value)| value.is_finite()).collect()
 }
 
-/// A number of the evaluation of masked diffusion that measures nothing.
-const EVAL_RATES: &str = "eval_rates";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::SAMPLES;
 
     #[test]
     fn the_better_run_comes_first() {

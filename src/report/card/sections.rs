@@ -6,7 +6,7 @@ use super::{Facts, Form};
 use crate::report::curves::Evaluation;
 use crate::report::parameters::parameters;
 use crate::run::RunError;
-use crate::train::SAMPLES;
+use crate::train::is_count;
 use std::fmt::Write;
 
 impl Facts<'_> {
@@ -64,7 +64,7 @@ impl Facts<'_> {
         );
         for (output, metrics) in metrics {
             for (metric, value) in metrics.iter().filter(|(_, value)| value.is_finite()) {
-                let digits = if metric.ends_with(SAMPLES) { 0 } else { 4 };
+                let digits = if is_count(metric) { 0 } else { 4 };
                 text += &row([output.clone(), metric.clone(), format!("{value:.digits$}")]);
             }
         }
