@@ -133,7 +133,7 @@ impl Cell {
     }
 }
 
-/// The class of an element whose text says that something is right, or wrong.
+/// The class of an element for what is right, or wrong.
 pub(super) fn verdict_class(passed: bool) -> &'static str {
     if passed { "passed" } else { "missed" }
 }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cell_has_the_look_that_it_was_given() {
+    fn a_cell_has_the_style_of_its_kind() {
         let mut html = Html::new();
         let cells = [
             Cell::Name("<b>".into()),

@@ -67,11 +67,11 @@ fn panels(names: &[String], histories: &[Result<History, SaveError>]) -> Vec<Sho
         for panel in history.iter().flat_map(|history| &history.panels) {
             let key = (panel.task.is_empty(), &panel.task, panel.metric != "loss", &panel.metric);
             for curve in &panel.curves {
-                let (name, look) = match (names.len(), curve.name) {
+                let (name, style) = match (names.len(), curve.name) {
                     (1, split) => (split.to_string(), usize::from(split != "train")),
                     (_, split) => (format!("{name} {split}"), number),
                 };
-                panels.entry(key).or_default().push(shown(curve, name, look, most));
+                panels.entry(key).or_default().push(shown(curve, name, style, most));
             }
         }
     }
@@ -82,11 +82,11 @@ fn panels(names: &[String], histories: &[Result<History, SaveError>]) -> Vec<Sho
         .collect()
 }
 
-/// The curve number `look` of those that must look different: the colours repeat with other dashes.
-fn shown(curve: &Curve, name: String, look: usize, most: usize) -> ShownCurve {
+/// The curve with style number `style`: the colours repeat with other dashes.
+fn shown(curve: &Curve, name: String, style: usize, most: usize) -> ShownCurve {
     let (steps, values) =
         curve.thinned(most).points.into_iter().map(|(step, value)| (step, six_digits(value))).unzip();
-    let class = format!("k{} d{} {}", look % COLOURS, look / COLOURS % DASHES, curve.name);
+    let class = format!("k{} d{} {}", style % COLOURS, style / COLOURS % DASHES, curve.name);
     ShownCurve { name, class, steps, values }
 }
 
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn eighteen_runs_look_different() {
+    fn eighteen_runs_have_different_styles() {
         let names: Vec<String> = (0..18).map(|number| number.to_string()).collect();
         let histories: Vec<_> = names.iter().map(|_| history(&[line(1)])).collect();
         let panels = panels(&names, &histories);
