@@ -44,7 +44,7 @@ pub struct TableSplit {
 /// The field of the split.
 const SPLIT: &str = "split";
 
-/// Inspects `limit` rows of each split, spread over all of them (0 for all), or of one split alone. Calls `progress` with the number of
+/// Inspects `limit` rows of each split, spread over all (0 for all), or of one split alone. Calls `progress` with the number of
 /// inspected rows and the number of all rows to inspect.
 ///
 /// # Errors

@@ -52,7 +52,7 @@ pub struct PartReport {
     pub tokens: [f64; 3],
 }
 
-/// Inspects `limit` samples of each split, spread over all of them (0 for all), without augmentation, and the fields of as many rows.
+/// Inspects `limit` samples of each split, spread over all (0 for all), without augmentation, and the fields of as many rows.
 ///
 /// # Errors
 /// [`DataError`] if this build's tokenizers cannot read images or audio.

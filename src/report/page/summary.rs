@@ -6,7 +6,7 @@ use crate::config::TaskEntry;
 use crate::inspect::rounded;
 use crate::report::compare::ComparedRun;
 use crate::run::Run;
-use crate::sample::Opened;
+use crate::sample::{Opened, OutputSettings};
 use crate::task::joined;
 use crate::train::baseline;
 use std::collections::BTreeMap;
@@ -25,9 +25,8 @@ pub(super) fn body(
     for entry in run.config().tasks() {
         body.element("p", "", &task(&entry));
     }
-    let best =
-        compared.best_step.map_or(String::new(), |step| format!("; its best evaluation is at step {step}"));
-    body.element("p", "", &format!("Training: {}, after {} steps{best}.", end(compared), compared.step));
+    let best = compared.best_step.map_or(String::new(), |step| format!("; best evaluation at step {step}"));
+    body.element("p", "", &format!("Training: {} steps, {}{best}.", compared.step, end(compared)));
     if not_used > 0 {
         body.element("p", "", &format!("Samples that could not be used: {not_used}."));
     }
@@ -47,8 +46,7 @@ pub(super) fn body(
 /// The inputs and the outputs of a task: `image → class (classify)`.
 fn task(entry: &TaskEntry) -> String {
     let inputs: Vec<&str> = entry.settings.inputs.keys().map(String::as_str).collect();
-    let output =
-        |(name, output): (&String, &crate::sample::OutputSettings)| format!("{name} ({})", output.head);
+    let output = |(name, output): (&String, &OutputSettings)| format!("{name} ({})", output.head);
     let outputs: Vec<String> = entry.settings.outputs.iter().map(output).collect();
     let name = if entry.name.is_empty() { "Task".to_string() } else { format!("Task {}", entry.name) };
     let arrow = if inputs.is_empty() { "" } else { " → " };
