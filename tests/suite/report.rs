@@ -75,8 +75,12 @@ fn several_runs_are_compared() {
         "<h1>Runs one, two</h1>",
         "the other sections show one only",
         "<th scope=\"row\">train.seed</th><td>1337</td><td>7</td>",
-        "one train <span",
+        "the first 90% of the tokens of ",
+        "<td>both, before they are divided</td>",
+        "<p>Training: 2 steps, finished; best evaluation at step ",
+        "/></svg>one train <span",
         "two validation <span",
+        "<p>Task: text (generate)</p>",
         "All settings of two",
     ] {
         assert!(page.contains(part), "{part}");

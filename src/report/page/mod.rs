@@ -40,8 +40,7 @@ pub struct Page {
 
 /// The page of a run: its curves, settings, data, tokens of examples and attention rules, and the inside of its model, which
 /// predicts at most `samples` validation rows of each task for confusions (0 for all). The curves and settings of `others` are
-/// beside its own.
-/// The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
+/// beside its own. The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
 pub fn of_runs(run: &Run, others: &[Run], device: &Device, samples: usize) -> Page {
     let runs: Vec<&Run> = std::iter::once(run).chain(others).collect();
     let names = names(&runs.iter().map(|run| run.folder()).collect::<Vec<_>>());
