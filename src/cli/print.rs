@@ -2,7 +2,7 @@
 
 pub use crate::inspect::rounded as number;
 
-use crate::train::SAMPLES;
+use crate::train::is_count;
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table, presets};
 use serde_json::Value;
@@ -90,5 +90,5 @@ pub fn not_used(problems: &[String]) {
 
 /// The value of a metric; a number of samples has no decimals.
 pub fn metric(name: &str, value: f64) -> String {
-    if name.ends_with(SAMPLES) { format!("{value:.0}") } else { number(value) }
+    if is_count(name) { format!("{value:.0}") } else { number(value) }
 }

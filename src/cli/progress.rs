@@ -2,7 +2,7 @@
 
 use crate::report::sparkline::Sparkline;
 use crate::task::TaskSpec;
-use crate::train::{Metrics, Observer, SAMPLES, StepReport, Trainer};
+use crate::train::{Metrics, Observer, StepReport, Trainer, is_count};
 use console::Term;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
@@ -119,7 +119,7 @@ impl Observer for Progress {
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) {
         for (task, metrics) in metrics {
             let name = |name| metric_name(name, self.loss_units.get(task));
-            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
+            let measured = metrics.iter().filter(|(metric, _)| !is_count(metric));
             let numbers: Vec<String> =
                 measured.map(|(metric, value)| format!("{} {value:.4}", name(metric))).collect();
             self.line(&format!("step {step}  {task}: {}", numbers.join("  ")));

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 pub struct ReportArgs {
     /// Run folders.
     ///
-    /// Curves and settings show all runs; the other sections show the first one only.
+    /// With several runs, curves and settings show all of them; the other sections show the first run only.
     #[arg(required = true, value_name = "RUN")]
     runs: Vec<PathBuf>,
     /// Write the page to this file [default: report.html in the first run's folder].
@@ -65,12 +65,25 @@ pub fn run(args: ReportArgs, modalities: &Modalities) -> Result<()> {
         let (bytes, runs) = (page.html.len(), &args.runs);
         return print::json(&json!({ "page": out, "bytes": bytes, "runs": runs, "sections": page.sections }));
     }
-    println!("{}: {:.1} MB", out.display(), page.html.len() as f64 / 1e6);
+    println!("{}: {}", out.display(), size(page.html.len()));
     Ok(())
 }
 
-/// Fails if the page would replace anything but a page: a run has files of other formats beside it.
+/// A number of bytes in kB or MB.
+fn size(bytes: usize) -> String {
+    let kilobytes = bytes as f64 / 1e3;
+    if kilobytes < 1e3 { format!("{kilobytes:.0} kB") } else { format!("{:.1} MB", kilobytes / 1e3) }
+}
+
+/// Fails if the folder of the page is missing, or if it would replace anything but a page: a run has files of other formats.
 fn check_page_target(path: &Path) -> Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    ensure!(
+        folder.is_dir(),
+        "{}: expected an existing folder, found no folder {}; create it, or choose another --out",
+        path.display(),
+        folder.display()
+    );
     check_target(path)?;
     let Ok(file) = File::open(path) else { return Ok(()) };
     let mut beginning = vec![];

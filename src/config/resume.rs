@@ -101,6 +101,8 @@ impl RunConfig {
         let mut before: BTreeMap<String, String> = serde_json::from_str(saved)
             .map_err(|e| SettingsError::Unreadable { origin: origin.into(), problem: e.to_string() })?;
         before.retain(|key, _| counts(key));
+        // Older runs have all digits.
+        before.values_mut().for_each(|value| *value = shortest(value));
         let now = self.values_of(counts)?;
         let defaults = self.without(&|key| counts(key) && !before.contains_key(key));
         let is_edited = |key: &String| before.contains_key(key) || defaults.get(key) != now.get(key);
@@ -153,7 +155,7 @@ impl RunConfig {
                 Some(table) => {
                     table.iter().for_each(|(name, value)| add(&below(key, name), value, values));
                 }
-                None => drop(values.insert(key.into(), value.to_string())),
+                None => drop(values.insert(key.into(), shortest(&value.to_string()))),
             }
         }
         let table = toml::Value::try_from(self)
@@ -162,6 +164,17 @@ impl RunConfig {
         add("", &table, &mut values);
         Ok(values)
     }
+}
+
+/// A value of TOML, whose numbers have 64 bits, with the digits of run.toml: a number of 32 bits is 0.1, not
+/// 0.10000000149011612.
+fn shortest(value: &str) -> String {
+    let number = value.parse::<f64>().ok().filter(|number| value.contains('.') && number.is_finite());
+    let Some(short) = number.filter(|number| f64::from(*number as f32) == *number) else {
+        return value.into();
+    };
+    let digits = (short as f32).to_string();
+    if digits.contains('.') { digits } else { format!("{digits}.0") }
 }
 
 /// The name of a setting in a table of settings.
@@ -231,6 +244,21 @@ mod tests {
             assert!(message.contains(key), "{message}");
         }
         assert!(settings("").check_fixed("{").unwrap_err().to_string().contains("in the run's state"));
+    }
+
+    #[test]
+    fn values_have_the_digits_of_run_toml_also_those_of_older_runs() {
+        let [few, all] = ["0.1", "0.10000000149011612"];
+        assert_eq!(
+            [few, all, "1.0", "1e-8", "1337", "\"a.b\""].map(shortest),
+            ["0.1", "0.1", "1.0", "1e-8", "1337", "\"a.b\""]
+        );
+        let config = settings("[model]\ndropout = 0.1\n");
+        assert_eq!(config.values().unwrap()["model.dropout"], few);
+        let fixed = config.fixed().unwrap();
+        let older = fixed.replace("\"model.dropout\":\"0.1\"", &format!("\"model.dropout\":\"{all}\""));
+        assert_ne!(fixed, older);
+        config.check_fixed(&older).unwrap();
     }
 
     #[test]

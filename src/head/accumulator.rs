@@ -225,20 +225,12 @@ impl MetricAccumulator for TokenAccumulator {
 }
 
 /// A bound on the negative log-likelihood of texts, from weights that sum to the number of tokens.
+#[derive(Default)]
 pub(super) struct BoundAccumulator {
     loss: MeanLoss,
     accuracy: Accuracy,
     bytes: usize,
     characters: usize,
-    /// The number of masked versions of each sample.
-    eval_rates: usize,
-}
-
-impl BoundAccumulator {
-    pub(super) fn new(eval_rates: usize) -> Self {
-        let (loss, accuracy) = (MeanLoss::default(), Accuracy::default());
-        Self { loss, accuracy, bytes: 0, characters: 0, eval_rates }
-    }
 }
 
 impl MetricAccumulator for BoundAccumulator {
@@ -261,13 +253,11 @@ impl MetricAccumulator for BoundAccumulator {
         Ok(())
     }
 
-    /// `perplexity_bound`, `bits_per_character_bound` and `bits_per_byte_bound`, and over how many shares of masked tokens they
-    /// are means: `eval_rates`.
+    /// `perplexity_bound`, `bits_per_character_bound` and `bits_per_byte_bound`.
     fn metrics(&self) -> Metrics {
         let mut metrics = Metrics::new();
         self.accuracy.insert(&mut metrics);
         metrics.insert("perplexity_bound".into(), self.loss.mean().exp());
-        metrics.insert("eval_rates".into(), self.eval_rates as f64);
         for (name, n) in [("bits_per_character_bound", self.characters), ("bits_per_byte_bound", self.bytes)]
         {
             if n > 0 {

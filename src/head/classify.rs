@@ -2,7 +2,7 @@
 
 use super::accumulator::{ClassAccumulator, MetricAccumulator};
 use super::{
-    FitData, Head, HeadKind, Labels, Prediction, TargetContext, document_value, loss, value_per_token,
+    FitData, Head, HeadKind, Labels, Prediction, TargetContext, argmax, document_value, loss, value_per_token,
 };
 use crate::data::{HeadBatch, Target};
 use crate::ops;
@@ -73,6 +73,10 @@ impl Head for Classify {
 
     fn labels(&self) -> &[String] {
         self.classes.names()
+    }
+
+    fn classes(&self, output: &Tensor) -> Result<Option<Vec<u32>>> {
+        argmax(output).map(Some)
     }
 }
 

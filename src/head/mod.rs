@@ -149,6 +149,15 @@ pub trait Head: Send + Sync + Debug {
     fn labels(&self) -> &[String] {
         &[]
     }
+
+    /// For each row of `output` `[rows, width]`, the number of the predicted one of the [`labels`](Self::labels), which a report
+    /// compares with [`Targets::Ids`](crate::data::Targets::Ids); `None`, the default, for a head without one class for each row.
+    ///
+    /// # Errors
+    /// If an operation fails.
+    fn classes(&self, _output: &Tensor) -> Result<Option<Vec<u32>>> {
+        Ok(None)
+    }
 }
 
 /// The tokens that a head reads.

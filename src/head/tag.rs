@@ -112,6 +112,10 @@ impl Head for Tag {
     fn labels(&self) -> &[String] {
         self.tags.names()
     }
+
+    fn classes(&self, output: &Tensor) -> Result<Option<Vec<u32>>> {
+        argmax(output).map(Some)
+    }
 }
 
 impl HeadKind for Tag {

@@ -68,7 +68,9 @@ fn listed(items: Vec<String>) -> String {
 /// A finding on one line.
 fn shown(value: &Value) -> String {
     let part = |name: &str| value.get(name).and_then(Value::as_f64);
-    let total = part("total").map_or(String::new(), |total| format!("{} in all; ", number(total)));
+    // The total of one value is the value.
+    let several = part("total").filter(|total| part("most") != Some(*total));
+    let total = several.map_or(String::new(), |total| format!("{} in all; ", number(total)));
     match value {
         Value::String(text) => text.clone(),
         Value::Number(x) if x.is_f64() => number(x.as_f64().unwrap_or(f64::NAN)),
@@ -94,6 +96,7 @@ mod tests {
         let spread = json!({ "least": 8.0, "median": 10.0, "p95": 11.5, "most": 12.0 });
         assert_eq!(shown(&spread), "8 to 12, median 10, 95% up to 11.5");
         assert_eq!(shown(&json!({ "least": 8.0, "median": 8.0, "p95": 8.0, "most": 8.0 })), "8");
+        assert_eq!(shown(&json!({ "total": 7.0, "least": 7.0, "median": 7.0, "most": 7.0 })), "7");
         assert_eq!(shown(&json!({ "cat": 2, "dog": 1 })), "cat: 2, dog: 1");
         assert!(shown(&json!((0..30).collect::<Vec<_>>())).ends_with("19, … (30 in all)"));
         assert_eq!((shown(&json!(null)), shown(&json!(2.5))), ("none".into(), "2.5000".into()));

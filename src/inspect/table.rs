@@ -7,6 +7,7 @@ use super::rows::{self, Corrupt};
 use super::value::{Readers, Slicing};
 use crate::data::DataError;
 use crate::data::files::canonical_split;
+use crate::random;
 use crate::table::{Table, unknown_field};
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -43,7 +44,7 @@ pub struct TableSplit {
 /// The field of the split.
 const SPLIT: &str = "split";
 
-/// Inspects `limit` evenly spaced rows (0 for all) of each split, or of one split alone. Calls `progress` with the number of
+/// Inspects `limit` rows of each split, spread over all (0 for all), or of one split alone. Calls `progress` with the number of
 /// inspected rows and the number of all rows to inspect.
 ///
 /// # Errors
@@ -59,7 +60,7 @@ pub fn inspect_table(
     let splits = splits(table, split)?;
     let fields: Vec<String> = table.fields().iter().filter(|field| *field != SPLIT).cloned().collect();
     let chosen: Vec<_> =
-        splits.into_iter().map(|(name, rows)| (name, rows.len(), evenly_spaced(rows, limit))).collect();
+        splits.into_iter().map(|(name, rows)| (name, rows.len(), spread(rows, limit))).collect();
     let (all, mut done) = (chosen.iter().map(|(.., rows)| rows.len()).sum(), 0);
     let (mut report, mut contents) = (vec![], vec![]);
     for (split, n, rows) in chosen {
@@ -107,12 +108,12 @@ fn splits(table: &dyn Table, wanted: Option<&str>) -> Result<IndexMap<Option<Str
     }
 }
 
-/// At most `limit` rows, evenly spaced; all for 0.
-pub(super) fn evenly_spaced(rows: Vec<u32>, limit: usize) -> Vec<u32> {
+/// At most `limit` rows, spread over all of them; all for 0.
+pub(super) fn spread(rows: Vec<u32>, limit: usize) -> Vec<u32> {
     let n = rows.len();
     match limit {
         0 => rows,
-        limit => (0..limit.min(n)).map(|i| rows[i * n / limit.min(n)]).collect(),
+        limit => (0..limit.min(n)).map(|i| rows[random::spread(i, limit.min(n), n)]).collect(),
     }
 }
 

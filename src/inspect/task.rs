@@ -2,9 +2,10 @@
 
 use super::FieldReport;
 use super::rows;
-use super::table::evenly_spaced;
+use super::table::spread;
 use super::value::{Readers, Slicing};
 use crate::data::{DataError, Dataset, Stream};
+use crate::random;
 use crate::sample::{Composition, Opened, Samples};
 use serde::Serialize;
 
@@ -51,7 +52,7 @@ pub struct PartReport {
     pub tokens: [f64; 3],
 }
 
-/// Inspects `limit` evenly spaced samples of each split (0 for all), without augmentation, and the fields of as many rows.
+/// Inspects `limit` samples of each split, spread over all (0 for all), without augmentation, and the fields of as many rows.
 ///
 /// # Errors
 /// [`DataError`] if this build's tokenizers cannot read images or audio.
@@ -77,8 +78,7 @@ fn of_split(
     let mut parts: Vec<Vec<usize>> = vec![vec![]; task.parts().len()];
     let mut corrupt = vec![];
     for i in 0..inspected {
-        let index = i * n / inspected;
-        match samples.sample(index, None) {
+        match samples.sample(random::spread(i, inspected, n), None) {
             Ok(sample) => {
                 for (number, counts) in parts.iter_mut().enumerate() {
                     let part = &task.parts()[number];
@@ -97,7 +97,7 @@ fn of_split(
     let all = samples.rows();
     let known = |field: &String| all.table.fields().contains(field);
     let fields: Vec<String> = task.fields().into_iter().filter(known).collect();
-    let chosen = evenly_spaced(all.rows.clone(), limit);
+    let chosen = spread(all.rows.clone(), limit);
     let found = rows::inspect(all.table.as_ref(), &chosen, &fields, readers, &mut |_| {});
     SplitReport {
         split,

@@ -75,6 +75,7 @@ use candle_core::{DType, Device, Tensor};
 use plan::PlanInputs;
 use rotary::LayerRotary;
 use smalti_contract::KindSpec;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A model of one or several tasks: its parameters, and the computation of losses and outputs.
@@ -425,6 +426,11 @@ impl Model {
     /// The attention rules of a layer.
     pub fn rules(&self, layer: usize) -> &AttentionRules {
         &self.rules[layer.min(self.rules.len() - 1)]
+    }
+
+    /// The places of the parameters that embed a kind of token, which kinds that share them have in common.
+    pub(crate) fn embedding_parameters(&self, kind: usize) -> Range<usize> {
+        self.embedder.parameters(kind)
     }
 
     /// The learned vector of each place of a kind of token, `[places, d_model]`, the last axis running fastest; `None` for a kind

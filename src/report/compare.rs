@@ -7,8 +7,9 @@ use crate::metrics::higher_is_better;
 use crate::model::{Model, ModelError};
 use crate::run::{Run, RunError};
 use crate::task::{Task, TaskSpec};
-use crate::train::{End, SAMPLES, SaveError};
+use crate::train::{End, SaveError, is_count};
 use serde::Serialize;
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -88,13 +89,14 @@ pub enum CompareError {
 ///
 /// # Errors
 /// [`CompareError`].
-pub fn compare(runs: &[Run], metric: Option<&str>) -> Result<Comparison, CompareError> {
-    let mut compared = runs.iter().map(summary).collect::<Result<Vec<_>, _>>()?;
+pub fn compare<R: Borrow<Run>>(runs: &[R], metric: Option<&str>) -> Result<Comparison, CompareError> {
+    let runs: Vec<&Run> = runs.iter().map(R::borrow).collect();
+    let mut compared = runs.iter().map(|run| summary(run)).collect::<Result<Vec<_>, _>>()?;
     let same_task = runs.windows(2).all(|pair| parts(pair[0].config()) == parts(pair[1].config()));
-    let settings = differing(runs, same_task)?;
+    let settings = differing(&runs, same_task)?;
     for (run, compared) in runs.iter().zip(&mut compared) {
-        let values = run.config().values()?.into_iter().filter(|(key, _)| settings.contains(key));
-        compared.settings = values.map(|(key, value)| (key, as_in_file(value))).collect();
+        compared.settings = run.config().values()?;
+        compared.settings.retain(|key, _| settings.contains(key));
     }
     let evaluated = || compared.iter().map(|run| &run.metrics).filter(|metrics| !metrics.is_empty());
     let known: BTreeSet<String> = evaluated().flat_map(BTreeMap::keys).cloned().collect();
@@ -124,7 +126,7 @@ fn order(metric: &str, a: &BTreeMap<String, f64>, b: &BTreeMap<String, f64>) -> 
 
 /// The settings whose values differ. Of runs with other inputs or outputs, those that all have, and those of training and
 /// model.
-fn differing(runs: &[Run], same_task: bool) -> Result<Vec<String>, CompareError> {
+fn differing(runs: &[&Run], same_task: bool) -> Result<Vec<String>, CompareError> {
     let values = runs.iter().map(|run| run.config().values()).collect::<Result<Vec<_>, _>>()?;
     let keys: BTreeSet<&String> = values.iter().flat_map(BTreeMap::keys).collect();
     let is_general = |key: &str| key.starts_with("train.") || key.starts_with("model.");
@@ -132,13 +134,6 @@ fn differing(runs: &[Run], same_task: bool) -> Result<Vec<String>, CompareError>
         |key: &str| same_task || is_general(key) || values.iter().all(|values| values.contains_key(key));
     let differs = |key: &&String| values.windows(2).any(|pair| pair[0].get(*key) != pair[1].get(*key));
     Ok(keys.into_iter().filter(|key| counts(key)).filter(differs).cloned().collect())
-}
-
-/// The value of a setting as `run.toml` has it, where an f32 has the digits of an f32: 0.1, not 0.10000000149011612.
-fn as_in_file(value: String) -> String {
-    let short = value.parse::<f64>().ok().filter(|number| f64::from(*number as f32) == *number);
-    let short = short.map(|number| format!("{:?}", number as f32));
-    short.filter(|short| short.len() < value.len()).unwrap_or(value)
 }
 
 /// The names of the inputs and outputs of each task.
@@ -173,7 +168,7 @@ fn summary(run: &Run) -> Result<ComparedRun, CompareError> {
 fn metrics(best: &Evaluation, loss_weights: &BTreeMap<String, f64>) -> BTreeMap<String, f64> {
     let is_one = best.metrics.len() == 1;
     let named = best.metrics.iter().flat_map(|(output, metrics)| {
-        let measured = metrics.iter().filter(|(name, _)| *name != SAMPLES && *name != EVAL_RATES);
+        let measured = metrics.iter().filter(|(name, _)| !is_count(name));
         measured.map(move |(name, value)| match is_one {
             true => (name.clone(), *value),
             false => (format!("{output}.{name}"), *value),
@@ -183,12 +178,10 @@ fn metrics(best: &Evaluation, loss_weights: &BTreeMap<String, f64>) -> BTreeMap<
     named.chain([total]).filter(|(_, value)| value.is_finite()).collect()
 }
 
-/// A number of the evaluation of masked diffusion that measures nothing.
-const EVAL_RATES: &str = "eval_rates";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::train::SAMPLES;
 
     #[test]
     fn the_better_run_comes_first() {
@@ -200,20 +193,6 @@ mod tests {
             Ordering::Greater
         );
         assert_eq!(order("loss", &none, &of("loss", high)), Ordering::Greater);
-    }
-
-    #[test]
-    fn settings_have_the_digits_of_their_file() {
-        for (value, expected) in [
-            ("0.10000000149011612", "0.1"),
-            ("0.1", "0.1"),
-            ("0.30000000000000004", "0.30000000000000004"),
-            ("1e-7", "1e-7"),
-            ("64", "64"),
-            ("\"0.10000000149011612\"", "\"0.10000000149011612\""),
-        ] {
-            assert_eq!(as_in_file(value.into()), expected);
-        }
     }
 
     #[test]

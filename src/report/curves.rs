@@ -1,7 +1,7 @@
 //! The curves of a run: loss and validation metrics over steps, from the lines of `metrics.jsonl`.
 
 use super::plot::Plot;
-use crate::train::{Metrics, SAMPLES};
+use crate::train::{Metrics, is_count};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -106,7 +106,7 @@ impl Panels {
         }
         let Some(Evaluation { step, metrics }) = evaluation(line) else { return };
         for (task, metrics) in metrics {
-            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
+            let measured = metrics.iter().filter(|(metric, _)| !is_count(metric));
             measured.for_each(|(metric, value)| self.point(&task, metric, "validation", (step, *value)));
         }
     }

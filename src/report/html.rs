@@ -71,21 +71,81 @@ impl Html {
         Ok(())
     }
 
-    /// Add a table, if it has rows. A cell that is `passed` or `missed` has that class.
-    pub fn table(&mut self, header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) {
+    /// Add a table, if it has rows, with a caption unless it is empty.
+    pub fn table<C: Into<Cell>>(
+        &mut self,
+        caption: &str,
+        header: &[&str],
+        rows: impl IntoIterator<Item = Vec<C>>,
+    ) {
         let mut rows = rows.into_iter().peekable();
         if rows.peek().is_none() {
             return;
         }
-        let header: String =
-            header.iter().map(|cell| format!("<th scope=\"col\">{}</th>", escaped(cell))).collect();
-        let _ = writeln!(self.0, "<div class=\"scroll\"><table>\n<tr>{header}</tr>");
-        for row in rows {
-            let cells: String = row.iter().map(|cell| table_cell(cell)).collect();
-            let _ = writeln!(self.0, "<tr>{cells}</tr>");
+        let name = |cell: &&str| match cell.is_empty() {
+            true => "<td></td>".to_string(),
+            false => format!("<th scope=\"col\">{}</th>", escaped(cell)),
+        };
+        self.raw("<div class=\"scroll\"><table>");
+        if !caption.is_empty() {
+            self.element("caption", "", caption);
         }
-        self.0.push_str("</table></div>\n");
+        self.raw(&format!("<tr>{}</tr>", header.iter().map(name).collect::<String>()));
+        for row in rows {
+            let cells: String = row.into_iter().map(|cell| cell.into().html()).collect();
+            self.raw(&format!("<tr>{cells}</tr>"));
+        }
+        self.raw("</table></div>");
     }
+}
+
+/// A cell of a table.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Cell {
+    /// A text.
+    Text(String),
+    /// The name of a row.
+    Name(String),
+    /// A verdict, in the colour of success if it is true, else in that of failure.
+    Verdict(bool, String),
+    /// A number, on a darker ground for a larger share of the largest, 0 to 1.
+    Shaded(f32, String),
+    /// A number after a bar, whose length is its share of the largest, 0 to 1.
+    Bar(f32, String),
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl Cell {
+    fn html(self) -> String {
+        let cell = |attributes: String, text: &str| format!("<td {attributes}>{}</td>", escaped(text));
+        match self {
+            Self::Text(text) => format!("<td>{}</td>", escaped(&text)),
+            Self::Name(text) => format!("<th scope=\"row\">{}</th>", escaped(&text)),
+            Self::Verdict(passed, text) => cell(format!("class=\"{}\"", verdict_class(passed)), &text),
+            Self::Shaded(share, text) => cell(shade(share), &text),
+            Self::Bar(share, text) => cell(of_share("bar", share), &text),
+        }
+    }
+}
+
+/// The class of an element for what is right, or wrong.
+pub(super) fn verdict_class(passed: bool) -> &'static str {
+    if passed { "passed" } else { "missed" }
+}
+
+/// The attributes of an element on a darker ground for a larger share of 0 to 1.
+pub(super) fn shade(share: f32) -> String {
+    of_share("shaded", share)
+}
+
+fn of_share(class: &str, share: f32) -> String {
+    let percent = if share.is_finite() { 100.0 * share.clamp(0.0, 1.0) } else { 0.0 };
+    format!("class=\"{class}\" style=\"--share:{percent:.1}%\"")
 }
 
 /// A part of a page, under its own title.
@@ -111,13 +171,6 @@ impl Section {
     }
 }
 
-fn table_cell(cell: &str) -> String {
-    match cell {
-        "passed" | "missed" => format!("<td class=\"{cell}\">{cell}</td>"),
-        cell => format!("<td>{}</td>", escaped(cell)),
-    }
-}
-
 /// A text with HTML's special characters replaced, for content and for attributes in double quotes.
 pub fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
@@ -133,12 +186,33 @@ mod tests {
     fn values_are_escaped() {
         let mut html = Html::new();
         html.element("p", "class=\"note\"", "a < b & \"c\"");
-        html.table(&["<i>"], [vec!["passed".to_string()], vec!["<script>".into()]]);
-        html.table(&["none"], []);
+        html.table("", &["<i>"], [vec!["passed".to_string()], vec!["<script>".into()]]);
+        html.table("", &["none"], [] as [Vec<Cell>; 0]);
         let expected = "<p class=\"note\">a &lt; b &amp; &quot;c&quot;</p>\n\
-             <div class=\"scroll\"><table>\n<tr><th scope=\"col\">&lt;i&gt;</th></tr>\n<tr><td class=\"passed\">passed</td></tr>\n\
+             <div class=\"scroll\"><table>\n<tr><th scope=\"col\">&lt;i&gt;</th></tr>\n<tr><td>passed</td></tr>\n\
              <tr><td>&lt;script&gt;</td></tr>\n</table></div>\n";
         assert_eq!(html.into_string(), expected);
+    }
+
+    #[test]
+    fn a_cell_has_the_style_of_its_kind() {
+        let mut html = Html::new();
+        let cells = [
+            Cell::Name("<b>".into()),
+            Cell::Verdict(false, "missed".into()),
+            Cell::Shaded(0.25, "1".into()),
+            Cell::Bar(f32::NAN, "0".into()),
+        ];
+        html.table("counts", &["", "a"], [cells.to_vec()]);
+        let html = html.into_string();
+        for part in [
+            "<caption>counts</caption>\n<tr><td></td><th scope=\"col\">a</th></tr>",
+            "<th scope=\"row\">&lt;b&gt;</th><td class=\"missed\">missed</td>",
+            "<td class=\"shaded\" style=\"--share:25.0%\">1</td>",
+            "<td class=\"bar\" style=\"--share:0.0%\">0</td>",
+        ] {
+            assert!(html.contains(part), "{part} in {html}");
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod html;
 pub mod inside;
 pub mod page;
 pub mod parameters;
+mod parts;
 mod plot;
 pub mod range_test;
 pub mod rules;

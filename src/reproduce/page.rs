@@ -2,7 +2,7 @@
 
 use super::report::{Report, Stat};
 use super::{Judged, ReproduceError};
-use crate::report::html::{Html, Section};
+use crate::report::html::{Cell, Html, Section};
 use crate::report::page::document;
 use std::fmt::Write;
 
@@ -113,15 +113,20 @@ fn section(report: &Report) -> Result<Section, ReproduceError> {
         let reference = report.references.get(name).map_or_else(String::new, |value| number(*value));
         vec![name.clone(), spread(stat), reference]
     });
-    page.table(&["measure", "value", "reference"], measures);
+    page.table("", &["measure", "value", "reference"], measures);
     let baselines = report.baselines.iter();
     let baselines =
         baselines.map(|(name, it)| vec![name.clone(), number(it.value), it.of.clone(), it.source.clone()]);
-    page.table(&["baseline", "value", "of", "source"], baselines);
+    page.table("", &["baseline", "value", "of", "source"], baselines);
     let bounds = report.bounds.iter().map(|bound| {
-        vec![bound.what.clone(), bound.wanted.clone(), found(bound), verdict(report, bound).to_string()]
+        let text = verdict(report, bound).to_string();
+        let result = match bound.passed.filter(|_| !report.quick) {
+            Some(passed) => Cell::Verdict(passed, text),
+            None => Cell::Text(text),
+        };
+        vec![bound.what.clone().into(), bound.wanted.clone().into(), found(bound).into(), result]
     });
-    page.table(&["bound", "wanted", "found", "result"], bounds);
+    page.table("", &["bound", "wanted", "found", "result"], bounds);
     for (run, reason) in &report.left_out {
         page.element("p", "", &format!("Not measured: {run}, because {reason}."));
     }

@@ -101,7 +101,7 @@ impl Composition {
     /// source's tokens becomes the validation split.
     fn windows(
         self: &Arc<Self>,
-        train: Rows,
+        mut train: Rows,
         mut validation: Rows,
         data: &DataSettings,
     ) -> Result<(Arc<Samples>, Arc<Samples>), OpenError> {
@@ -110,7 +110,7 @@ impl Composition {
             Ok::<_, OpenError>(Arc::new(Samples::of_tokens(self.clone(), rows.clone(), windows)))
         };
         let sequences = TokenWindows::sequences(self, &train)?;
-        let (same, holdout) = (is_same(&train, &validation), data.holdout);
+        let (same, holdout) = (train.is_same(&validation), data.holdout);
         match same && data.validation_source.is_none() {
             true if !(holdout > 0.0 && holdout < 1.0) => {
                 let problem = format!("expected a share between 0 and 1; found {holdout}");
@@ -118,8 +118,10 @@ impl Composition {
             }
             true => {
                 let share = 1.0 - holdout;
-                validation.chosen =
-                    format!("the last {}% of the tokens of {}", percent(holdout), train.chosen);
+                let cut = |end: &str, share: f64| {
+                    format!("the {end} {}% of the tokens of {}", percent(share), train.chosen)
+                };
+                (train.chosen, validation.chosen) = (cut("first", share), cut("last", holdout));
                 Ok((samples(&train, &sequences, 0.0..share)?, samples(&validation, &sequences, share..1.0)?))
             }
             false => {
@@ -165,9 +167,4 @@ impl Composition {
         let (plan, fitted) = restore(settings, modalities, saved)?;
         Self::assemble(named, settings, &plan, fitted)
     }
-}
-
-/// Whether both splits have the same rows of one table.
-fn is_same(train: &Rows, validation: &Rows) -> bool {
-    Arc::ptr_eq(&train.table, &validation.table) && train.rows == validation.rows
 }

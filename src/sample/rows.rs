@@ -36,6 +36,11 @@ pub(super) struct BothSplits {
 }
 
 impl Rows {
+    /// Whether both splits have the same rows of one table, whose tokens they divide.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.table, &other.table) && self.rows == other.rows
+    }
+
     /// The training and validation rows.
     ///
     /// If no filter and no source of validation rows is set, the rows of the split `validation` are for validation or,

@@ -71,6 +71,25 @@ impl Samples {
         &self.rows
     }
 
+    /// The place of sample `index` in evaluation, for people: the file or the row of the source without the source's name, of a
+    /// window of time steps these too; of a window of tokens its number.
+    pub fn location(&self, index: usize) -> String {
+        if matches!(self.windowing, Windowing::Tokens(_)) {
+            return format!("window {index}");
+        }
+        let (place, steps) = self.find(index, None);
+        let (row, table) = (self.rows.rows[place] as usize, &self.rows.table);
+        let location = table.location(row);
+        let end = steps.end.min(table.steps(row));
+        let within = location.strip_prefix(table.name()).unwrap_or(&location);
+        let within = within.trim_start_matches(['/', ' ', ':']);
+        let name = if within.is_empty() { &location } else { within };
+        match end.checked_sub(1) {
+            Some(last) => format!("{name}, steps {} to {last}", steps.start),
+            None => name.into(),
+        }
+    }
+
     /// The row of sample `index` in evaluation: access to its fields, the time steps of the sample, and the sample's id. For
     /// windows of tokens, the first row.
     pub fn row(&self, index: usize) -> (BoxedGetField<'_>, Range<usize>, u64) {

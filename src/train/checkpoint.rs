@@ -21,7 +21,7 @@ use tempfile::NamedTempFile;
 #[non_exhaustive]
 pub enum SaveError {
     /// The file cannot be written; an earlier file of its name is unchanged.
-    #[error("cannot write {}: {source}; the file saved before is unchanged", path.display())]
+    #[error("cannot write {}: {source}{}", path.display(), unchanged(path))]
     Write {
         /// The file.
         path: PathBuf,
@@ -109,6 +109,11 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
         finish(file, path)
     };
     attempt().map_err(|source| SaveError::Write { path: path.into(), source })
+}
+
+/// A note about a file that was there before a failed attempt to write it.
+fn unchanged(path: &Path) -> &'static str {
+    if path.exists() { "; the file saved before is unchanged" } else { "" }
 }
 
 /// A new, incomplete file in the folder of `path`, which [`finish`] renames.

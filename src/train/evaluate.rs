@@ -21,6 +21,11 @@ pub struct Scores {
 /// The name of the number of samples among the metrics.
 pub const SAMPLES: &str = "samples";
 
+/// Whether a metric counts samples and measures nothing: `samples`, `generated_samples`.
+pub fn is_count(metric: &str) -> bool {
+    metric.ends_with(SAMPLES)
+}
+
 struct Scored {
     output: String,
     /// The weight of this loss in the sum over all heads.

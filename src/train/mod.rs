@@ -29,7 +29,7 @@ pub use baseline::baseline;
 pub use checkpoint::{SaveError, Storage, save};
 pub use checksums::Checks;
 pub use config::{Precision, TrainConfig, TrainConfigError};
-pub use evaluate::{SAMPLES, Scores, evaluate, evaluate_predictions};
+pub use evaluate::{SAMPLES, Scores, evaluate, evaluate_predictions, is_count};
 pub use log::{METRICS_FILE, MetricsLog};
 pub use observers::Observers;
 pub use optimizer::Optimizer;

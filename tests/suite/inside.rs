@@ -48,7 +48,9 @@ fn images_have_predictions_maps_of_attention_and_a_confusion_with_images_behind_
     assert!(attention.len() < 600_000, "{}", attention.len());
     let (title, confusion) = body(&sections, "confusion-class");
     assert_eq!(title, "Confusion of class");
-    for text in ["<caption>Rows by target", "<details>", "Worst errors", "data:image/png;base64,"] {
+    for text in
+        ["<caption>Number of predictions by target", "<details>", "Worst errors", "data:image/png;base64,"]
+    {
         assert!(confusion.contains(text), "{text}");
     }
     let (_, embeddings) = body(&sections, "embeddings");

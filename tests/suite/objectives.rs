@@ -79,7 +79,7 @@ fn masked_diffusion_bounds_the_likelihood_and_fills_any_gap() {
     assert!((0.0..1.0).contains(&bits), "{scores}");
     assert_eq!(bits, number("bits_per_byte_bound"), "ASCII");
     assert!((number("loss").exp() - number("perplexity_bound")).abs() < 1e-9);
-    assert_eq!(number("eval_rates"), 8.0);
+    assert!(scores["eval_rates"].is_null(), "a setting is no metric: {scores}");
     for more in ["", "--order confidence", "--steps 3 --order confidence"] {
         assert_eq!(generated(place.path(), "--infill", "the king saw the _____.", more), SENTENCES[0]);
         assert_eq!(generated(place.path(), "--infill", "a s____ cat ate ___ cake.", more), SENTENCES[1]);

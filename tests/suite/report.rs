@@ -36,7 +36,7 @@ fn a_page_has_all_sections_and_loads_nothing() {
     let page = page(&place, "run/report.html");
     assert_eq!(told["bytes"], json!(page.len()));
     assert!(page.len() < 10_000_000, "{}", page.len());
-    for id in ["curves", "settings", "data", "examples", "rules"] {
+    for id in ["summary", "curves", "settings", "data", "examples", "rules"] {
         assert!(page.contains(&format!("<h2 id=\"{id}\">")), "{id}");
         assert!(told["sections"].as_array().unwrap().contains(&json!(id)), "{told}");
     }
@@ -46,8 +46,8 @@ fn a_page_has_all_sections_and_loads_nothing() {
         "<figcaption>gradient norm</figcaption>",
         "d_model = 16",
         "<caption>Classes of ",
-        "<span class=\"bar\"",
-        "<figcaption>Validation sample 0, image; ",
+        "<td class=\"bar\"",
+        "<figcaption>Validation: ",
         "aria-label=\"self-attention, every layer\"",
     ] {
         assert!(page.contains(part), "{part}");
@@ -74,9 +74,13 @@ fn several_runs_are_compared() {
     for part in [
         "<h1>Runs one, two</h1>",
         "the other sections show one only",
-        "<td>train.seed</td><td>1337</td><td>7</td>",
-        "one train <span",
+        "<th scope=\"row\">train.seed</th><td>1337</td><td>7</td>",
+        "the first 90% of the tokens of ",
+        "<td>both, before they are divided</td>",
+        "<p>Training: 2 steps, finished; best evaluation at step ",
+        "/></svg>one train <span",
         "two validation <span",
+        "<p>Task: text (generate)</p>",
         "All settings of two",
     ] {
         assert!(page.contains(part), "{part}");
@@ -107,6 +111,8 @@ fn a_page_of_no_run_and_a_page_over_another_file_are_errors() {
     assert!(run(&place, 1, "report run nowhere").err.contains("nowhere is no run folder"));
     let refused = run(&place, 1, "report run --out run/run.toml").err;
     assert!(refused.contains("run.toml: expected an HTML page to replace"), "{refused}");
+    let refused = run(&place, 1, "report run --out nowhere/x.html").err;
+    assert!(refused.contains("nowhere/x.html: expected an existing folder"), "{refused}");
     let refused = run(&place, 1, "report run --out run").err;
     assert!(refused.contains("regular file"), "{refused}");
     assert!(page(&place, "run/run.toml").contains("[train]"));

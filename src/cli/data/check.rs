@@ -30,7 +30,7 @@ pub struct CheckArgs {
     /// Override a setting of a task: data.source=my.csv. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
-    /// Number of rows (samples of a task) of each split to inspect, evenly spaced; 0 for all.
+    /// Number of rows (samples of a task) of each split to inspect, spread over all; 0 for all.
     #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
     samples: usize,
     /// Split to inspect, by the field `split` [default: all].

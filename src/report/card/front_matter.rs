@@ -6,7 +6,7 @@ use super::{Facts, Form};
 use crate::config::TaskEntry;
 use crate::run::NamedTask;
 use crate::task::joined;
-use crate::train::{Metrics, SAMPLES};
+use crate::train::{Metrics, is_count};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -84,7 +84,7 @@ impl Facts<'_> {
 }
 
 fn listed(metrics: &Metrics) -> Vec<Value> {
-    let measured = metrics.iter().filter(|(name, value)| *name != SAMPLES && value.is_finite());
+    let measured = metrics.iter().filter(|(name, value)| !is_count(name) && value.is_finite());
     measured.map(|(name, value)| json!({ "type": name, "name": name, "value": value })).collect()
 }
 

@@ -8,7 +8,7 @@ use crate::report::curves::Evaluation;
 use crate::report::parameters::parameters;
 use crate::run::{NamedTask, RunError};
 use crate::task::joined;
-use crate::train::SAMPLES;
+use crate::train::is_count;
 use smalti_contract::listed;
 use std::fmt::Write;
 
@@ -87,7 +87,7 @@ impl Facts<'_> {
         );
         for (output, metrics) in metrics {
             for (metric, value) in metrics.iter().filter(|(_, value)| value.is_finite()) {
-                let digits = if metric.ends_with(SAMPLES) { 0 } else { 4 };
+                let digits = if is_count(metric) { 0 } else { 4 };
                 text += &row(vec![output.clone(), metric.clone(), format!("{value:.digits$}")]);
             }
         }

@@ -64,13 +64,6 @@ pub(super) fn of_share(share: f32) -> [u8; 3] {
     colorous::VIRIDIS.eval_continuous(share.into()).into_array()
 }
 
-/// A light colour for a share of 0 to 1 of the largest weight, on which dark text is readable: `#66aad1`, white for 0.
-pub(in crate::report) fn tint(share: f32) -> String {
-    let share = if share.is_finite() { share.clamp(0.0, 1.0) } else { 0.0 };
-    let Colour([red, green, blue, _]) = of_kind(0).lighter(1.0 - 0.6 * share);
-    format!("#{red:02x}{green:02x}{blue:02x}")
-}
-
 /// A value's share of the way from `low` to `high`; 0.5 if they are equal.
 pub(super) fn share(value: f32, [low, high]: [f32; 2]) -> f32 {
     if low < high { (value - low) / (high - low) } else { 0.5 }
@@ -94,11 +87,6 @@ mod tests {
         let steps: Vec<u32> = (0..=10).map(|i| light(i as f32 / 10.0)).collect();
         assert!(steps.is_sorted(), "{steps:?}");
         assert_eq!(of_share(f32::NAN), of_share(0.0));
-    }
-
-    #[test]
-    fn a_tint_is_darker_for_a_larger_share_and_never_dark() {
-        assert_eq!([0.0, 1.0, f32::NAN].map(tint), ["#ffffff", "#66aad1", "#ffffff"]);
     }
 
     #[test]

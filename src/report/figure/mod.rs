@@ -43,7 +43,6 @@ mod testing;
 
 pub use bars::bars;
 pub use boxes::boxes;
-pub(super) use colour::tint;
 pub use curves::curves;
 pub(super) use font::visible;
 #[cfg(feature = "image")]

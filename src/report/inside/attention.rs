@@ -1,14 +1,15 @@
-//! Attention over the inputs of some rows: by layer and head, and through all layers.
+//! Attention over the inputs of some rows: by layer and head, and by rollout through the layers.
 
 mod alignment;
 mod kinds;
 mod maps;
 
 use super::rollout::{Weights, rollout};
-use super::{InsideError, Rows, parts};
+use super::{InsideError, Rows};
 use crate::data::{Batch, Sample, Stream, Target, collate};
 use crate::model::{AttentionWeights, LayerWeights};
 use crate::report::html::Html;
+use crate::report::parts;
 use crate::sample::Role;
 use candle_core::{DType, Tensor};
 use smalti_contract::Content;
@@ -35,11 +36,11 @@ struct Attended {
 /// Attention in some rows; `None` for a model without attention.
 pub(super) fn body(rows: &Rows) -> Result<Html, InsideError> {
     let mut body = Html::new();
-    for index in rows.spread(ROWS) {
+    for index in rows.examples(ROWS) {
         let Some(sample) = rows.sample(index)? else { continue };
         let sample = if rows.has_windows() { cut(sample, WINDOW) } else { sample };
         let mut row = Html::new();
-        row.element("h3", "", &format!("Validation {}", rows.called(index)));
+        row.element("h3", "", &format!("Validation: {}", rows.rows.location(index)));
         if add_row(rows, &sample, &mut row)? {
             body.nested("article", "", &row);
         }
@@ -120,7 +121,7 @@ fn attended(weights: &AttentionWeights, queries: &[usize]) -> Result<Vec<Attende
             layers: own.iter().map(|layer| from_queries(layer, queries)).collect::<Result<_, _>>()?,
             numbers: own.iter().map(|layer| layer.place.layer).collect(),
             rollout: rollout(&means(&own)?, &start),
-            about: ", by self-attention. Rollout (Abnar and Zuidema 2020) follows it through all layers.",
+            about: ", by self-attention. Rollout (Abnar and Zuidema 2020) follows it through the layers listed here.",
         });
     }
     let cross: Vec<&LayerWeights> = known(weights, Stream::Main, true);

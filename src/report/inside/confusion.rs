@@ -1,11 +1,12 @@
 //! The confusion of each output with classes, with the rows behind each cell, and the worst errors.
 
-use super::{InsideError, Rows, add_shaded, parts, shortened, values};
-use crate::data::{Sample, Target};
-use crate::head::Prediction;
-use crate::inference::predict_samples;
+use super::{InsideError, Rows, add_shaded, values};
+use crate::data::{HeadBatch, Sample, Targets, collate};
+use crate::head::Head;
 use crate::metrics::Confusion;
 use crate::report::html::{Html, escaped};
+use crate::report::parts::{self, shortened};
+use candle_core::Tensor;
 use smalti_contract::Value;
 use std::collections::BTreeMap;
 
@@ -20,13 +21,13 @@ const WORST: usize = 12;
 const LARGE: f32 = 96.0;
 const SMALL: f32 = 40.0;
 
-/// A prediction of a class, of a whole sample or of one of its steps.
+/// A prediction of a class, of a whole sample or of one of its steps or tokens.
 #[derive(Clone, Debug, PartialEq)]
 struct Case {
     /// The sample.
     index: usize,
-    /// The step of a series, or the token.
-    step: Option<usize>,
+    /// The number of the step or of the token in a sample of several.
+    place: Option<usize>,
     target: usize,
     predicted: usize,
     /// The probabilities of the target and of the prediction, for a whole sample.
@@ -56,65 +57,64 @@ pub(super) fn bodies(rows: &Rows) -> Result<Vec<(String, Html)>, InsideError> {
 /// The cases of each output with classes.
 fn cases(rows: &Rows) -> Result<BTreeMap<usize, Vec<Case>>, InsideError> {
     let outputs = rows.task.outputs();
-    let has_classes = |output: usize| !outputs[output].head.labels().is_empty();
+    let has_labels = |output: usize| !outputs[output].head.labels().is_empty();
     let mut all: BTreeMap<usize, Vec<Case>> = BTreeMap::new();
-    if !(0..outputs.len()).any(has_classes) {
+    if !(0..outputs.len()).any(has_labels) {
         return Ok(all);
     }
-    let indices: Vec<usize> = rows.spread(rows.most).collect();
+    let indices: Vec<usize> = rows.spread().collect();
     for indices in indices.chunks(BATCH) {
         let mut samples: Vec<(usize, Sample)> = vec![];
         let mut read = vec![];
         for &index in indices {
             let Some(mut sample) = rows.sample(index)? else { continue };
-            sample.outputs.retain(|output| has_classes(output.head));
+            sample.outputs.retain(|output| has_labels(output.head));
             read.push(index);
             samples.push((rows.number, sample));
         }
-        let predicted = predict_samples(rows.model, rows.task, &samples)?;
-        for ((index, (_, sample)), predicted) in read.into_iter().zip(&samples).zip(&predicted) {
-            for output in &sample.outputs {
-                let of = &outputs[output.head];
-                if let (Target::Ids { ids, weights }, Some(prediction)) =
-                    (&output.target, predicted.get(&of.name))
-                {
-                    let found = of_prediction(index, of.head.labels(), (ids, weights), prediction);
-                    all.entry(output.head).or_default().extend(found);
-                }
-            }
+        if samples.iter().all(|(_, sample)| sample.outputs.is_empty()) {
+            continue;
+        }
+        let batch = collate(rows.model.layouts(), &samples)?;
+        for (of, output) in batch.heads.iter().zip(rows.model.outputs(&batch)?) {
+            let found = of_output(&read, outputs[of.head].head.as_ref(), of, &output)?;
+            all.entry(of.head).or_default().extend(found);
         }
     }
     all.retain(|_, cases| !cases.is_empty());
     Ok(all)
 }
 
-/// The cases of one prediction: one, or one for each step. Targets of weight 0 are none.
-fn of_prediction(
-    index: usize,
-    labels: &[String],
-    (ids, weights): (&[u32], &[f32]),
-    prediction: &Prediction,
-) -> Vec<Case> {
-    let steps = match &prediction.value {
-        Value::Series(steps) => &steps[..],
-        single => std::slice::from_ref(single),
+/// The cases of an output `[rows, width]` of samples with these numbers: one for each row. Targets of weight 0 are none.
+fn of_output(
+    indices: &[usize],
+    head: &dyn Head,
+    read: &HeadBatch,
+    output: &Tensor,
+) -> Result<Vec<Case>, InsideError> {
+    let (Targets::Ids { ids, weights }, Some(classes)) = (&read.targets, head.classes(output)?) else {
+        return Ok(vec![]);
     };
-    let number = |value: &Value| match value {
-        Value::Text(text) => labels.iter().position(|label| label == text),
-        _ => None,
-    };
-    let probability = |class: usize| {
-        let known = prediction.probabilities.iter().find(|(label, _)| *label == labels[class]);
-        known.map(|(_, probability)| *probability)
-    };
-    let case = |(step, ((target, weight), value)): (usize, ((&u32, &f32), &Value))| {
-        let target = Some(*target as usize).filter(|target| *weight > 0.0 && *target < labels.len())?;
-        let predicted = number(value)?;
-        let probabilities = probability(target).zip(probability(predicted)).map(|(a, b)| [a, b]);
-        let step = (steps.len() > 1).then_some(step);
-        Some(Case { index, step, target, predicted, probabilities })
-    };
-    ids.iter().zip(weights).zip(steps).enumerate().filter_map(case).collect()
+    let labels = head.labels();
+    let mut cases = vec![];
+    let predictions = head.predict(output, &read.documents)?;
+    for ((rows, place), prediction) in read.documents.iter().zip(&read.places).zip(predictions) {
+        let probability = |class: usize| {
+            let known = prediction.probabilities.iter().find(|(label, _)| *label == labels[class]);
+            known.map(|(_, probability)| *probability)
+        };
+        for row in rows.clone().filter(|row| weights[*row] > 0.0) {
+            let [target, predicted] = [ids[row], classes[row]].map(|class| class as usize);
+            cases.push(Case {
+                index: indices[*place],
+                place: (rows.len() > 1).then_some(row - rows.start),
+                target,
+                predicted,
+                probabilities: probability(target).zip(probability(predicted)).map(|(a, b)| [a, b]),
+            });
+        }
+    }
+    Ok(cases)
 }
 
 /// The classes of the table: all, or those with the most errors.
@@ -138,7 +138,7 @@ fn add_matrix(html: &mut Html, confusion: &Confusion) {
         true => format!(", the {} of {} classes with the most errors", classes.len(), labels.len()),
         false => String::new(),
     };
-    let caption = format!("Rows by target (down) and prediction (across){of_all}");
+    let caption = format!("Number of predictions by target (down) and prediction (across){of_all}");
     let count = |row: usize, column: usize| {
         let n = confusion.counts()[classes[row]][classes[column]];
         (n as f32, if n == 0 { String::new() } else { n.to_string() })
@@ -213,8 +213,9 @@ fn worst(cases: &[Case]) -> Vec<(&Case, [f64; 2])> {
 /// Adds the row of a case: its first image, else its first text, else its name alone.
 fn add_case(html: &mut Html, rows: &Rows, case: &Case, side: f32, about: &str) -> Result<(), InsideError> {
     let Some(sample) = rows.sample(case.index)? else { return Ok(()) };
-    let step = case.step.map_or(String::new(), |step| format!(", step {step}"));
-    let name = format!("{}{step}", rows.called(case.index));
+    let unit = if rows.task.has_series() { "step" } else { "token" };
+    let place = case.place.map_or(String::new(), |place| format!(", {unit} {place}"));
+    let name = format!("{}{place}", rows.rows.location(case.index));
     let title = [name.as_str(), about].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
     let title = title.join(": ");
     let mut inner = Html::new();
@@ -227,40 +228,52 @@ fn add_case(html: &mut Html, rows: &Rows, case: &Case, side: f32, about: &str) -
     if let Some(text) = parts.iter().find_map(|part| part.text()).filter(|_| !is_shown) {
         inner.element("q", "", &values::text(&Value::Text(shortened(&text, 120))));
     }
-    let style = "display:inline-block;margin:4px;max-width:22em;vertical-align:top";
-    html.nested("div", &format!("class=\"case\" style=\"{style}\" title=\"{}\"", escaped(&title)), &inner);
+    html.nested("div", &format!("class=\"case\" title=\"{}\"", escaped(&title)), &inner);
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::head::{Classify, Tag};
+    use candle_core::Device;
 
-    fn labels() -> Vec<String> {
-        ["cat", "dog"].map(String::from).into()
+    /// The predictions of a head, of samples 4 and 7, from logits of three rows: one row and two.
+    fn found(head: &dyn Head, weights: [f32; 3]) -> Vec<Case> {
+        let read = HeadBatch {
+            task: 0,
+            head: 0,
+            rows: vec![0, 1, 2],
+            pools: None,
+            documents: vec![0..1, 1..3],
+            places: vec![0, 1],
+            targets: Targets::Ids { ids: vec![0, 1, 0], weights: weights.into() },
+        };
+        let logits = [[0.0_f32, 2.0], [3.0, 0.0], [1.0, 0.0]];
+        of_output(&[4, 7], head, &read, &Tensor::new(&logits, &Device::Cpu).unwrap()).unwrap()
     }
 
     #[test]
-    fn a_prediction_is_a_case_and_a_series_has_one_for_each_step_with_a_target() {
-        let probabilities = vec![("dog".to_string(), 0.9), ("cat".into(), 0.1)];
-        let prediction = Prediction { value: Value::Text("dog".into()), probabilities };
-        let found = of_prediction(4, &labels(), (&[0], &[1.0]), &prediction);
-        let case = Case { index: 4, step: None, target: 0, predicted: 1, probabilities: Some([0.1, 0.9]) };
-        assert_eq!(found, [case]);
-        let steps = ["cat", "dog", "dog"].map(|label| Value::Text(label.into()));
-        let prediction = Prediction { value: Value::Series(steps.into()), probabilities: vec![] };
-        let found = of_prediction(0, &labels(), (&[0, 1, 0], &[1.0, 0.0, 1.0]), &prediction);
-        let steps = found.iter().map(|case| (case.step, case.target, case.predicted));
-        assert_eq!(steps.collect::<Vec<_>>(), [(Some(0), 0, 0), (Some(2), 0, 1)]);
-        let unknown = Prediction { value: Value::Text("bird".into()), probabilities: vec![] };
-        assert!(of_prediction(0, &labels(), (&[0], &[1.0]), &unknown).is_empty());
+    fn each_row_with_a_target_is_a_case_of_labels_and_of_tags() {
+        let labels = || ["cat", "dog"].map(String::from);
+        let (classify, tag) = (Classify::new(labels()), Tag::new(labels()));
+        for head in [&classify as &dyn Head, &tag] {
+            let places: Vec<_> = found(head, [1.0, 0.0, 1.0])
+                .iter()
+                .map(|case| (case.index, case.place, case.target, case.predicted))
+                .collect();
+            assert_eq!(places, [(4, None, 0, 1), (7, Some(1), 0, 0)]);
+        }
+        assert!(found(&tag, [1.0; 3]).iter().all(|case| case.probabilities.is_none()));
+        let [cat, dog] = found(&classify, [1.0; 3])[0].probabilities.unwrap();
+        assert!((cat + dog - 1.0).abs() < 1e-6 && dog > 0.8, "{cat} {dog}");
     }
 
     #[test]
     fn the_worst_errors_are_wrong_and_give_the_target_the_least_probability() {
         let case = |index, predicted, p: f64| Case {
             index,
-            step: None,
+            place: None,
             target: 0,
             predicted,
             probabilities: Some([p, 1.0 - p]),

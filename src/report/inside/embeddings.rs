@@ -1,15 +1,17 @@
 //! The learned vectors of a model in two dimensions: tokens, types, classes and positions.
 
+use super::InsideError;
 use super::reduce::{neighbourhoods, principal};
-use super::{InsideError, parts};
 use crate::model::Model;
 use crate::report::chart::{Chart, Matrices, Spot};
 use crate::report::figure;
 use crate::report::html::Html;
+use crate::report::parts;
 use crate::sample::{Composition, Part};
 use crate::task::joined;
 use candle_core::{DType, Tensor};
 use smalti_contract::KindSpec;
+use std::ops::Range;
 
 /// The most vectors of principal components, and of t-SNE; and the fewest.
 const MOST: usize = 2000;
@@ -41,8 +43,13 @@ pub(super) fn body(model: &Model, tasks: &[&Composition]) -> Result<Html, Inside
 
 /// All tables, each once, although kinds may share them.
 fn tables(model: &Model, tasks: &[&Composition]) -> Result<Vec<Table>, InsideError> {
-    let mut tables: Vec<Table> = vec![];
+    let (mut tables, mut seen): (Vec<Table>, Vec<Range<usize>>) = (vec![], vec![]);
     for (number, kind) in model.kinds().iter().enumerate() {
+        let parameters = model.embedding_parameters(number);
+        if !parameters.is_empty() && seen.contains(&parameters) {
+            continue;
+        }
+        seen.push(parameters);
         if let Some(vectors) = model.token_embeddings(number) {
             let part = part_of(model, tasks, number);
             let label = |id: usize| part.map_or(id.to_string(), |part| parts::label_of(part, id as u32));
@@ -65,14 +72,8 @@ fn tables(model: &Model, tasks: &[&Composition]) -> Result<Vec<Table>, InsideErr
         tables.push(Table { name: "type embeddings".into(), vectors: types.clone(), labels, columns: None });
     }
     tables.extend(classes(model));
-    let mut once: Vec<Table> = vec![];
-    for table in tables {
-        let is_new = once.iter().all(|known| known.vectors.id() != table.vectors.id());
-        if is_new && table.labels.len() >= FEWEST {
-            once.push(table);
-        }
-    }
-    Ok(once)
+    tables.retain(|table| table.labels.len() >= FEWEST);
+    Ok(tables)
 }
 
 /// The part whose tokens are of a kind of the model.
@@ -106,7 +107,7 @@ fn classes(model: &Model) -> Vec<Table> {
     heads.filter_map(of_head).collect()
 }
 
-/// The name of a place of a kind's axes, of which the last runs fastest: `3, 4`.
+/// The name of a place of a kind's axes, of which the last runs fastest: `3,4`.
 fn position(kind: &KindSpec, place: usize) -> String {
     let mut rest = place;
     let mut along: Vec<String> = kind
@@ -121,7 +122,7 @@ fn position(kind: &KindSpec, place: usize) -> String {
         })
         .collect();
     along.reverse();
-    along.join(", ")
+    along.join(",")
 }
 
 /// Adds the figures of a table.
@@ -186,7 +187,7 @@ mod tests {
             axes: vec![Axis::new("row", 3), Axis::new("column", 4)],
             time_steps: None,
         };
-        assert_eq!([0, 3, 4, 11].map(|place| position(&kind, place)), ["0, 0", "0, 3", "1, 0", "2, 3"]);
+        assert_eq!([0, 3, 4, 11].map(|place| position(&kind, place)), ["0,0", "0,3", "1,0", "2,3"]);
     }
 
     #[test]

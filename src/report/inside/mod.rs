@@ -6,15 +6,13 @@
 mod attention;
 mod confusion;
 mod embeddings;
-mod parts;
 mod predictions;
 mod reduce;
 mod rollout;
 mod values;
 
-use super::DrawError;
-use super::figure;
-use super::html::{Html, Section, escaped};
+use super::html::{Cell, Html, Section};
+use super::{DrawError, parts};
 use crate::config::TaskEntry;
 use crate::data::{DataError, Dataset, OnCorruptSample, Sample};
 use crate::inference::PredictError;
@@ -44,8 +42,8 @@ pub enum InsideError {
     Tensor(#[from] candle_core::Error),
 }
 
-/// Sections about a model: for each task predictions, attention, and confusion with the worst errors, of at most `samples`
-/// validation rows (0 for all); and the embeddings of the model. What cannot be shown is a sentence in its section.
+/// Sections about a model: for each task predictions and attention of a few validation rows, and confusion with the worst errors
+/// of at most `samples` (0 for all); and the embeddings of the model. A section that cannot be made states the reason.
 pub fn sections(model: &Model, tasks: &[(TaskEntry, Opened)], samples: usize) -> Vec<Section> {
     let mut sections = vec![];
     for (number, (entry, opened)) in tasks.iter().enumerate() {
@@ -83,7 +81,7 @@ struct Rows<'a> {
     task: &'a Composition,
     rows: &'a Samples,
     dataset: &'a dyn Dataset,
-    /// The most samples that are predicted.
+    /// The most samples of a confusion.
     most: usize,
 }
 
@@ -94,9 +92,14 @@ impl<'a> Rows<'a> {
         Self { model, number, name, task: &opened.task, rows: &opened.validation_rows, dataset, most }
     }
 
-    /// The numbers of at most `most` samples, spread evenly over all.
-    fn spread(&self, most: usize) -> impl Iterator<Item = usize> {
-        let (most, n) = (most.min(self.most), self.dataset.len());
+    /// The numbers of at most `most` samples that sections have in common.
+    fn examples(&self, most: usize) -> impl Iterator<Item = usize> {
+        parts::examples(most, self.dataset.len())
+    }
+
+    /// The numbers of the samples of a confusion, spread over all.
+    fn spread(&self) -> impl Iterator<Item = usize> {
+        let (most, n) = (self.most, self.dataset.len());
         (0..most).map(move |i| random::spread(i, most, n))
     }
 
@@ -112,14 +115,6 @@ impl<'a> Rows<'a> {
     /// Whether its samples are windows of the tokens of all rows.
     fn has_windows(&self) -> bool {
         self.task.parts().iter().any(|part| part.windows)
-    }
-
-    /// The name of a sample: its row, or the number of its window.
-    fn called(&self, index: usize) -> String {
-        match self.has_windows() || self.task.has_series() {
-            true => format!("window {index}"),
-            false => format!("row {}", self.rows.rows().rows[index]),
-        }
     }
 
     /// A section about this task, unless it is empty.
@@ -145,32 +140,16 @@ fn add_shaded(
 ) {
     let cells = || (0..rows.len()).flat_map(|row| (0..columns.len()).map(move |column| (row, column)));
     let most = cells().map(|(row, column)| shown(row, column).0).fold(f32::MIN_POSITIVE, f32::max);
-    let mut table = Html::new();
-    table.element("caption", "", caption);
-    let header: String =
-        columns.iter().map(|name| format!("<th scope=\"col\">{}</th>", escaped(name))).collect();
-    table.raw(&format!("<tr><td></td>{header}</tr>"));
-    for (row, name) in rows.iter().enumerate() {
-        let cell = |column: usize| {
-            let (value, text) = shown(row, column);
-            let colour = figure::tint(value / most);
-            format!("<td style=\"background:{colour};color:#202024\">{}</td>", escaped(&text))
-        };
-        let cells: String = (0..columns.len()).map(cell).collect();
-        table.raw(&format!("<tr><th scope=\"row\">{}</th>{cells}</tr>", escaped(name)));
-    }
-    let mut scrolled = Html::new();
-    scrolled.nested("table", "", &table);
-    html.nested("div", "class=\"scroll\"", &scrolled);
-}
-
-/// A text of at most `most` characters.
-fn shortened(text: &str, most: usize) -> String {
-    let mut short: String = text.chars().take(most).collect();
-    if short.len() < text.len() {
-        short.push('…');
-    }
-    short
+    let cell = |row: usize, column: usize| {
+        let (value, text) = shown(row, column);
+        Cell::Shaded(value / most, text)
+    };
+    let row = |(number, name): (usize, &String)| -> Vec<Cell> {
+        let cells = (0..columns.len()).map(|column| cell(number, column));
+        std::iter::once(Cell::Name(name.clone())).chain(cells).collect()
+    };
+    let header: Vec<&str> = std::iter::once("").chain(columns.iter().map(String::as_str)).collect();
+    html.table(caption, &header, rows.iter().enumerate().map(row));
 }
 
 #[cfg(test)]
@@ -187,13 +166,12 @@ mod tests {
         assert!(
             html.contains("<th scope=\"row\">&lt;b&gt;</th>") && html.contains("<caption>counts</caption>")
         );
-        assert!(html.contains("<td style=\"background:#66aad1;color:#202024\">11</td>"), "{html}");
-        assert!(html.contains("<td style=\"background:#ffffff;color:#202024\">00</td>"));
+        assert!(html.contains("<td class=\"shaded\" style=\"--share:100.0%\">11</td>"), "{html}");
+        assert!(html.contains("<td class=\"shaded\" style=\"--share:0.0%\">00</td>"));
     }
 
     #[test]
-    fn names_become_anchors_and_long_texts_are_cut() {
+    fn names_become_anchors() {
         assert_eq!(anchor("a b/c"), "a-b-c");
-        assert_eq!((shortened("häß", 2), shortened("ab", 2)), ("hä…".into(), "ab".to_string()));
     }
 }

@@ -1,12 +1,13 @@
 //! Some rows with their inputs, targets and predictions.
 
-use super::{InsideError, Rows, parts, shortened, values};
+use super::{InsideError, Rows, values};
 use crate::data::Sample;
 use crate::head::Prediction;
 use crate::inference::{Continuation, Generation, Predicted, Sampling, predict, predict_samples};
 use crate::report::chart::{Bar, Chart};
 use crate::report::figure;
-use crate::report::html::Html;
+use crate::report::html::{Html, verdict_class};
+use crate::report::parts::{self, shortened};
 use crate::sample::{GetField, Part, Role};
 use smalti_contract::Value;
 
@@ -23,16 +24,19 @@ pub(super) fn body(rows: &Rows) -> Result<Html, InsideError> {
     if rows.task.outputs().iter().all(|output| output.head.is_representation() || output.is_preference) {
         return Ok(Html::new());
     }
-    let mut body = Html::new();
-    for index in rows.spread(ROWS) {
+    let (mut body, mut examples) = (Html::new(), Html::new());
+    for index in rows.examples(ROWS) {
         let Some(sample) = rows.sample(index)? else { continue };
         let mut row = Html::new();
-        row.element("h3", "", &format!("Validation {}", rows.called(index)));
+        row.element("h3", "", &format!("Validation: {}", rows.rows.location(index)));
         match rows.has_windows() {
             true => add_window(rows, &sample, &mut row)?,
             false => add_row(rows, index, &sample, &mut row)?,
         }
-        body.nested("article", "", &row);
+        examples.nested("article", "", &row);
+    }
+    if !examples.is_empty() {
+        body.nested("div", "class=\"examples\"", &examples);
     }
     Ok(body)
 }
@@ -72,6 +76,10 @@ fn add_prediction(
     if prediction.probabilities.is_empty() {
         return Ok(());
     }
+    if let Some(is_right) = is_right(target, prediction) {
+        let mark = if is_right { "✓ right" } else { "✗ wrong" };
+        html.element("p", &format!("class=\"{}\"", verdict_class(is_right)), mark);
+    }
     let shown = &prediction.probabilities[..prediction.probabilities.len().min(MOST_BARS)];
     let bar = |(label, value): &(String, f64)| Bar {
         name: shortened(label, 24),
@@ -84,6 +92,14 @@ fn add_prediction(
     let spoken = shown.iter().map(|(label, value)| format!("{label} {value:.3}")).collect::<Vec<_>>();
     let label = format!("probabilities of {name}: {}", spoken.join(", "));
     Ok(html.figure(&figure::bars(&chart, &bars), &label, "")?)
+}
+
+/// Whether a predicted label is the target; `None` for another prediction.
+fn is_right(target: &Value, prediction: &Prediction) -> Option<bool> {
+    let Value::Text(predicted) = &prediction.value else { return None };
+    let label = target.clone().into_label().ok()?;
+    let is_label = |wanted: &str| prediction.probabilities.iter().any(|(known, _)| known == wanted);
+    (is_label(&label) && is_label(predicted)).then(|| label == *predicted)
 }
 
 /// Adds a window: its masked tokens as they are predicted, or its beginning and what follows it.
@@ -144,11 +160,18 @@ mod tests {
     fn a_prediction_has_its_target_and_its_highest_probabilities() {
         let probabilities = (0..20).map(|i| (format!("class {i}"), 1.0 / f64::from(i + 2))).collect();
         let prediction = Prediction { value: Value::Text("class 0".into()), probabilities };
+        assert_eq!(is_right(&Value::Text("class 0".into()), &prediction), Some(true));
+        assert_eq!(is_right(&Value::Text("class 0, class 1".into()), &prediction), None);
         let mut html = Html::new();
         add_prediction(&mut html, "digit", &Value::Text("class 3".into()), &prediction).unwrap();
         let html = html.into_string();
-        for text in ["digit, target: class 3", "digit, prediction: class 0", "class 0 0.500", "class 7 0.111"]
-        {
+        for text in [
+            "digit, target: class 3",
+            "✗ wrong",
+            "digit, prediction: class 0",
+            "class 0 0.500",
+            "class 7 0.111",
+        ] {
             assert!(html.contains(text), "{text} in {html}");
         }
         assert!(!html.contains("class 8"), "the ninth");

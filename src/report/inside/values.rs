@@ -1,7 +1,7 @@
 //! Values of fields, as they are on a page.
 
-use super::shortened;
 use crate::report::html::Html;
+use crate::report::parts::shortened;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use smalti_contract::Value;
 
@@ -20,13 +20,14 @@ pub(super) fn add(html: &mut Html, name: &str, value: &Value) {
         html.raw(&format!("<img alt=\"the image of this value\" src=\"data:image/{kind};base64,{bytes}\">"));
         return;
     }
-    html.element("p", "", &format!("{name}: {}", text(value)));
+    html.element("p", "class=\"value\"", &format!("{name}: {}", text(value)));
 }
 
 /// A value as a short text.
 pub(super) fn text(value: &Value) -> String {
     match value {
         Value::Missing => "none".into(),
+        Value::Text(text) if text.is_empty() => "\"\"".into(),
         Value::Text(text) => shortened(text, CHARACTERS),
         Value::Number(number) => number.to_string(),
         Value::Array(array) => {
@@ -71,6 +72,7 @@ mod tests {
         assert_eq!(text(&series), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, … (20)");
         assert_eq!(text(&Value::vector([0.5, 2.0])), "0.500, 2.000");
         assert_eq!((text(&Value::Missing), text(&Value::Number(7.0))), ("none".into(), "7".to_string()));
+        assert_eq!(text(&Value::Text(String::new())), "\"\"");
         let mut html = Html::new();
         let bytes = vec![0x89, b'P', b'N', b'G'];
         add(&mut html, "output", &Value::File(File { name: "a".into(), bytes }));

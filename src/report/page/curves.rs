@@ -11,8 +11,9 @@ use std::collections::BTreeMap;
 /// The most points of a curve, about, and of all curves.
 const MOST_POINTS: usize = 2_000;
 const ALL_POINTS: usize = 200_000;
-/// The number of colours of the style.
+/// The numbers of colours and of patterns of dashes of the style.
 const COLOURS: usize = 6;
+const DASHES: usize = 3;
 
 /// A panel with the curves of all runs.
 #[derive(Serialize)]
@@ -26,9 +27,8 @@ struct Shown {
 #[derive(Serialize)]
 struct ShownCurve {
     name: String,
-    /// `train` or `validation`.
-    split: &'static str,
-    colour: usize,
+    /// The classes of its style: colour, pattern of dashes, and split.
+    class: String,
     steps: Vec<u64>,
     values: Vec<f64>,
 }
@@ -67,11 +67,11 @@ fn panels(names: &[String], histories: &[Result<History, SaveError>]) -> Vec<Sho
         for panel in history.iter().flat_map(|history| &history.panels) {
             let key = (panel.task.is_empty(), &panel.task, panel.metric != "loss", &panel.metric);
             for curve in &panel.curves {
-                let (name, colour) = match (names.len(), curve.name) {
+                let (name, style) = match (names.len(), curve.name) {
                     (1, split) => (split.to_string(), usize::from(split != "train")),
-                    (_, split) => (format!("{name} {split}"), number % COLOURS),
+                    (_, split) => (format!("{name} {split}"), number),
                 };
-                panels.entry(key).or_default().push(shown(curve, name, colour, most));
+                panels.entry(key).or_default().push(shown(curve, name, style, most));
             }
         }
     }
@@ -82,10 +82,12 @@ fn panels(names: &[String], histories: &[Result<History, SaveError>]) -> Vec<Sho
         .collect()
 }
 
-fn shown(curve: &Curve, name: String, colour: usize, most: usize) -> ShownCurve {
+/// The curve with style number `style`: the colours repeat with other dashes.
+fn shown(curve: &Curve, name: String, style: usize, most: usize) -> ShownCurve {
     let (steps, values) =
         curve.thinned(most).points.into_iter().map(|(step, value)| (step, six_digits(value))).unzip();
-    ShownCurve { name, split: curve.name, colour, steps, values }
+    let class = format!("k{} d{} {}", style % COLOURS, style / COLOURS % DASHES, curve.name);
+    ShownCurve { name, class, steps, values }
 }
 
 /// The value with six digits, as more are not visible.
@@ -103,9 +105,9 @@ fn figure(panel: &Shown) -> Html {
     for curve in &panel.curves {
         let last = curve.values.last().map_or(String::new(), |value| rounded(*value));
         figure.raw(&format!(
-            "<li><i class=\"k{} {}\"></i>{} <span class=\"value\">{last}</span></li>",
-            curve.colour,
-            curve.split,
+            "<li><svg viewBox=\"0 0 36 4\" aria-hidden=\"true\"><path class=\"curve {}\" d=\"M0 2H36\"/></svg>{} \
+             <span class=\"value\">{last}</span></li>",
+            curve.class,
             escaped(&curve.name)
         ));
     }
@@ -122,7 +124,7 @@ mod tests {
     fn history(lines: &[Value]) -> Result<History, SaveError> {
         let mut panels = Panels::with_training();
         lines.iter().for_each(|line| panels.add(line));
-        Ok(History { panels: panels.finish(), best: None, step: None, not_used: 0 })
+        Ok(History { panels: panels.finish(), not_used: 0 })
     }
 
     fn line(step: u64) -> Value {
@@ -139,14 +141,26 @@ mod tests {
         let titles: Vec<_> = panels.iter().map(|panel| panel.title.as_str()).collect();
         assert_eq!(titles, ["a</script> loss", "learning rate", "tokens/s"]);
         let curves: Vec<_> =
-            panels[0].curves.iter().map(|curve| (curve.name.as_str(), curve.colour)).collect();
-        assert_eq!(curves, [("x train", 0), ("x validation", 0), ("y train", 1)]);
+            panels[0].curves.iter().map(|curve| (curve.name.as_str(), curve.class.as_str())).collect();
+        let classes =
+            [("x train", "k0 d0 train"), ("x validation", "k0 d0 validation"), ("y train", "k1 d0 train")];
+        assert_eq!(curves, classes);
         assert_eq!(panels[0].curves[0].values, [0.333333, 0.333333]);
         let html = body(&names, &histories).unwrap().into_string();
         assert!(html.contains("<figcaption>a&lt;/script&gt; loss</figcaption>"), "{html}");
         let (_, rest) = html.split_once("id=\"curves-data\">").unwrap();
         let data: Value = serde_json::from_str(rest.split_once("</script>").unwrap().0).unwrap();
         assert_eq!(data["panels"][0]["curves"][1]["steps"], json!([2]));
+    }
+
+    #[test]
+    fn eighteen_runs_have_different_styles() {
+        let names: Vec<String> = (0..18).map(|number| number.to_string()).collect();
+        let histories: Vec<_> = names.iter().map(|_| history(&[line(1)])).collect();
+        let panels = panels(&names, &histories);
+        let classes: std::collections::BTreeSet<_> =
+            panels[0].curves.iter().map(|curve| &curve.class).collect();
+        assert_eq!(classes.len(), 18);
     }
 
     #[test]

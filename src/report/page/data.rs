@@ -1,6 +1,6 @@
 //! The data of a run: its rows, fields, classes and tokens, as `smalti data check` counts them.
 
-use super::super::html::{Html, escaped};
+use super::super::html::{Cell, Html};
 use super::task_title;
 use crate::config::TaskEntry;
 use crate::data::DataError;
@@ -12,22 +12,32 @@ const SAMPLES: usize = 1_000;
 /// The most classes, and the most problems.
 const SHOWN: usize = 30;
 
-/// The counts of each task's splits, over evenly spaced samples.
+/// The counts of each task's splits, over samples spread over all.
 pub(super) fn body(tasks: &[(TaskEntry, Opened)]) -> Result<Html, DataError> {
     let mut body = Html::new();
     for (entry, opened) in tasks {
         task_title(&entry.name, &mut body);
         let report = inspect(opened, SAMPLES)?;
+        let [train, validation] = [&opened.train_rows, &opened.validation_rows].map(|split| split.rows());
         body.table(
-            &["split", "source", "rows", "samples", "samples inspected"],
-            report.splits.iter().map(|split| {
-                let SplitReport { source, rows, samples, inspected, .. } = split;
-                let counts = [rows, samples, inspected].map(usize::to_string);
-                [split.split.to_string(), source.clone()].into_iter().chain(counts).collect()
+            "",
+            &["split", "source", "samples", "samples inspected"],
+            report.splits.iter().zip([train, validation]).map(|(split, rows)| {
+                let counts = [split.samples, split.inspected].map(|n| n.to_string());
+                [split.split.to_string(), rows.chosen.clone()].into_iter().chain(counts).collect::<Vec<_>>()
             }),
         );
-        body.table(&["split", "part", "modality", "missing", "tokens of a sample"], parts(&report.splits));
-        body.table(&["split", "field", "holds", "missing", "found"], fields(&report.splits));
+        body.table(
+            "",
+            &["split", "part", "modality", "missing", "tokens of a sample"],
+            parts(&report.splits),
+        );
+        // The splits divide the tokens of the same rows.
+        let (of, splits) = match (train.is_same(validation), &report.splits[..]) {
+            (true, [first, ..]) => (Some("both, before they are divided"), std::slice::from_ref(first)),
+            (_, all) => (None, all),
+        };
+        body.table("", &["split", "field", "holds", "missing", "found"], fields(splits, of));
         let outputs: Vec<&String> = opened.task.outputs().iter().flat_map(|output| &output.fields).collect();
         classes(&report.splits, &outputs, &mut body);
         let corrupt: Vec<&String> = report.splits.iter().flat_map(|split| &split.corrupt).collect();
@@ -60,14 +70,16 @@ fn parts(splits: &[SplitReport]) -> Vec<Vec<String>> {
     splits.iter().flat_map(row).collect()
 }
 
-fn fields(splits: &[SplitReport]) -> Vec<Vec<String>> {
+/// A row for each field of each split, named by its split or by `of`.
+fn fields(splits: &[SplitReport], of: Option<&str>) -> Vec<Vec<String>> {
     let row = |split: &SplitReport| -> Vec<Vec<String>> {
         let of_field = |field: &FieldReport| {
             let findings = field.findings().into_iter().filter(|(name, _)| name != "classes");
             let findings: Vec<String> =
                 findings.map(|(name, finding)| format!("{name}: {finding}")).collect();
             let missing = field.missing.to_string();
-            vec![split.split.into(), field.field.clone(), field.holds.clone(), missing, findings.join("\n")]
+            let split = of.unwrap_or(split.split).to_string();
+            vec![split, field.field.clone(), field.holds.clone(), missing, findings.join("\n")]
         };
         split.fields.iter().map(of_field).collect()
     };
@@ -86,31 +98,27 @@ fn classes(splits: &[SplitReport], outputs: &[&String], body: &mut Html) {
             })
             .collect();
         let names = field.frequent_classes();
-        let header = columns.iter().map(|(split, _)| format!("<th scope=\"col\">{split}</th>"));
-        let header: String = header.collect();
-        let mut table = Html::new();
-        table.raw(&format!("<caption>Classes of {}</caption>", escaped(&field.field)));
-        table.raw(&format!("<tr><th scope=\"col\">class</th>{header}</tr>"));
-        for (class, _) in names.iter().take(SHOWN) {
-            let cells = columns.iter().map(|(_, field)| bar(field, class));
-            let class = escaped(class);
-            table.raw(&format!("<tr><th scope=\"row\">{class}</th>{}</tr>", cells.collect::<String>()));
-        }
-        let mut scroll = Html::new();
-        scroll.nested("table", "class=\"bars\"", &table);
-        body.nested("div", "class=\"scroll\"", &scroll);
+        let count = |field: &FieldReport, class: &str| field.classes.get(class).copied().unwrap_or(0);
+        let counts = columns.iter().flat_map(|(_, field)| field.classes.values());
+        let most = counts.max().copied().unwrap_or(1).max(1) as f32;
+        let row = |(class, _): &(&str, usize)| -> Vec<Cell> {
+            let counts = columns.iter().map(|(_, field)| count(field, class));
+            let bars = counts.map(|count| Cell::Bar(count as f32 / most, count.to_string()));
+            std::iter::once(Cell::Name(class.to_string())).chain(bars).collect()
+        };
+        let inspected: Vec<String> = splits
+            .iter()
+            .map(|split| format!("{} of {}", split.inspected.min(split.rows), split.split))
+            .collect();
+        let caption =
+            format!("Classes of {}, counted in the inspected rows: {}", field.field, inspected.join(", "));
+        let header: Vec<&str> =
+            std::iter::once("class").chain(columns.iter().map(|(split, _)| *split)).collect();
+        body.table(&caption, &header, names.iter().take(SHOWN).map(row));
         if names.len() > SHOWN {
             body.element("p", "class=\"note\"", &format!("And {} more classes.", names.len() - SHOWN));
         }
     }
-}
-
-/// A cell with the count of a class and a bar, whose full length is the most frequent class.
-fn bar(field: &FieldReport, class: &str) -> String {
-    let count = field.classes.get(class).copied().unwrap_or(0);
-    let most = field.classes.values().max().copied().unwrap_or(1).max(1);
-    let width = 5.0 * count as f64 / most as f64;
-    format!("<td><span class=\"bar\" style=\"width:{width:.2}rem\"></span>{count}</td>")
 }
 
 /// A list of problems, if there are any.

@@ -3,11 +3,12 @@
 use super::super::html::Html;
 use super::task_title;
 use crate::config::TaskEntry;
-use crate::data::{DataError, Dataset, Sample, Stream};
+use crate::data::{DataError, Dataset, Stream};
 use crate::report::DrawError;
 use crate::report::figure::{self, Scene};
+use crate::report::parts::{self, PartTokens, shortened};
 use crate::sample::{Composition, Opened, Part, Samples};
-use smalti_contract::{Group, KindSpec, TokenSpec, Tokens};
+use smalti_contract::{KindSpec, TokenSpec};
 
 /// The number of samples of a task.
 const SAMPLES: usize = 3;
@@ -23,16 +24,15 @@ enum ExampleError {
     Draw(#[from] DrawError),
 }
 
-/// Evenly spaced samples of each task's validation split.
+/// Some samples of each task's validation split.
 pub(super) fn body(tasks: &[(TaskEntry, Opened)]) -> Result<Html, String> {
     let mut body = Html::new();
     for (entry, opened) in tasks {
         task_title(&entry.name, &mut body);
         let samples = opened.validation_rows.as_ref();
-        let shown = samples.len().min(SAMPLES);
-        for index in (0..shown).map(|i| i * samples.len() / shown) {
+        for index in parts::examples(SAMPLES, samples.len()) {
             if let Err(error) = example(&opened.task, samples, index, &mut body) {
-                let note = format!("Validation sample {index} is not shown: {error}");
+                let note = format!("Validation: {} is not shown: {error}", samples.location(index));
                 body.element("p", "class=\"note\"", &note);
             }
         }
@@ -43,44 +43,27 @@ pub(super) fn body(tasks: &[(TaskEntry, Opened)]) -> Result<Html, String> {
 /// Draws the parts of a sample: each part without time steps alone, all series of a stream in lanes.
 fn example(task: &Composition, samples: &Samples, index: usize, body: &mut Html) -> Result<(), ExampleError> {
     let sample = samples.sample(index, None)?;
-    let mut figures: Vec<(String, Scene)> = vec![];
-    for part in task.parts().iter().filter(|part| !part.series) {
-        let kinds = task.first_kind(part)..task.first_kind(part) + part.kinds.len();
-        let tokens = of_kinds(&sample, part.stream, kinds);
-        if !tokens.is_empty() {
-            figures.push((part.name.clone(), figure::of(part.tokenizer.as_ref(), &tokens)));
-        }
-    }
+    let of_parts = parts::of(task, &sample);
+    let alone = of_parts.iter().filter(|part| !part.part.series);
+    let figure =
+        |part: &PartTokens| (part.part.name.clone(), figure::of(part.part.tokenizer.as_ref(), &part.tokens));
+    let mut figures: Vec<(String, Scene)> = alone.map(figure).collect();
     for stream in [Stream::Encoder, Stream::Main] {
         let series: Vec<&Part> =
             task.parts().iter().filter(|part| part.series && part.stream == stream).collect();
-        let numbers = |part: &&Part| task.first_kind(part)..task.first_kind(part) + part.kinds.len();
-        let tokens = of_kinds(&sample, stream, series.iter().flat_map(numbers));
+        let groups = series.iter().flat_map(|part| parts::groups(task, &sample, part).iter().cloned());
+        let tokens = parts::counted_from_0(groups.collect());
         let kinds: Vec<KindSpec> = series.iter().flat_map(|part| part.kinds.clone()).collect();
         if !tokens.is_empty() {
             let names: Vec<&str> = series.iter().map(|part| part.name.as_str()).collect();
             figures.push((names.join(", "), figure::lanes(&TokenSpec { kinds }, &tokens)));
         }
     }
-    let targets = targets(task, samples, index);
+    let (location, targets) = (samples.location(index), targets(task, samples, index));
     for (name, scene) in figures {
-        body.figure(&scene, "", &format!("Validation sample {index}, {name}{targets}"))?;
+        body.figure(&scene, "", &format!("Validation: {location}, {name}{targets}"))?;
     }
     Ok(())
-}
-
-/// The tokens of some kinds of a stream's first document, numbered anew from 0.
-fn of_kinds(sample: &Sample, stream: Stream, kinds: impl IntoIterator<Item = usize>) -> Tokens {
-    let document = sample.inputs.iter().find(|(of, _)| *of == stream);
-    let Some((_, tokens)) = document else { return Tokens::default() };
-    let mut groups: Vec<Group> =
-        kinds.into_iter().filter_map(|kind| tokens.groups.get(kind).cloned()).collect();
-    let mut orders: Vec<u32> = groups.iter().flat_map(|group| group.order.iter().copied()).collect();
-    orders.sort_unstable();
-    for order in groups.iter_mut().flat_map(|group| &mut group.order) {
-        *order = orders.partition_point(|other| other < order) as u32;
-    }
-    Tokens::new(groups)
 }
 
 /// The labels of the outputs that have some: `; class: 3`.
@@ -88,9 +71,7 @@ fn targets(task: &Composition, samples: &Samples, index: usize) -> String {
     let (get, _, _) = samples.row(index);
     let target = |field: &String| {
         let label = get(field).ok()?.into_label().ok()?;
-        let short: String = label.chars().take(CHARACTERS).collect();
-        let ellipsis = if short.len() < label.len() { "…" } else { "" };
-        Some(format!("; {field}: {short}{ellipsis}"))
+        Some(format!("; {field}: {}", shortened(&label, CHARACTERS)))
     };
     let is_drawn = |name: &str| task.parts().iter().any(|part| part.name == name);
     let outputs = task.outputs().iter().filter(|output| !is_drawn(&output.name));

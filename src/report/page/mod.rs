@@ -1,7 +1,7 @@
 //! A page about runs: one HTML document that needs no other file, and the skeleton that all pages have.
 //!
-//! [`of_runs`] opens the data of a run and loads its weights. What cannot be read is a sentence in its section, so that there
-//! is a page of every run, also of one that is damaged or whose data have moved.
+//! [`of_runs`] opens the data of a run and loads its weights. A section that cannot be made states the reason, such as missing
+//! data or weights, so that there is a page of every run.
 
 mod curves;
 mod data;
@@ -10,12 +10,15 @@ mod history;
 mod rules;
 mod settings;
 mod size;
+mod summary;
 
 pub use size::MOST_BYTES;
 
+use super::compare::{ComparedRun, compare};
 use super::html::{Html, Section, escaped};
 use super::inside;
 use crate::run::{Run, Weights};
+use crate::train::End;
 use candle_core::Device;
 use history::History;
 use std::path::Path;
@@ -36,17 +39,25 @@ pub struct Page {
 }
 
 /// The page of a run: its curves, settings, data, tokens of examples and attention rules, and the inside of its model, which
-/// predicts at most `samples` validation rows of each task (0 for all). The curves and settings of `others` are beside its own.
-/// The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
+/// predicts at most `samples` validation rows of each task for confusions (0 for all). The curves and settings of `others` are
+/// beside its own. The page has at most [`MOST_BYTES`]: the largest figures are left out of a larger one.
 pub fn of_runs(run: &Run, others: &[Run], device: &Device, samples: usize) -> Page {
     let runs: Vec<&Run> = std::iter::once(run).chain(others).collect();
     let names = names(&runs.iter().map(|run| run.folder()).collect::<Vec<_>>());
     let histories: Vec<_> = runs.iter().map(|run| History::of(run)).collect();
-    let mut sections = vec![
-        Section::new("curves", "Curves", curves::body(&names, &histories)),
-        Section::new("settings", "Settings", settings::body(&runs, &names, &histories)),
-    ];
+    let comparison = compare(&runs, None);
     let tasks = run.splits(run.config());
+    let opened = tasks.as_deref().unwrap_or_default();
+    let mut sections = vec![];
+    let first = comparison.iter().flat_map(|all| &all.runs).find(|compared| compared.run == run.folder());
+    if let Some(first) = first {
+        let not_used =
+            histories.first().and_then(|first| first.as_ref().ok()).map_or(0, |first| first.not_used);
+        let body = summary::body(run, first, not_used, opened);
+        sections.push(Section::new("summary", "Summary", Ok::<_, String>(body)));
+    }
+    sections.push(Section::new("curves", "Curves", curves::body(&names, &histories)));
+    sections.push(Section::new("settings", "Settings", settings::body(&runs, &names, &comparison)));
     match &tasks {
         Ok(tasks) => {
             sections.push(Section::new("data", "Data", data::body(tasks)));
@@ -57,7 +68,7 @@ pub fn of_runs(run: &Run, others: &[Run], device: &Device, samples: usize) -> Pa
     match run.load(Weights::Best, device) {
         Ok((model, _)) => {
             sections.push(Section::new("rules", "Attention rules", rules::body(&model)));
-            sections.extend(inside::sections(&model, tasks.as_deref().unwrap_or_default(), samples));
+            sections.extend(inside::sections(&model, opened, samples));
         }
         Err(error) => sections.push(Section::new("rules", "Attention rules", Err(error))),
     }
@@ -83,6 +94,17 @@ fn lead_text(names: &[String]) -> String {
             format!("{by} Curves and settings show all runs; the other sections show {first} only.")
         }
         [] => by,
+    }
+}
+
+/// The state of a training.
+fn end(run: &ComparedRun) -> &'static str {
+    match run.end {
+        Some(End::Finished) => "finished",
+        Some(End::Patience) => "stopped early, because the validation loss fell no further (train.patience)",
+        Some(End::Stopped) => "stopped by a signal",
+        None if run.step == 0 => "not begun",
+        None => "unfinished: it still runs, or was killed",
     }
 }
 
@@ -178,6 +200,8 @@ mod tests {
                 let Some(found) = colour(text) else { continue };
                 assert!(contrast(found, ground) >= 4.5, "{text} {found} on {ground}");
             }
+            let shade = contrast(colour("ink").unwrap(), colour("shade").unwrap());
+            assert!(shade >= 4.5, "text on the darkest cell: {shade}");
             for line in 0..6 {
                 let found = colour(&format!("c{line}")).unwrap();
                 assert!(contrast(found, ground) >= 3.0, "c{line} {found} on {ground}");

@@ -40,8 +40,9 @@
     const shownStep = figure.querySelector(".step");
     const steps = [...new Set(curves.flatMap((curve) => curve.steps))].sort((a, b) => a - b);
     const all = curves.flatMap((curve) => curve.values);
-    const first = steps[0];
-    const last = Math.max(steps[steps.length - 1], first + 1);
+    // A single step is in the middle.
+    const isOne = steps.length === 1;
+    const [first, last] = isOne ? [steps[0] - 1, steps[0] + 1] : [steps[0], steps[steps.length - 1]];
     let low = all.reduce((a, b) => Math.min(a, b), Infinity);
     let high = all.reduce((a, b) => Math.max(a, b), -Infinity);
     if (low === high) [low, high] = low === 0 ? [0, 1] : [low - 0.1 * Math.abs(low), high + 0.1 * Math.abs(high)];
@@ -59,14 +60,15 @@
         parts.push(`<line class="grid" x1="${left}" x2="${width - right}" y1="${at}" y2="${at}"/>`);
         parts.push(`<text x="${left - 6}" y="${at}" text-anchor="end" dominant-baseline="middle">${short(value)}</text>`);
       }
-      for (const step of ticks(first, last, width / 90).filter(Number.isInteger)) {
+      const marks = isOne ? steps : ticks(first, last, width / 90).filter(Number.isInteger);
+      for (const step of marks) {
         const anchor = x(step) > width - 30 ? "end" : "middle";
         parts.push(`<text x="${x(step).toFixed(1)}" y="${height - 8}" text-anchor="${anchor}">${step}</text>`);
       }
       curves.forEach((curve) => {
         const points = curve.steps.map((step, i) => `${x(step).toFixed(1)},${y(curve.values[i]).toFixed(1)}`);
-        const name = `k${curve.colour} ${curve.split}`;
-        parts.push(`<path class="${name}" d="M${points.join("L")}"/>`);
+        const name = curve.class;
+        parts.push(`<path class="curve ${name}" d="M${points.join("L")}"/>`);
         if (points.length <= 60) {
           const dot = (point) => `<circle class="${name}" r="2.5" cx="${point.split(",")[0]}" cy="${point.split(",")[1]}"/>`;
           parts.push(points.map(dot).join(""));
@@ -118,7 +120,7 @@
 
     plot.tabIndex = 0;
     plot.setAttribute("role", "slider");
-    plot.setAttribute("aria-valuemin", String(first));
+    plot.setAttribute("aria-valuemin", String(steps[0]));
     plot.setAttribute("aria-valuemax", String(steps[steps.length - 1]));
     draw();
     choose(last);

@@ -8,7 +8,7 @@ use super::figure::{self, Format};
 use super::rules;
 use crate::model::{Model, Params};
 use crate::ops::Gradients;
-use crate::train::{Metrics, Observer, SAMPLES, SaveError, StepReport, Trainer, check_folder};
+use crate::train::{Metrics, Observer, SaveError, StepReport, Trainer, check_folder, is_count};
 use file::EventFile;
 use histogram::Histogram;
 use message::{Image, SummaryValue, Value};
@@ -93,7 +93,7 @@ impl Observer for TensorBoard {
 
     fn evaluated(&mut self, step: u64, metrics: &BTreeMap<String, Metrics>) {
         let values = metrics.iter().flat_map(|(output, metrics)| {
-            let measured = metrics.iter().filter(|(metric, _)| *metric != SAMPLES);
+            let measured = metrics.iter().filter(|(metric, _)| !is_count(metric));
             measured.map(move |(metric, value)| {
                 let names = ["validation", output, metric].into_iter().filter(|name| !name.is_empty());
                 (names.collect::<Vec<_>>().join("/"), Value::Scalar(*value as f32))

@@ -5,8 +5,8 @@ use super::{known, mean};
 use crate::data::{Batch, Stream, Targets};
 use crate::model::AttentionWeights;
 use crate::report::html::Html;
-use crate::report::inside::parts::{PartTokens, label_of};
 use crate::report::inside::{InsideError, Rows, add_shaded};
+use crate::report::parts::{PartTokens, label_of};
 use crate::sample::Role;
 use candle_core::DType;
 

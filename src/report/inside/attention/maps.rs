@@ -4,9 +4,9 @@ use super::Attended;
 use crate::data::{Batch, Stream};
 use crate::report::chart::{Chart, Matrices};
 use crate::report::figure;
-use crate::report::html::{Html, escaped};
-use crate::report::inside::parts::PartTokens;
+use crate::report::html::{Html, escaped, shade};
 use crate::report::inside::{InsideError, Rows};
+use crate::report::parts::PartTokens;
 
 /// The side of an image in pixels, the most tokens in a line, and the most bytes of maps by head.
 const SIDE: f32 = 192.0;
@@ -102,14 +102,16 @@ fn add_image(
     }
     let n_heads = layers.first().map_or(0, Vec::len);
     let by_head = Matrices {
-        caption: "a row for each layer, a column for each head; each map by its own largest weight".into(),
+        caption: "a row for each layer, a column for each head; each map is divided by its largest weight"
+            .into(),
         shape,
         matrices: scaled(layers.iter().flatten().cloned()),
         across: n_heads,
         ..Matrices::default()
     };
     let by_layer = Matrices {
-        caption: "a map for each layer, the mean of its heads; each map by its own largest weight".into(),
+        caption: "a map for each layer, the mean of its heads; each map is divided by its largest weight"
+            .into(),
         matrices: scaled(layers.iter().map(|heads| super::mean(heads))),
         across: 6,
         ..by_head.clone()
@@ -183,15 +185,12 @@ fn add_rows(name: &str, layers: &[Vec<Vec<f32>>], html: &mut Html) -> Result<(),
 fn line(labels: &[String], weights: &[f32], html: &mut Html) {
     let most = weights.iter().take(labels.len()).copied().fold(f32::MIN_POSITIVE, f32::max);
     let token = |(label, weight): (&String, &f32)| {
-        let (colour, text) = (figure::tint(weight / most), escaped(&figure::visible(label)));
-        format!("<span style=\"background:{colour};color:#202024\" title=\"{weight:.4}\">{text}</span>")
+        let (shade, text) = (shade(weight / most), escaped(&figure::visible(label)));
+        format!("<span {shade} title=\"{weight:.4}\">{text}</span>")
     };
     let tokens: Vec<String> = labels.iter().zip(weights).map(token).collect();
     // A line may break after each token.
-    html.raw(&format!(
-        "<p class=\"tokens\" style=\"font-family:monospace;line-height:1.7\">{}</p>",
-        tokens.join("<wbr>")
-    ));
+    html.raw(&format!("<p class=\"tokens\">{}</p>", tokens.join("<wbr>")));
 }
 
 #[cfg(test)]
@@ -203,9 +202,8 @@ mod tests {
         let mut html = Html::new();
         line(&["a".to_string(), "<".into()], &[0.1, 0.4], &mut html);
         let html = html.into_string();
-        assert!(
-            html.contains("<span style=\"background:#66aad1;color:#202024\" title=\"0.4000\">&lt;</span>")
-        );
+        let darkest = "<span class=\"shaded\" style=\"--share:100.0%\" title=\"0.4000\">&lt;</span>";
+        assert!(html.contains(darkest), "{html}");
         assert!(html.contains("<wbr>"), "{html}");
     }
 

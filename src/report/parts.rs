@@ -1,7 +1,8 @@
-//! The tokens of each part of a sample, and figures of them.
+//! Validation samples on a page: which are shown, the tokens of each part, and figures of them.
 
-use super::{InsideError, shortened};
+use super::DrawError;
 use crate::data::Sample;
+use crate::random;
 use crate::report::figure::{self, Format};
 use crate::report::html::Html;
 use crate::report::tokens::text_of_id;
@@ -11,6 +12,16 @@ use smalti_contract::{Content, Group, Tokens};
 /// The most bytes of the figure of one input, and the most characters of a text.
 const MOST_BYTES: usize = 120_000;
 const MOST_CHARACTERS: usize = 600;
+
+/// Samples of which sections show all or some.
+const SHOWN: usize = 6;
+
+/// The numbers of at most `most` of the six samples that sections show, of `n` samples.
+pub(super) fn examples(most: usize, n: usize) -> impl Iterator<Item = usize> {
+    let all = SHOWN.min(n);
+    let most = most.min(all);
+    (0..most).map(move |i| random::spread(i * all / most, all, n))
+}
 
 /// The tokens of a part of a sample, as its tokenizer makes them.
 pub(super) struct PartTokens<'a> {
@@ -23,17 +34,21 @@ pub(super) struct PartTokens<'a> {
 /// The tokens of each part that the sample has, in the order of the settings; of a pair, those of the first document.
 pub(super) fn of<'a>(task: &'a Composition, sample: &Sample) -> Vec<PartTokens<'a>> {
     let of_part = |part: &'a Part| {
-        let (_, all) = sample.inputs.iter().find(|(stream, _)| *stream == part.stream)?;
-        let first_kind = task.first_kind(part);
-        let groups = all.groups.get(first_kind..first_kind + part.kinds.len())?;
-        let tokens = counted_from_0(groups.to_vec());
-        (!tokens.is_empty()).then_some(PartTokens { part, first_kind, tokens })
+        let tokens = counted_from_0(groups(task, sample, part).to_vec());
+        (!tokens.is_empty()).then_some(PartTokens { part, first_kind: task.first_kind(part), tokens })
     };
     task.parts().iter().filter_map(of_part).collect()
 }
 
+/// The tokens of a part of a sample by kind, in the order of its stream.
+pub(super) fn groups<'a>(task: &Composition, sample: &'a Sample, part: &Part) -> &'a [Group] {
+    let first = task.first_kind(part);
+    let stream = sample.inputs.iter().find(|(stream, _)| *stream == part.stream);
+    stream.and_then(|(_, all)| all.groups.get(first..first + part.kinds.len())).unwrap_or_default()
+}
+
 /// Tokens whose order counts from 0 without gaps.
-fn counted_from_0(mut groups: Vec<Group>) -> Tokens {
+pub(super) fn counted_from_0(mut groups: Vec<Group>) -> Tokens {
     let mut orders: Vec<u32> = groups.iter().flat_map(|group| group.order.iter().copied()).collect();
     orders.sort_unstable();
     for order in groups.iter_mut().flat_map(|group| &mut group.order) {
@@ -83,13 +98,13 @@ impl PartTokens<'_> {
     }
 
     /// Adds a figure of the tokens, or their text. An image is about `side` pixels wide.
-    pub(super) fn draw(&self, html: &mut Html, side: f32) -> Result<(), InsideError> {
+    pub(super) fn draw(&self, html: &mut Html, side: f32) -> Result<(), DrawError> {
         let (name, tokenizer) = (&self.part.name, self.part.tokenizer.as_ref());
         if let Some(scene) = figure::image(tokenizer, &self.tokens, side, None) {
-            return Ok(html.figure(&scene, &format!("{name}: an image"), name)?);
+            return html.figure(&scene, &format!("{name}: an image"), name);
         }
         if let Some(text) = self.text() {
-            html.element("p", "", &format!("{name}: {}", shortened(&text, MOST_CHARACTERS)));
+            html.element("p", "class=\"value\"", &format!("{name}: {}", shortened(&text, MOST_CHARACTERS)));
             return Ok(());
         }
         let all = self.tokens.len();
@@ -103,13 +118,13 @@ impl PartTokens<'_> {
         };
         let of_all =
             if shown < all { format!(" (the first {shown} of {all} tokens)") } else { String::new() };
-        Ok(html.figure(&scene, &format!("{name}: {shown} tokens"), &format!("{name}{of_all}"))?)
+        html.figure(&scene, &format!("{name}: {shown} tokens"), &format!("{name}{of_all}"))
     }
 
     /// Adds the image that the tokens decode to, about `side` pixels wide, without a caption; returns whether they are one.
-    pub(super) fn thumbnail(&self, html: &mut Html, side: f32, label: &str) -> Result<bool, InsideError> {
+    pub(super) fn thumbnail(&self, html: &mut Html, side: f32, label: &str) -> Result<bool, DrawError> {
         let scene = figure::image(self.part.tokenizer.as_ref(), &self.tokens, side, None);
-        scene.map_or(Ok(false), |scene| Ok(html.figure(&scene, label, "").map(|()| true)?))
+        scene.map_or(Ok(false), |scene| html.figure(&scene, label, "").map(|()| true))
     }
 }
 
@@ -138,9 +153,32 @@ pub(super) fn label_of(part: &Part, id: u32) -> String {
     }
 }
 
+/// A text of at most `most` characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    let mut short: String = text.chars().take(most).collect();
+    if short.len() < text.len() {
+        short.push('…');
+    }
+    short
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sections_with_fewer_examples_show_some_of_the_six() {
+        let six: Vec<usize> = examples(6, 100).collect();
+        assert!(six.len() == 6 && six.is_sorted());
+        assert_eq!(examples(3, 100).collect::<Vec<_>>(), [six[0], six[2], six[4]]);
+        assert_eq!(examples(3, 2).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(examples(3, 0).count(), 0);
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!((shortened("häß", 2), shortened("ab", 2)), ("hä…".into(), "ab".to_string()));
+    }
 
     #[test]
     fn the_tokens_of_a_part_count_from_0_and_can_be_cut() {
