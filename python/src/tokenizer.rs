@@ -118,7 +118,7 @@ impl Tokenizer {
     #[staticmethod]
     fn from_run(py: Python<'_>, run: PathBuf, part: &str) -> PyResult<Self> {
         let tasks = py.detach(|| Run::open(&run)?.tasks()).map_err(raise)?;
-        let mut all = tasks.iter().flat_map(|named| {
+        let all = tasks.iter().flat_map(|named| {
             let full = |name: &str| {
                 if named.name.is_empty() { name.into() } else { format!("{}.{name}", named.name) }
             };
@@ -127,9 +127,14 @@ impl Tokenizer {
             let labels = outputs.filter_map(|output| Some((output.name.as_str(), output.labels.clone()?)));
             parts.chain(labels).map(move |(name, tokenizer)| (full(name), tokenizer)).collect::<Vec<_>>()
         });
-        match all.find(|(name, _)| name == part) {
-            Some((_, tokenizer)) => Ok(Self { tokenizer }),
-            None => Err(input(format!("{}: no part {part:?} has a tokenizer", run.display()))),
+        let all: Vec<(String, Arc<dyn AnyTokenizer>)> = all.collect();
+        match all.iter().find(|(name, _)| name == part) {
+            Some((_, tokenizer)) => Ok(Self { tokenizer: tokenizer.clone() }),
+            None => {
+                let known = all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+                let problem = format!("{}: part: expected one of {known}; found {part:?}", run.display());
+                Err(input(problem))
+            }
         }
     }
 
