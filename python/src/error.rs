@@ -18,6 +18,11 @@ pub trait Cause: Display {
     fn is_file(&self) -> bool {
         false
     }
+
+    /// The message, with Python's names of arguments.
+    fn message(&self) -> String {
+        self.to_string()
+    }
 }
 
 impl Cause for ModelError {}
@@ -52,6 +57,13 @@ impl Cause for PredictError {
     fn is_file(&self) -> bool {
         matches!(self, PredictError::Data(error) if error.is_file())
     }
+
+    fn message(&self) -> String {
+        match self {
+            PredictError::Option { option, problem } => format!("{option}: {problem}"),
+            other => other.to_string(),
+        }
+    }
 }
 
 impl Cause for RunError {
@@ -73,7 +85,7 @@ impl Cause for SettingsError {
 
 /// The exception of an error.
 pub fn raise(error: impl Cause) -> PyErr {
-    exception(if error.is_file() { "FileError" } else { "InputError" }, error.to_string())
+    exception(if error.is_file() { "FileError" } else { "InputError" }, error.message())
 }
 
 /// The exception of an unusable value.

@@ -359,7 +359,8 @@ impl Loader {
     }
 
     fn __iter__<'py>(this: Bound<'py, Self>) -> Bound<'py, Self> {
-        this.py().detach(|| this.get().begin());
+        let loader = this.get();
+        this.py().detach(|| loader.begin());
         this
     }
 

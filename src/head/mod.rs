@@ -40,7 +40,7 @@ pub use represent::{Dense, Hidden, Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
 
 use crate::data::{HeadBatch, Pooling, Target};
-use crate::ops;
+use crate::ops::{self, Activation};
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smalti_contract::{Content, TokenizeError, Value, Values};
@@ -89,12 +89,14 @@ pub trait Head: Send + Sync + Debug {
         None
     }
 
-    /// The activation after the linear map, `[rows, width]` → `[rows, width]`.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    fn activate(&self, y: ops::Value) -> Result<ops::Value> {
-        Ok(y)
+    /// The activation after the linear map, `[rows, width]` → `[rows, width]`; `None` for none.
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// How [`predict`](Self::predict) scales a row of the output to the predicted numbers.
+    fn output_scale(&self) -> OutputScale<'_> {
+        OutputScale::Unscaled
     }
 
     /// The target for a value of the output's field. Evaluation and training call it, prediction does not.
@@ -122,7 +124,7 @@ pub trait Head: Send + Sync + Debug {
     /// The sum over the rows of weight × loss, a scalar in f32; the caller divides it by
     /// [`Targets::weight`](crate::data::Targets::weight). [`loss`](mod@loss) has the usual losses.
     ///
-    /// `output` `[rows, width]` comes from [`activate`](Self::activate). It may be bf16: [`cast`](ops::cast()) it to f32.
+    /// `output` `[rows, width]` is after the [`activation`](Self::activation). It may be bf16: [`cast`](ops::cast()) it to f32.
     ///
     /// # Errors
     /// If the targets are not of the head's type, or an operation fails.
@@ -131,8 +133,8 @@ pub trait Head: Send + Sync + Debug {
     /// An empty accumulator of the head's metrics.
     fn accumulator(&self) -> Box<dyn MetricAccumulator>;
 
-    /// The prediction for each document, from its range of rows of `output` `[rows, width]`, which is f32 and comes from
-    /// [`activate`](Self::activate). A document of several rows has a value for each row ([`document_value`]).
+    /// The prediction for each document, from its range of rows of `output` `[rows, width]`, which is f32 and after the
+    /// [`activation`](Self::activation). A document of several rows has a value for each row ([`document_value`]).
     ///
     /// # Errors
     /// If a document's rows are out of range.
@@ -204,6 +206,43 @@ pub struct CodebookConfig {
     pub dim: usize,
     /// Weight of the commitment loss: the distance of the encoder's outputs from their code vectors.
     pub commitment_weight: f64,
+}
+
+/// How a row of a head's output, after the activation, becomes the predicted numbers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum OutputScale<'a> {
+    /// As it is.
+    Unscaled,
+    /// Divided by its length (L2 norm).
+    UnitLength,
+    /// `x * std + mean`, with a number of each for each of the row: numbers in the units of the data.
+    Affine {
+        /// `[width]`.
+        mean: &'a [f32],
+        /// `[width]`.
+        std: &'a [f32],
+    },
+}
+
+impl OutputScale<'_> {
+    /// The least length that a row is divided by.
+    pub const LEAST_LENGTH: f64 = 1e-12;
+
+    /// The predicted numbers of a row.
+    pub fn apply(self, row: &[f32]) -> Vec<f64> {
+        match self {
+            Self::Unscaled => row.iter().map(|&x| f64::from(x)).collect(),
+            Self::UnitLength => {
+                let squares = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
+                let length = squares.sqrt().max(Self::LEAST_LENGTH) as f32;
+                row.iter().map(|x| f64::from(x / length)).collect()
+            }
+            Self::Affine { mean, std } => {
+                let scaling = mean.iter().zip(std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
+                row.iter().zip(scaling).map(|(&x, (mean, std))| f64::from(x) * std + mean).collect()
+            }
+        }
+    }
 }
 
 /// A head's prediction for a document.

@@ -128,7 +128,7 @@ fn predict_continues_the_value_of_the_outputs_field() {
     let model = model(&task, 0);
     let get = |_: &str| Ok::<_, TokenizeError>(text("mosaic"));
     let missing = |_: &str| Ok::<_, TokenizeError>(Value::Missing);
-    let generation = Generation { max_length: 4, ..Generation::default() };
+    let generation = Generation { max_new_tokens: Some(4), ..Generation::default() };
     let predicted = predict(&model, 0, &task, &[(&get, 0..0), (&missing, 0..0)], &generation).unwrap();
     let mut continuation =
         Continuation::new(&model, 0, &task, 0, text("mosaic"), generation.sampling).unwrap();
