@@ -63,8 +63,10 @@ class Runs(unittest.TestCase):
         self.assertEqual(text, json.loads(program("generate", self.folder / "text", *arguments))["text"])
         self.assertEqual(len(model.generate("the ", max_new_tokens=5, temperature=0)), 5)
         self.assertEqual(model.generate("the ", max_new_tokens=0), "")
-        with self.assertRaisesRegex(ValueError, "temperature: expected a number of at least 0; found -1"):
+        with self.assertRaisesRegex(ValueError, "^temperature: expected a number of at least 0; found -1"):
             model.generate("the ", temperature=-1)
+        with self.assertRaisesRegex(ValueError, "^prompt: expected at least one token"):
+            model.generate("")
 
     def test_tokenizers_and_data_of_a_run(self):
         run = self.folder / "digits"

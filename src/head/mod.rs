@@ -14,6 +14,7 @@ mod labels;
 pub mod loss;
 mod masked;
 mod multilabel;
+mod output_scale;
 mod prefer;
 mod reconstruct;
 mod registry;
@@ -32,6 +33,7 @@ pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
 pub use masked::{Masked, MaskedSettings, Masking};
 pub use multilabel::{Multilabel, MultilabelSettings};
+pub use output_scale::OutputScale;
 pub use prefer::{Prefer, PreferSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
@@ -206,43 +208,6 @@ pub struct CodebookConfig {
     pub dim: usize,
     /// Weight of the commitment loss: the distance of the encoder's outputs from their code vectors.
     pub commitment_weight: f64,
-}
-
-/// How a row of a head's output, after the activation, becomes the predicted numbers.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum OutputScale<'a> {
-    /// As it is.
-    Unscaled,
-    /// Divided by its length (L2 norm).
-    UnitLength,
-    /// `x * std + mean`, with a number of each for each of the row: numbers in the units of the data.
-    Affine {
-        /// `[width]`.
-        mean: &'a [f32],
-        /// `[width]`.
-        std: &'a [f32],
-    },
-}
-
-impl OutputScale<'_> {
-    /// The least length that a row is divided by.
-    pub const LEAST_LENGTH: f64 = 1e-12;
-
-    /// The predicted numbers of a row.
-    pub fn apply(self, row: &[f32]) -> Vec<f64> {
-        match self {
-            Self::Unscaled => row.iter().map(|&x| f64::from(x)).collect(),
-            Self::UnitLength => {
-                let squares = row.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-                let length = squares.sqrt().max(Self::LEAST_LENGTH) as f32;
-                row.iter().map(|x| f64::from(x / length)).collect()
-            }
-            Self::Affine { mean, std } => {
-                let scaling = mean.iter().zip(std).map(|(&mean, &std)| (f64::from(mean), f64::from(std)));
-                row.iter().zip(scaling).map(|(&x, (mean, std))| f64::from(x) * std + mean).collect()
-            }
-        }
-    }
 }
 
 /// A head's prediction for a document.
