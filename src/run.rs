@@ -62,7 +62,7 @@ pub struct NamedTask {
 }
 
 impl NamedTask {
-    /// The task of this name and its number; without a name, the only task. `None` if there is no such task, or are several.
+    /// The task of this name and its number; without a name, the only task. `None` without such a task, or if several fit.
     pub fn choose<'a>(tasks: &'a [Self], name: Option<&str>) -> Option<(usize, &'a Composition)> {
         let mut found =
             tasks.iter().enumerate().filter(|(_, named)| name.is_none_or(|name| name == named.name));

@@ -1,4 +1,4 @@
-//! A prompt for a run: the output that continues it, that is generated from it, or whose masked tokens follow it.
+//! A prompt for a run, and the output that completes it.
 
 use super::{Continuation, Generation, PredictError, Unmask, Unmasking, generate};
 use crate::model::Model;
