@@ -104,7 +104,7 @@ def main():
         seconds, peak, _ = measure([smalti, "import", published, "--out", run])
         print(f"smalti import: {seconds:.2f} s, {peak / 1e6:.0f} MB")
     weights = os.path.getsize(f"{run}/model.safetensors")
-    first = [smalti, "generate", run, "--prompt", PROMPT, "--max-length", "1", "--temperature", "0", "--device", "cpu"]
+    first = [smalti, "generate", run, "--prompt", PROMPT, "--max-new-tokens", "1", "--temperature", "0", "--device", "cpu"]
     sides = {
         "transformers": [sys.executable, "-c", THEIRS, published, PROMPT],
         "smalti": first,

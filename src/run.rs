@@ -61,6 +61,16 @@ pub struct NamedTask {
     pub task: Arc<Composition>,
 }
 
+impl NamedTask {
+    /// The task of this name and its number; without a name, the only task. `None` without such a task, or if several fit.
+    pub fn choose<'a>(tasks: &'a [Self], name: Option<&str>) -> Option<(usize, &'a Composition)> {
+        let mut found =
+            tasks.iter().enumerate().filter(|(_, named)| name.is_none_or(|name| name == named.name));
+        let (number, named) = found.next().filter(|_| found.next().is_none())?;
+        Some((number, &named.task))
+    }
+}
+
 /// Why a run cannot be created, opened or used.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 """Tokens of texts, images, audio, numbers and trajectories, batches of them for PyTorch, and trained models."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, Optional, Union, overload
 
@@ -68,7 +68,7 @@ class Tokens:
 class Tokenizer:
     """A tokenizer of one modality; settings that are left out are fitted to `values`."""
 
-    def __new__(cls, modality: str, values: Sequence[Value] = ..., **settings: Any) -> Tokenizer: ...
+    def __new__(cls, modality: str, values: Optional[Iterable[Value]] = None, **settings: Any) -> Tokenizer: ...
     @staticmethod
     def from_config(modality: str, config: Any) -> Tokenizer: ...
     @staticmethod
@@ -90,7 +90,7 @@ class Tokenizer:
     ) -> Tokens: ...
     def encode_batch(
         self,
-        values: Sequence[Value],
+        values: Iterable[Value],
         *,
         sampling_rate: Optional[int] = None,
         max_length: Optional[int] = None,
@@ -263,7 +263,7 @@ class Model:
         rows: Row,
         *,
         task: Optional[str] = None,
-        max_new_tokens: int = 0,
+        max_new_tokens: Optional[int] = None,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -273,10 +273,10 @@ class Model:
     @overload
     def predict(
         self,
-        rows: Sequence[Row],
+        rows: Iterable[Row],
         *,
         task: Optional[str] = None,
-        max_new_tokens: int = 0,
+        max_new_tokens: Optional[int] = None,
         temperature: float = 0.0,
         top_k: int = 0,
         top_p: float = 1.0,
@@ -285,7 +285,7 @@ class Model:
     ) -> list[dict[str, dict[str, Any]]]: ...
     def embed(
         self,
-        values: Sequence[Value],
+        values: Iterable[Value],
         *,
         input: Optional[str] = None,
         task: Optional[str] = None,
@@ -299,7 +299,7 @@ class Model:
         self,
         prompt: Value,
         *,
-        max_new_tokens: int = 300,
+        max_new_tokens: Optional[int] = 300,
         temperature: float = 0.8,
         top_k: int = 0,
         top_p: float = 1.0,

@@ -1,4 +1,4 @@
-//! smalti's errors as Python exceptions, with the same words.
+//! smalti's errors as Python exceptions, with the same message.
 
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -71,9 +71,17 @@ impl Cause for SettingsError {
     }
 }
 
+/// A message about an option of the program, `--top-p: …`, as one about Python's argument, `top_p: …`.
+fn of_argument(message: String) -> String {
+    match message.strip_prefix("--").and_then(|rest| rest.split_once(": ")) {
+        Some((option, problem)) => format!("{}: {problem}", option.replace('-', "_")),
+        None => message,
+    }
+}
+
 /// The exception of an error.
 pub fn raise(error: impl Cause) -> PyErr {
-    exception(if error.is_file() { "FileError" } else { "InputError" }, error.to_string())
+    exception(if error.is_file() { "FileError" } else { "InputError" }, of_argument(error.to_string()))
 }
 
 /// The exception of an unusable value.

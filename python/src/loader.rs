@@ -54,6 +54,15 @@ enum Split {
     Validation,
 }
 
+impl Split {
+    fn name(self) -> &'static str {
+        match self {
+            Split::Train => "train",
+            Split::Validation => "validation",
+        }
+    }
+}
+
 /// The place in the split.
 #[derive(Default)]
 struct State {
@@ -61,7 +70,7 @@ struct State {
     batches: Option<data::Loader>,
     /// The next draw of the split `train`, or the next batch of the split `validation`.
     next: u64,
-    /// The first draw after this epoch.
+    /// The first draw or batch after this epoch.
     end: u64,
 }
 
@@ -120,6 +129,21 @@ impl Loader {
         self.opened.config.train.batch_size
     }
 
+    /// Begin an epoch, if the last one has ended.
+    fn begin(&self) {
+        let mut state = self.state();
+        if state.next < state.end {
+            return;
+        }
+        match self.split {
+            Split::Train => state.end = state.next + self.draws(),
+            Split::Validation => {
+                let batches = self.opened.len(Split::Validation).div_ceil(self.batch_size());
+                (state.next, state.end) = (self.rank as u64, batches as u64);
+            }
+        }
+    }
+
     /// The draws of an epoch, of this rank.
     fn draws(&self) -> u64 {
         let n = self.opened.len(Split::Train).div_ceil(self.world_size);
@@ -161,17 +185,15 @@ impl Loader {
     fn next_of_validation(&self) -> PyResult<Option<data::Batch>> {
         let mut state = self.state();
         let (n, size) = (self.opened.len(Split::Validation), self.batch_size());
-        loop {
+        while state.next < state.end {
             let first = state.next as usize * size;
-            if first >= n {
-                return Ok(None);
-            }
             state.next += self.world_size as u64;
-            let samples = self.opened.validation(first, (first + size).min(n)).map_err(raise)?;
+            let samples = self.opened.validation(first.min(n), (first + size).min(n)).map_err(raise)?;
             if !samples.is_empty() {
                 return collate(&self.opened.layouts, &samples).map(Some).map_err(raise);
             }
         }
+        Ok(None)
     }
 
     fn open(
@@ -193,7 +215,14 @@ impl Loader {
         }
         let config = config.map_err(raise)?;
         let opened = Arc::new(py.detach(|| OpenTasks::new(config, run)).map_err(raise)?);
-        Ok(Self { opened, split, padded, rank, world_size, state: Mutex::default() })
+        Ok(Self::of(opened, split, padded, (rank, world_size)))
+    }
+
+    /// A loader at the beginning of its split.
+    fn of(opened: Arc<OpenTasks>, split: Split, padded: bool, (rank, world_size): (usize, usize)) -> Self {
+        let loader = Self { opened, split, padded, rank, world_size, state: Mutex::default() };
+        loader.begin();
+        loader
     }
 }
 
@@ -257,9 +286,7 @@ impl Loader {
 
     /// A loader of the validation split, with the same tokenizers.
     fn validation(&self) -> Self {
-        let Self { opened, padded, rank, world_size, .. } = self;
-        let (opened, split, state) = (opened.clone(), Split::Validation, Mutex::default());
-        Self { opened, split, padded: *padded, rank: *rank, world_size: *world_size, state }
+        Self::of(self.opened.clone(), Split::Validation, self.padded, (self.rank, self.world_size))
     }
 
     /// The kinds of token, by number: a list of dicts with `name`, `vocabulary` (of ids) or `dim` (of features), `axes` (the size
@@ -333,14 +360,7 @@ impl Loader {
 
     fn __iter__<'py>(this: Bound<'py, Self>) -> Bound<'py, Self> {
         let loader = this.get();
-        this.py().detach(|| {
-            let mut state = loader.state();
-            match loader.split {
-                Split::Train if state.next >= state.end => state.end = state.next + loader.draws(),
-                Split::Train => {}
-                Split::Validation => state.next = loader.rank as u64,
-            }
-        });
+        this.py().detach(|| loader.begin());
         this
     }
 
@@ -352,5 +372,10 @@ impl Loader {
         })?;
         let of = (&self.opened.kinds[..], &self.opened.specs[..]);
         batch.map(|batch| Batch::new(py, batch, of, self.padded)).transpose()
+    }
+
+    fn __repr__(&self) -> String {
+        let (n, form) = (self.n_samples(), if self.padded { "padded" } else { "packed" });
+        format!("<smalti.Loader: {n} samples of {}, {form}>", self.split.name())
     }
 }

@@ -3,17 +3,16 @@
 use crate::array::array;
 use crate::error::{input, raise};
 use crate::json;
-use crate::value::{to_python, to_row, to_value, vector};
+use crate::value::{items, to_python, to_row, to_value, vector};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use smalti::candle_core::Device;
-use smalti::contract::{Row, TokenizeError, Value};
+use smalti::contract::Row;
 use smalti::inference::{
-    Continuation, Embedding, Generation, PredictError, Predicted, Sampling, embed, embedded_part, generate,
-    predict_rows,
+    Embedding, Generation, Predicted, Prompted, Sampling, embed, embedded_part, predict_rows,
 };
 use smalti::run::{NamedTask, Run, Weights};
-use smalti::sample::{Composition, Part, Pool, Purpose, Role};
+use smalti::sample::{Composition, Pool};
 use std::path::PathBuf;
 
 /// A trained run: `smalti.Model.load("runs/digits")`.
@@ -27,60 +26,14 @@ pub struct Model {
 impl Model {
     /// The task of this name and its number; without a name, the only task.
     fn task(&self, name: Option<&str>) -> PyResult<(usize, &Composition)> {
-        let names = || self.tasks.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
-        let tasks = || self.tasks.iter().map(|named| named.task.as_ref()).enumerate();
-        let mut found =
-            tasks().filter(|(number, _)| name.is_none_or(|name| name == self.tasks[*number].name));
-        match (found.next(), found.next(), name) {
-            (Some(one), None, _) => Ok(one),
-            (None, _, Some(name)) => {
-                Err(input(format!("{}: task: expected one of {}; found {name:?}", self.run, names())))
-            }
-            _ => Err(input(format!("{} has several tasks; choose one with task=: {}", self.run, names()))),
-        }
-    }
-
-    /// The first task with an output that continues texts, or else with one that is generated from a single text input.
-    fn generating(&self) -> Option<(usize, &Composition, usize, Option<&Part>)> {
-        let tasks = || self.tasks.iter().map(|named| named.task.as_ref()).enumerate();
-        let continues = tasks().find_map(|(number, task)| Some((number, task, output(task, true)?, None)));
-        continues.or_else(|| {
-            tasks().find_map(|(number, task)| {
-                Some((number, task, output(task, false)?, Some(text_input(task)?)))
+        NamedTask::choose(&self.tasks, name).ok_or_else(|| {
+            let names = self.tasks.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
+            input(match name {
+                Some(name) => format!("{}: task: expected one of {names}; found {name:?}", self.run),
+                None => format!("{} has several tasks; choose one with task=: {names}", self.run),
             })
         })
     }
-}
-
-/// The first generated output that is trained on windows, or the first that is not.
-fn output(task: &Composition, windows: bool) -> Option<usize> {
-    task.parts().iter().find_map(|part| match part.role {
-        Role::Generated(output) if part.windows == windows => Some(output),
-        _ => None,
-    })
-}
-
-/// The only input that is text.
-fn text_input(task: &Composition) -> Option<&Part> {
-    let is_text = |part: &&Part| part.role == Role::Input && part.tokenizer.name() == "text";
-    let mut texts = task.parts().iter().filter(is_text);
-    texts.next().filter(|_| texts.next().is_none())
-}
-
-/// The value generated from a text input.
-fn answer(
-    model: &smalti::model::Model,
-    (number, task, output, part): (usize, &Composition, usize, &Part),
-    prompt: &Value,
-    generation: &Generation,
-) -> Result<Value, PredictError> {
-    let get = |field: &str| -> Result<Value, TokenizeError> {
-        Ok(if part.fields.iter().any(|known| known == field) { prompt.clone() } else { Value::Missing })
-    };
-    generation.sampling.check()?;
-    let sample = task.sample(&get, 0..0, Purpose::Predict, 0)?;
-    let ids = generate(model, number, task, output, &sample, generation)?;
-    Ok(task.decode(output, &ids)?)
 }
 
 /// The row of a dict, in which a list of numbers is an array `[n]` if it is the value of a part without time steps.
@@ -161,13 +114,13 @@ impl Model {
     ///
     /// A value is a str, the bytes of a file or its `pathlib.Path`, a number, a NumPy array, a clip `{"array": samples,
     /// "sampling_rate": Hz}`, or a list: of numbers, or with the value of each time step of a series. A field that a row does
-    /// not have is missing.
+    /// not have is missing; a row has at least one input, and one that lacks an input has no unknown field.
     ///
     /// Returns a dict by output, or a list of them: `{"class": {"value": "cat", "probabilities": {"cat": 0.9, …}}}`. A series has
-    /// a list with a value for each time step. Generated outputs (captions, transcripts) are sampled at `temperature`; 0 is
-    /// greedy. `task` is the name of a task of a mix.
+    /// a list with a value for each time step. Generated outputs (captions, transcripts) have at most `max_new_tokens`, by default
+    /// as many as the model has positions, and are sampled at `temperature`; 0 is greedy. `task` is the name of a task of a mix.
     #[pyo3(signature = (
-        rows, *, task = None, max_new_tokens = 0, temperature = 0.0, top_k = 0, top_p = 1.0, seed = 1337, batch_size = 32
+        rows, *, task = None, max_new_tokens = None, temperature = 0.0, top_k = 0, top_p = 1.0, seed = 1337, batch_size = 32
     ))]
     #[allow(clippy::too_many_arguments)] // the keywords of Python
     fn predict<'py>(
@@ -175,7 +128,7 @@ impl Model {
         py: Python<'py>,
         rows: &Bound<'py, PyAny>,
         task: Option<&str>,
-        max_new_tokens: usize,
+        max_new_tokens: Option<usize>,
         temperature: f64,
         top_k: usize,
         top_p: f64,
@@ -184,7 +137,7 @@ impl Model {
     ) -> PyResult<Bound<'py, PyAny>> {
         let (number, task) = self.task(task)?;
         let sampling = Sampling { temperature, top_k, top_p, seed };
-        let generation = Generation { max_length: max_new_tokens, sampling };
+        let generation = Generation { max_new_tokens, sampling };
         let predict = |rows: &[Row]| {
             py.check_signals()?;
             py.detach(|| predict_rows(&self.model, number, task, rows, &generation)).map_err(raise)
@@ -193,7 +146,8 @@ impl Model {
             let mut predicted = predict(&[row_of(task, rows)?])?;
             return Ok(to_dict(py, predicted.pop().unwrap_or_default())?.into_any());
         }
-        let rows = rows.try_iter()?.map(|row| row_of(task, &row?)).collect::<PyResult<Vec<_>>>()?;
+        let rows = items("rows", rows)?;
+        let rows = rows.iter().map(|row| row_of(task, row)).collect::<PyResult<Vec<_>>>()?;
         let all = PyList::empty(py);
         for rows in rows.chunks(batch_size.max(1)) {
             predict(rows)?.into_iter().try_for_each(|predicted| all.append(to_dict(py, predicted)?))?;
@@ -210,7 +164,7 @@ impl Model {
     fn embed(
         &self,
         py: Python<'_>,
-        values: Vec<Bound<'_, PyAny>>,
+        values: &Bound<'_, PyAny>,
         input: Option<&str>,
         task: Option<&str>,
         pool: Option<&str>,
@@ -233,7 +187,8 @@ impl Model {
         };
         let embedding = Embedding { pool, normalize, max_tokens: max_length };
         let batch_size = batch_size.max(1);
-        let (mut all, mut width) = (vec![], 0);
+        let values = items("values", values)?;
+        let (mut all, mut width) = (vec![], self.model.config().d_model);
         for values in values.chunks(batch_size) {
             py.check_signals()?;
             let values =
@@ -246,8 +201,10 @@ impl Model {
         array(py, all, &[values.len(), width])
     }
 
-    /// Generate what follows `prompt`, or is generated from it as the text input: a str, or a value of the output's modality.
+    /// Generate what follows `prompt`, or is generated from it as the text input: a str, or a value of the output's modality. A run
+    /// with masked tokens fills those after the prompt.
     ///
+    /// `max_new_tokens` is the most tokens, without those of the prompt; None for as many as the model has positions.
     /// `temperature` divides the logits, 0 is greedy; `top_k` and `top_p` bound the sampled tokens (0 and 1 for all).
     #[pyo3(signature = (prompt, *, max_new_tokens = 300, temperature = 0.8, top_k = 0, top_p = 1.0, seed = 1337))]
     #[allow(clippy::too_many_arguments)] // the keywords of Python
@@ -255,7 +212,7 @@ impl Model {
         &self,
         py: Python<'py>,
         prompt: &Bound<'py, PyAny>,
-        max_new_tokens: usize,
+        max_new_tokens: Option<usize>,
         temperature: f64,
         top_k: usize,
         top_p: f64,
@@ -263,30 +220,23 @@ impl Model {
     ) -> PyResult<Bound<'py, PyAny>> {
         let prompt = to_value(prompt)?;
         let sampling = Sampling { temperature, top_k, top_p, seed };
-        let Some((number, task, output, part)) = self.generating() else {
+        let tasks: Vec<&Composition> = self.tasks.iter().map(|named| named.task.as_ref()).collect();
+        let Some(prompted) = Prompted::of(&tasks) else {
             return Err(input(format!(
-                "{}: expected an output that continues texts (windows = true) or is generated from a single text input",
+                "{}: expected an output that continues texts (windows = true), is generated from a single text input, or has \
+                 masked tokens (head = \"masked\")",
                 self.run
             )));
         };
+        let generation = Generation { max_new_tokens, sampling };
         let mut interrupted = Ok(());
-        let value = py.detach(|| match part {
-            Some(part) => {
-                let generation = Generation { max_length: max_new_tokens, sampling };
-                answer(&self.model, (number, task, output, part), &prompt, &generation)
-            }
-            None => {
-                let mut goes_on = || {
-                    interrupted = Python::attach(|py| py.check_signals());
-                    interrupted.is_ok()
-                };
-                let mut continuation =
-                    Continuation::new(&self.model, number, task, output, prompt, sampling)?;
-                continuation.value_while(max_new_tokens, &mut goes_on)
-            }
-        });
+        let goes_on = || {
+            interrupted = Python::attach(|py| py.check_signals());
+            interrupted.is_ok()
+        };
+        let completion = py.detach(|| prompted.complete(&self.model, prompt, &generation, goes_on));
         interrupted?;
-        to_python(py, value.map_err(raise)?)
+        to_python(py, completion.map_err(raise)?.value)
     }
 
     fn __repr__(&self) -> String {

@@ -3,7 +3,7 @@
 use crate::error::{input, raise};
 use crate::json;
 use crate::tokens::{Tokens, whole};
-use crate::value::{to_clip, to_python, to_value, vector, wav};
+use crate::value::{items, to_clip, to_python, to_value, vector, wav};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use rayon::prelude::*;
@@ -19,7 +19,7 @@ use std::sync::Arc;
 /// Values that are tokenized between two checks for Ctrl-C.
 const CHUNK: usize = 64;
 
-/// A tokenizer of one modality: "text", "image", "audio", "numbers".
+/// A tokenizer of one modality: "text", "image", "audio", "numbers", "codes".
 ///
 /// The settings are those of `[inputs.NAME]` in a task (`smalti settings inputs`). Settings that are left out are fitted to
 /// `values`: a vocabulary to texts, a mean and deviation to images, clips or numbers.
@@ -62,7 +62,13 @@ impl Tokenizer {
                     Some(_) => Ok(Input::Value(wav(&clip)?)),
                 }
             }
-            _ => Ok(Input::Value(vector(to_value(value)?))),
+            _ => match vector(to_value(value)?) {
+                Value::Array(_) if self.tokenizer.name() == "audio" => Err(input(
+                    "sampling_rate: expected the rate (Hz) of a clip that is given as its samples, such as sampling_rate=16000; \
+                     found none",
+                )),
+                value => Ok(Input::Value(value)),
+            },
         }
     }
 
@@ -87,17 +93,18 @@ type Reduced<'py> = (Bound<'py, PyAny>, (&'static str, Bound<'py, PyAny>));
 #[pymethods]
 impl Tokenizer {
     #[new]
-    #[pyo3(signature = (modality, values = vec![], **settings))]
+    #[pyo3(signature = (modality, values = None, **settings))]
     fn new(
         py: Python<'_>,
         modality: &str,
-        values: Vec<Bound<'_, PyAny>>,
+        values: Option<&Bound<'_, PyAny>>,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         let settings = match settings {
             Some(settings) => json::from_python(settings)?,
             None => Json::Object(Map::new()),
         };
+        let values = values.map(|values| items("values", values)).transpose()?.unwrap_or_default();
         let values = values.iter().map(|value| to_value(value).map(vector));
         let values: Vec<Value> = values.collect::<PyResult<_>>()?;
         let fit = || Modalities::builtin().tokenizers().fit(modality, &settings, None, &values);
@@ -118,7 +125,7 @@ impl Tokenizer {
     #[staticmethod]
     fn from_run(py: Python<'_>, run: PathBuf, part: &str) -> PyResult<Self> {
         let tasks = py.detach(|| Run::open(&run)?.tasks()).map_err(raise)?;
-        let mut all = tasks.iter().flat_map(|named| {
+        let all = tasks.iter().flat_map(|named| {
             let full = |name: &str| {
                 if named.name.is_empty() { name.into() } else { format!("{}.{name}", named.name) }
             };
@@ -127,9 +134,14 @@ impl Tokenizer {
             let labels = outputs.filter_map(|output| Some((output.name.as_str(), output.labels.clone()?)));
             parts.chain(labels).map(move |(name, tokenizer)| (full(name), tokenizer)).collect::<Vec<_>>()
         });
-        match all.find(|(name, _)| name == part) {
-            Some((_, tokenizer)) => Ok(Self { tokenizer }),
-            None => Err(input(format!("{}: no part {part:?} has a tokenizer", run.display()))),
+        let all: Vec<(String, Arc<dyn AnyTokenizer>)> = all.collect();
+        match all.iter().find(|(name, _)| name == part) {
+            Some((_, tokenizer)) => Ok(Self { tokenizer: tokenizer.clone() }),
+            None => {
+                let known = all.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+                let problem = format!("{}: part: expected one of {known}; found {part:?}", run.display());
+                Err(input(problem))
+            }
         }
     }
 
@@ -175,11 +187,12 @@ impl Tokenizer {
     fn encode_batch(
         &self,
         py: Python<'_>,
-        values: Vec<Bound<'_, PyAny>>,
+        values: &Bound<'_, PyAny>,
         sampling_rate: Option<u32>,
         max_length: Option<usize>,
         seed: Option<u64>,
     ) -> PyResult<Vec<Tokens>> {
+        let values = items("values", values)?;
         let mut all = Vec::with_capacity(values.len());
         for (first, values) in values.chunks(CHUNK).enumerate() {
             py.check_signals()?;

@@ -83,11 +83,23 @@ pub fn content(py: Python<'_>, content: contract::Content) -> PyResult<(Optional
 /// Whole numbers of at least 0, in an array or a list.
 pub fn whole(object: &Bound<'_, PyAny>) -> PyResult<Vec<u32>> {
     let given = object.py().import("numpy")?.call_method1("ravel", (object,))?;
+    let dtype = given.getattr("dtype")?;
+    // An empty list is an array of real numbers.
+    if !"iu".contains(&dtype.getattr("kind")?.extract::<String>()?) && given.len()? > 0 {
+        return Err(input(format!("ids: expected integers; found an array of {}", dtype.str()?)));
+    }
     let wide = given.call_method1("astype", ("int64",))?.cast_into::<PyArrayDyn<i64>>()?.to_vec()?;
     let number = |&number: &i64| {
         u32::try_from(number).map_err(|_| input(format!("expected ids from 0 to 2**32 - 1; found {number}")))
     };
     wide.iter().map(number).collect()
+}
+
+#[pymethods]
+impl Group {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("<smalti.Group: {} of {}>", self.order.bind(py).len()?, self.kind))
+    }
 }
 
 impl Tokens {

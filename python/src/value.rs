@@ -48,6 +48,18 @@ pub fn to_value(object: &Bound<'_, PyAny>) -> PyResult<Value> {
     }
 }
 
+/// The items of an argument that is a list of values: not those of a str, of bytes or of a dict.
+pub fn items<'py>(argument: &str, object: &Bound<'py, PyAny>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+    let is_value = object.is_instance_of::<PyString>()
+        || object.is_instance_of::<PyBytes>()
+        || object.is_instance_of::<PyDict>();
+    if is_value || !object.hasattr("__iter__")? {
+        let found = object.get_type().name()?;
+        return Err(input(format!("{argument}: expected a list of values; found {found}")));
+    }
+    object.try_iter()?.collect()
+}
+
 /// A list of numbers as an array `[n]`, for what has no time steps; any other value unchanged.
 pub fn vector(value: Value) -> Value {
     let number = |step: &Value| if let Value::Number(number) = step { Some(*number as f32) } else { None };

@@ -118,6 +118,25 @@ class Loaders(unittest.TestCase):
         other.load_state_dict(state)
         np.testing.assert_array_equal(next(iter(other)).main.content["image.patch"].features, expected)
 
+    def test_a_loader_is_an_iterator_without_iter(self):
+        first = next(iter(smalti.Loader("image", set=SETTINGS))).targets["class"].ids
+        np.testing.assert_array_equal(next(smalti.Loader("image", set=SETTINGS)).targets["class"].ids, first)
+
+    def test_validation_continues_from_its_state(self):
+        loader = smalti.Loader("image", set=SETTINGS, split="validation")
+        whole = [batch.targets["class"].ids.tolist() for batch in loader]
+        self.assertEqual(next(iter(loader)).targets["class"].ids.tolist(), whole[0])
+        other = smalti.Loader("image", set=SETTINGS, split="validation")
+        other.load_state_dict(loader.state_dict())
+        for validation in (loader, other):
+            rest = [batch.targets["class"].ids.tolist() for batch in validation]
+            self.assertEqual(rest, whole[1:])
+        again = [batch.targets["class"].ids.tolist() for batch in loader]
+        self.assertEqual(again, whole)
+        second = smalti.Loader("image", set=SETTINGS, split="validation", rank=1, world_size=2)
+        self.assertEqual(next(second).targets["class"].ids.tolist(), whole[1])
+        self.assertIn("of validation, packed", repr(second))
+
     def test_ranks_divide_the_batches(self):
         size = {**SETTINGS, "inputs.image.augment": {}}
         whole = [batch.targets["class"].ids.tolist() for batch in smalti.Loader("image", set=size)]

@@ -1,4 +1,4 @@
-"""Bad input: Python exceptions with the words of the program `smalti`."""
+"""Bad input: Python exceptions with the same message as the program `smalti`."""
 
 import pathlib
 import unittest
@@ -26,12 +26,24 @@ class Errors(unittest.TestCase):
         text = smalti.Tokenizer("text", ["ab"])
         self.assert_fails(ValueError, "expected text; found a number", lambda: text.encode(3))
         self.assert_fails(ValueError, "expected ids from 0", lambda: text.decode([-1]))
+        real = lambda: text.decode([0.9, 1.7])
+        self.assert_fails(ValueError, "ids: expected integers; found an array of float64", real)
+        self.assertEqual(text.decode([]), "")
+
+    def test_a_value_in_place_of_a_list(self):
+        fails = lambda words, call: self.assert_fails(ValueError, words, call)
+        fails("values: expected a list of values; found str", lambda: smalti.Tokenizer("text", "abc"))
+        text = smalti.Tokenizer("text", ["ab"])
+        fails("values: expected a list of values; found str", lambda: text.encode_batch("ab"))
+        fails("values: expected a list of values; found int", lambda: text.encode_batch(3))
 
     def test_samples_of_a_clip(self):
         audio = smalti.Tokenizer("audio", normalize=False)
         encode = lambda samples: lambda: audio.encode(samples, sampling_rate=16000)
         self.assert_fails(ValueError, "an array [n] of real numbers; found (2, 9) of float64", encode(np.zeros((2, 9))))
         self.assert_fails(ValueError, "an array [n] of real numbers; found (9,) of int16", encode(np.zeros(9, np.int16)))
+        rate = lambda: audio.encode(np.zeros(9, np.float32))
+        self.assert_fails(ValueError, "such as sampling_rate=16000; found none", rate)
         text = smalti.Tokenizer("text", vocabulary="bytes")
         rate = lambda: text.encode("a", sampling_rate=16000)
         self.assert_fails(ValueError, "sampling_rate: expected a tokenizer of audio; found one of text", rate)

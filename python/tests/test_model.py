@@ -59,17 +59,20 @@ class Runs(unittest.TestCase):
     def test_generated_text_is_that_of_the_program(self):
         model = smalti.Model.load(self.folder / "text")
         text = model.generate("the ", max_new_tokens=20, seed=7)
-        arguments = ["--prompt", "the ", "--max-length", 20, "--seed", 7, "--json"]
+        arguments = ["--prompt", "the ", "--max-new-tokens", 20, "--seed", 7, "--json"]
         self.assertEqual(text, json.loads(program("generate", self.folder / "text", *arguments))["text"])
         self.assertEqual(len(model.generate("the ", max_new_tokens=5, temperature=0)), 5)
-        with self.assertRaisesRegex(ValueError, "temperature: expected a number of at least 0; found -1"):
+        self.assertEqual(model.generate("the ", max_new_tokens=0), "")
+        with self.assertRaisesRegex(ValueError, "^temperature: expected a number of at least 0; found -1"):
             model.generate("the ", temperature=-1)
+        with self.assertRaisesRegex(ValueError, "^prompt: expected at least one token"):
+            model.generate("")
 
     def test_tokenizers_and_data_of_a_run(self):
         run = self.folder / "digits"
         tokenizer = smalti.Tokenizer.from_run(run, "image")
         self.assertEqual(pickle.loads(pickle.dumps(tokenizer)).config, tokenizer.config)
-        with self.assertRaisesRegex(ValueError, 'no part "smell" has a tokenizer'):
+        with self.assertRaisesRegex(ValueError, 'part: expected one of image.*; found "smell"'):
             smalti.Tokenizer.from_run(run, "smell")
         validation = smalti.Loader.from_run(run, split="validation")
         self.assertEqual(validation.kinds, smalti.Model.load(run).kinds)
@@ -85,6 +88,16 @@ class Runs(unittest.TestCase):
             model.generate("a")
         with self.assertRaisesRegex(ValueError, "pool: expected class_token, mean, first or last"):
             model.embed([], pool="max")
+        with self.assertRaisesRegex(ValueError, "values: expected a list of values; found str"):
+            model.embed("a")
+        self.assertEqual(model.embed([]).shape, (0, 32))
+        image = smalti.Table("builtin:digits")[0]["image"]
+        with self.assertRaisesRegex(ValueError, 'row 1: expected a field of the inputs: image; found "img"'):
+            model.predict({"img": image})
+        for row in ({}, {"image": None}):
+            with self.assertRaisesRegex(ValueError, "expected a field of the inputs: image; found no value of one"):
+                model.predict([row])
+        self.assertEqual(model.predict({"image": image, "place": "a"}), model.predict({"image": image}))
 
 
 if __name__ == "__main__":

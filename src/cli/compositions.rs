@@ -9,7 +9,7 @@ use crate::registry::Modalities;
 use crate::run::{CONFIG_FILE, NamedTask, Weights};
 use crate::sample::{Composition, Part};
 use crate::table::Modality;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::ValueEnum;
 use serde_json::{Map, Value as Json, json};
 use smalti_contract::Tokens;
@@ -44,42 +44,41 @@ impl<'a> Loaded<'a> {
 
     /// The task of this name and its number; without a name, the only task.
     pub fn task(&self, name: Option<&str>) -> Result<(usize, &Composition)> {
-        let names = || self.tasks.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
-        let mut found =
-            self.numbered().filter(|(number, _)| name.is_none_or(|name| name == self.tasks[*number].name));
-        match (found.next(), found.next(), name) {
-            (Some(one), None, _) => Ok(one),
-            (None, _, Some(name)) => {
-                bail!("{}: --task: expected one of {}; found {name:?}", self.run.display(), names())
+        NamedTask::choose(&self.tasks, name).ok_or_else(|| {
+            let run = self.run.display();
+            let names = self.tasks.iter().map(|named| named.name.as_str()).collect::<Vec<_>>().join(", ");
+            match name {
+                Some(name) => anyhow!("{run}: --task: expected one of {names}; found {name:?}"),
+                None => anyhow!("{run} has several tasks; choose one with --task: {names}"),
             }
-            _ => bail!("{} has several tasks; choose one with --task: {}", self.run.display(), names()),
-        }
+        })
     }
 
-    /// The result of `find` for the first task that has one.
-    pub fn first<'b, T>(&'b self, find: impl Fn(usize, &'b Composition) -> Option<T>) -> Option<T> {
-        self.numbered().find_map(|(number, task)| find(number, task))
+    /// The tasks, by number.
+    pub fn tasks(&self) -> Vec<&Composition> {
+        self.tasks.iter().map(|named| named.task.as_ref()).collect()
     }
 
-    /// As [`first`](Self::first); fails with the noun `expected` if no task has a result.
+    /// The result of `find` for the first task that has one; fails with the noun `expected` if no task has one.
     pub fn find<'b, T>(
         &'b self,
         expected: &str,
         find: impl Fn(usize, &'b Composition) -> Option<T>,
     ) -> Result<T> {
-        if let Some(found) = self.first(find) {
-            return Ok(found);
-        }
-        let all = self.tasks.iter().map(|NamedTask { name, task }| match name.as_str() {
-            "" => task.listed(),
-            name => format!("{name} ({})", task.listed()),
-        });
-        let all = all.collect::<Vec<_>>().join("; ");
-        bail!("{}: expected {expected}; the run has {all}", self.run.display())
+        let mut tasks = self.tasks.iter().enumerate();
+        self.require(expected, tasks.find_map(|(number, named)| find(number, &named.task)))
     }
 
-    fn numbered(&self) -> impl Iterator<Item = (usize, &Composition)> {
-        self.tasks.iter().map(|named| named.task.as_ref()).enumerate()
+    /// What was found in the tasks; fails with the noun `expected` if it is `None`.
+    pub fn require<T>(&self, expected: &str, found: Option<T>) -> Result<T> {
+        let all = || {
+            let all = self.tasks.iter().map(|NamedTask { name, task }| match name.as_str() {
+                "" => task.listed(),
+                name => format!("{name} ({})", task.listed()),
+            });
+            all.collect::<Vec<_>>().join("; ")
+        };
+        found.ok_or_else(|| anyhow!("{}: expected {expected}; the run has {}", self.run.display(), all()))
     }
 }
 

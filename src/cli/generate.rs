@@ -2,12 +2,8 @@
 
 use super::{compositions::Loaded, dtype::LoadArgs, print};
 use crate::cli::count::{MANY, up_to};
-use crate::inference::{
-    Continuation, Generation, PredictError, Sampling, Unmask, Unmasking, UnmaskingOrder, generate,
-};
-use crate::model::Model;
+use crate::inference::{Generation, Prompted, Sampling, Unmasking, UnmaskingOrder};
 use crate::registry::Modalities;
-use crate::sample::{Composition, Part, Purpose, Role};
 use anyhow::Result;
 use clap::Args;
 use smalti_contract::Value;
@@ -25,7 +21,7 @@ pub struct GenerateArgs {
     #[arg(long, default_value = "\n")]
     prompt: String,
     /// Text with gaps to fill, by a run with an output of masked tokens: each `_` stands for one token.
-    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "max_length"])]
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "max_new_tokens"])]
     infill: Option<String>,
     /// Character that stands for a token to fill.
     #[arg(long, default_value_t = '_', requires = "infill")]
@@ -38,7 +34,7 @@ pub struct GenerateArgs {
     order: Option<UnmaskingOrder>,
     /// Maximum number of tokens to generate.
     #[arg(long, default_value_t = 300, value_parser = up_to::<MANY>)]
-    max_length: usize,
+    max_new_tokens: usize,
     /// Sampling temperature; 0 is greedy.
     #[arg(long, default_value_t = 0.8)]
     temperature: f64,
@@ -81,99 +77,28 @@ pub fn run(args: GenerateArgs, modalities: &Modalities) -> Result<()> {
 
 /// The text before the new text, the new text, and its number of tokens.
 fn produce(run: &Loaded, args: &GenerateArgs, sampling: Sampling) -> Result<(String, String, usize)> {
-    let must_fill = args.infill.is_some() || args.steps.is_some() || args.order.is_some();
-    let continues = |number, task| Some((number, task, output(task, |part| part.windows)?));
-    if let Some((number, task, output)) = run.first(continues).filter(|_| !must_fill) {
+    let tasks = run.tasks();
+    let max_new_tokens = Some(args.max_new_tokens);
+    let completion = if args.infill.is_none() && args.steps.is_none() && args.order.is_none() {
+        let expected = "an output that continues texts (windows = true), is generated from a single text input, or has masked \
+                        tokens (head = \"masked\")";
+        let prompted = run.require(expected, Prompted::of(&tasks))?;
         let prompt = Value::Text(args.prompt.clone());
-        let mut continuation = Continuation::new(&run.model, number, task, output, prompt, sampling)?;
-        let (given, context) = (continuation.prompt_len(), continuation.context());
-        if given > context {
-            eprintln!("note: the prompt has {given} tokens; the model reads the last {context}");
+        prompted.complete(&run.model, prompt, &Generation { max_new_tokens, sampling }, || true)?
+    } else {
+        let expected = "an output of masked tokens (head = \"masked\")";
+        let prompted = run.require(expected, Prompted::masked(&tasks))?;
+        let steps = args.steps.unwrap_or_default();
+        let unmasking = Unmasking { steps, order: args.order.unwrap_or_default(), sampling };
+        if let Some(text) = &args.infill {
+            let unmask = prompted.unmask(&run.model)?;
+            let ids = unmask.with_gaps(text, args.gap)?;
+            let n_filled = ids.iter().filter(|id| id.is_none()).count();
+            let filled = unmask.fill(&|_| Ok(Value::Missing), &ids, &unmasking)?;
+            return Ok((String::new(), unmask.text(&filled)?, n_filled));
         }
-        let text = continuation.text(args.max_length)?;
-        let all = given + continuation.n_generated();
-        if all > context {
-            eprintln!(
-                "note: the text has {all} tokens, more than the model's context of {context}: each time the context is full, \
-                 the model goes on from its second half, which it reads from position 0 again; other programs differ there"
-            );
-        }
-        return Ok((args.prompt.clone(), text, continuation.n_generated()));
-    }
-    let answers = |number, task| Some((number, task, output(task, |part| !part.windows)?, text_input(task)?));
-    if let Some((number, task, output, input)) = run.first(answers).filter(|_| !must_fill) {
-        let (text, tokens) = answer(&run.model, (number, task), (output, input), args, sampling)?;
-        return Ok((String::new(), text, tokens));
-    }
-    let expected = match must_fill {
-        true => "an output of masked tokens (head = \"masked\")",
-        false => "an output that continues texts (windows = true) or is generated from a single text input",
+        prompted.fill(&run.model, &args.prompt, max_new_tokens, &unmasking)?
     };
-    fill(&run.model, run.find(expected, masked)?, args, sampling)
-}
-
-/// The first output of masked tokens.
-fn masked(number: usize, task: &Composition) -> Option<(usize, &Composition, usize)> {
-    let masked = |part: &Part| if let Role::Masked(output) = part.role { Some(output) } else { None };
-    Some((number, task, task.parts().iter().find_map(masked)?))
-}
-
-/// Fills masked tokens after the prompt, or in gaps of a text, as [`produce`] returns them.
-fn fill(
-    model: &Model,
-    (number, task, output): (usize, &Composition, usize),
-    args: &GenerateArgs,
-    sampling: Sampling,
-) -> Result<(String, String, usize)> {
-    let unmask = Unmask::new(model, number, task, output)?;
-    let ids = match &args.infill {
-        Some(text) => unmask.with_gaps(text, args.gap)?,
-        None => unmask.continued(&args.prompt, args.max_length)?,
-    };
-    let n_filled = ids.iter().filter(|id| id.is_none()).count();
-    if args.infill.is_none() && n_filled < args.max_length {
-        eprintln!("note: the model has {} positions: {n_filled} tokens follow the prompt", ids.len());
-    }
-    let unmasking =
-        Unmasking { steps: args.steps.unwrap_or_default(), order: args.order.unwrap_or_default(), sampling };
-    let text = unmask.text(&unmask.fill(&|_| Ok(Value::Missing), &ids, &unmasking)?)?;
-    Ok(match text.strip_prefix(&args.prompt).filter(|_| args.infill.is_none()) {
-        Some(new) => (args.prompt.clone(), new.into(), n_filled),
-        None => (String::new(), text, n_filled),
-    })
-}
-
-/// The first generated output whose part passes `is_such`.
-fn output(task: &Composition, is_such: impl Fn(&Part) -> bool) -> Option<usize> {
-    task.parts().iter().find_map(|part| match part.role {
-        Role::Generated(output) if is_such(part) => Some(output),
-        _ => None,
-    })
-}
-
-/// The only input that is text.
-fn text_input(task: &Composition) -> Option<&Part> {
-    let mut texts =
-        task.parts().iter().filter(|part| part.role == Role::Input && part.tokenizer.name() == "text");
-    texts.next().filter(|_| texts.next().is_none())
-}
-
-/// The text generated from the prompt as an input, and its number of tokens.
-fn answer(
-    model: &Model,
-    (number, task): (usize, &Composition),
-    (output, input): (usize, &Part),
-    args: &GenerateArgs,
-    sampling: Sampling,
-) -> Result<(String, usize)> {
-    let get = |field: &str| match input.fields.iter().any(|known| known == field) {
-        true => Ok(Value::Text(args.prompt.clone())),
-        false => Ok(Value::Missing),
-    };
-    let sample = task
-        .sample(&get, 0..0, Purpose::Predict, 0)
-        .map_err(|e| PredictError::Option { option: "prompt", problem: e.to_string() })?;
-    let generation = Generation { max_length: args.max_length, sampling };
-    let ids = generate(model, number, task, output, &sample, &generation)?;
-    Ok((task.decode(output, &ids)?.into_text()?, ids.len()))
+    let before = if completion.follows_prompt { args.prompt.clone() } else { String::new() };
+    Ok((before, completion.value.into_text()?, completion.n_tokens))
 }

@@ -1,5 +1,7 @@
 //! `smalti import` and `smalti export`
 
+#[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
+use crate::pretrained::TrainedKind;
 use crate::train::Storage;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -52,6 +54,9 @@ pub struct ImportArgs {
 ///
 /// An imported run is written in the layout of its checkpoint, a run that was trained here in that of the kind that has its
 /// settings. A setting that the layout does not have is an error; the guide has the settings of each kind.
+///
+/// The input of an ONNX file is the content of the tokens of one text, image or clip, without a batch: of an image of 28×28 gray
+/// pixels in patches of 4×4, the normalized patches [49, 16]. `smalti tokenize` and the Python package make tokens.
 #[derive(Args)]
 pub struct ExportArgs {
     /// Run folder.
@@ -62,9 +67,11 @@ pub struct ExportArgs {
     /// Format to write.
     #[arg(long, value_enum, default_value_t = Format::Huggingface)]
     format: Format,
-    /// Kind of a run that was trained here [default: by its inputs, outputs and norm].
-    #[arg(long, value_enum)]
-    kind: Option<Kind>,
+    /// Kind of a run that was trained here: vit, bert, gpt2, llama, t5 or whisper.
+    ///
+    /// By default, it follows from the inputs, the outputs and the norm of the run.
+    #[arg(long)]
+    kind: Option<TrainedKind>,
     /// Data type of the stored weights; onnx has f32 alone.
     #[arg(long, value_enum, default_value_t = Numbers::F32)]
     dtype: Numbers,
@@ -72,6 +79,10 @@ pub struct ExportArgs {
     #[arg(long)]
     json: bool,
 }
+
+/// A build without these features exports nothing.
+#[cfg(not(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory")))]
+type TrainedKind = String;
 
 /// Format of an export.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -82,17 +93,6 @@ enum Format {
     Onnx,
     /// One file for llama.cpp: Llama or GPT-2 with a byte-level BPE vocabulary.
     Gguf,
-}
-
-/// Kind of a checkpoint, by its model_type.
-#[derive(Clone, Copy, ValueEnum)]
-enum Kind {
-    Vit,
-    Bert,
-    Gpt2,
-    Llama,
-    T5,
-    Whisper,
 }
 
 /// One of the two models of CLIP or SigLIP.
@@ -199,20 +199,21 @@ pub fn import(args: ImportArgs) -> Result<()> {
 pub fn export(args: ExportArgs) -> Result<()> {
     use super::{checks, print};
     use crate::pretrained::{self, ExportOptions};
+    use anyhow::bail;
 
     let ExportArgs { run, out, format, kind, dtype, json } = args;
-    let kind = kind.and_then(|kind| kind.to_possible_value());
-    let kind = kind.as_ref().map(|kind| kind.get_name());
     let options = ExportOptions { storage: dtype.into(), kind, checks: checks::chosen() };
     if format == Format::Onnx {
-        anyhow::ensure!(
-            kind.is_none(),
-            "--kind: expected none with --format onnx, which writes any; found one"
-        );
-        anyhow::ensure!(
-            options.storage == Storage::F32,
-            "--dtype: expected f32 with --format onnx; found another"
-        );
+        if let Some(kind) = kind {
+            let found = kind.name();
+            bail!(
+                "--kind: expected none with --format onnx, which has no kinds; found {found}: leave it out"
+            );
+        }
+        if let Some(found) = dtype.to_possible_value().filter(|_| options.storage != Storage::F32) {
+            let found = found.get_name();
+            bail!("--dtype: expected f32 with --format onnx; found {found}: leave it out");
+        }
         let report = pretrained::export_onnx(&run, &out, options.checks)?;
         note_rounded(&run);
         if json {

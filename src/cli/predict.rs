@@ -47,9 +47,9 @@ pub struct PredictArgs {
     /// Number of classes to print for each prediction; 0 for all.
     #[arg(long, default_value_t = 3, value_parser = up_to::<MANY>)]
     top: usize,
-    /// Maximum length of a generated value, in tokens; 0 for the most that the model has positions for.
-    #[arg(long, default_value_t = 0, value_parser = up_to::<MANY>)]
-    max_length: usize,
+    /// Maximum number of tokens of a generated value [default: as many as the model has positions].
+    #[arg(long, value_parser = up_to::<MANY>)]
+    max_new_tokens: Option<usize>,
     /// Sampling temperature of generated values; 0 is greedy.
     #[arg(long, default_value_t = 0.0)]
     temperature: f64,
@@ -79,7 +79,7 @@ pub fn run(args: PredictArgs, modalities: &Modalities) -> Result<()> {
     let (number, task) = run.task(args.task.as_deref())?;
     let (rows, mut unanswered) = rows(&args, task, modalities)?;
     let sampling = Sampling { temperature: args.temperature, seed: args.seed, ..Sampling::default() };
-    let generation = Generation { max_length: args.max_length, sampling };
+    let generation = Generation { max_new_tokens: args.max_new_tokens, sampling };
     generation.sampling.check()?;
     let windows: Vec<Window> = (0..rows.len()).flat_map(|row| rows.windows(row, task.context())).collect();
     rows.check_fields(&args.keep)?;

@@ -13,7 +13,7 @@ pub type Metrics = BTreeMap<String, f64>;
 
 /// Accumulates the metrics of one head, batch by batch.
 pub trait MetricAccumulator: Send {
-    /// Adds the output of a batch, `[rows, width]` in f32, after [`Head::activate`](super::Head::activate); `loss` is its
+    /// Adds the output of a batch, `[rows, width]` in f32, after [`Head::activation`](super::Head::activation); `loss` is its
     /// weighted sum of losses ([`Head::loss`](super::Head::loss)). Rows of weight 0 do not count.
     ///
     /// # Errors

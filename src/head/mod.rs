@@ -14,6 +14,7 @@ mod labels;
 pub mod loss;
 mod masked;
 mod multilabel;
+mod output_scale;
 mod prefer;
 mod reconstruct;
 mod registry;
@@ -32,6 +33,7 @@ pub use generate::{Generate, GenerateSettings};
 pub use labels::Labels;
 pub use masked::{Masked, MaskedSettings, Masking};
 pub use multilabel::{Multilabel, MultilabelSettings};
+pub use output_scale::OutputScale;
 pub use prefer::{Prefer, PreferSettings};
 pub use reconstruct::{Reconstruct, ReconstructSettings};
 pub use registry::{HeadError, HeadRegistry, SavedHead};
@@ -40,7 +42,7 @@ pub use represent::{Dense, Hidden, Represent, RepresentSettings};
 pub use tag::{Tag, TagSettings};
 
 use crate::data::{HeadBatch, Pooling, Target};
-use crate::ops;
+use crate::ops::{self, Activation};
 use candle_core::{Result, Tensor};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use smalti_contract::{Content, TokenizeError, Value, Values};
@@ -89,12 +91,14 @@ pub trait Head: Send + Sync + Debug {
         None
     }
 
-    /// The activation after the linear map, `[rows, width]` → `[rows, width]`.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    fn activate(&self, y: ops::Value) -> Result<ops::Value> {
-        Ok(y)
+    /// The activation after the linear map, `[rows, width]` → `[rows, width]`; `None` for none.
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// How [`predict`](Self::predict) scales a row of the output to the predicted numbers.
+    fn output_scale(&self) -> OutputScale<'_> {
+        OutputScale::Unscaled
     }
 
     /// The target for a value of the output's field. Evaluation and training call it, prediction does not.
@@ -122,7 +126,7 @@ pub trait Head: Send + Sync + Debug {
     /// The sum over the rows of weight × loss, a scalar in f32; the caller divides it by
     /// [`Targets::weight`](crate::data::Targets::weight). [`loss`](mod@loss) has the usual losses.
     ///
-    /// `output` `[rows, width]` comes from [`activate`](Self::activate). It may be bf16: [`cast`](ops::cast()) it to f32.
+    /// `output` `[rows, width]` is after the [`activation`](Self::activation). It may be bf16: [`cast`](ops::cast()) it to f32.
     ///
     /// # Errors
     /// If the targets are not of the head's type, or an operation fails.
@@ -131,8 +135,8 @@ pub trait Head: Send + Sync + Debug {
     /// An empty accumulator of the head's metrics.
     fn accumulator(&self) -> Box<dyn MetricAccumulator>;
 
-    /// The prediction for each document, from its range of rows of `output` `[rows, width]`, which is f32 and comes from
-    /// [`activate`](Self::activate). A document of several rows has a value for each row ([`document_value`]).
+    /// The prediction for each document, from its range of rows of `output` `[rows, width]`, which is f32 and after the
+    /// [`activation`](Self::activation). A document of several rows has a value for each row ([`document_value`]).
     ///
     /// # Errors
     /// If a document's rows are out of range.

@@ -2,7 +2,8 @@
 
 use super::accumulator::{MetricAccumulator, NumberSums, Transcript};
 use super::{
-    FitData, Head, HeadKind, Metrics, Prediction, TargetContext, document_value, loss, value_per_token,
+    FitData, Head, HeadKind, Metrics, OutputScale, Prediction, TargetContext, document_value, loss,
+    value_per_token,
 };
 use crate::data::{HeadBatch, Target, Targets};
 use crate::ops::{self, Activation};
@@ -49,14 +50,6 @@ impl Regress {
         self
     }
 
-    /// A normalized number in the units of the data.
-    fn denormalized(&self, dimension: usize, number: f32) -> f64 {
-        match (self.mean.get(dimension), self.std.get(dimension)) {
-            (Some(&mean), Some(&std)) => f64::from(number) * f64::from(std) + f64::from(mean),
-            _ => f64::from(number),
-        }
-    }
-
     /// The numbers of a value, normalized.
     fn numbers(&self, value: Value) -> std::result::Result<Vec<f32>, TokenizeError> {
         let mut numbers = value.into_numbers()?;
@@ -80,8 +73,15 @@ impl Head for Regress {
         self.dim
     }
 
-    fn activate(&self, y: ops::Value) -> Result<ops::Value> {
-        if self.bounded { ops::activation(&y, Activation::Tanh) } else { Ok(y) }
+    fn activation(&self) -> Option<Activation> {
+        self.bounded.then_some(Activation::Tanh)
+    }
+
+    fn output_scale(&self) -> OutputScale<'_> {
+        match [&self.mean, &self.std].iter().all(|numbers| numbers.len() == self.dim) {
+            true => OutputScale::Affine { mean: &self.mean, std: &self.std },
+            false => OutputScale::Unscaled,
+        }
     }
 
     /// A missing step of a series has weight 0.
@@ -105,12 +105,9 @@ impl Head for Regress {
     }
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
-        let of_row = |row: Vec<f32>| {
-            let numbers: Vec<f64> = row.iter().enumerate().map(|(i, &x)| self.denormalized(i, x)).collect();
-            match numbers[..] {
-                [number] => Value::Number(number),
-                _ => Value::vector(numbers.iter().map(|&x| x as f32).collect::<Vec<_>>()),
-            }
+        let of_row = |row: Vec<f32>| match self.output_scale().apply(&row)[..] {
+            [number] => Value::Number(number),
+            ref numbers => Value::vector(numbers.iter().map(|&x| x as f32).collect::<Vec<_>>()),
         };
         let predict = |rows: &Range<usize>| {
             let rows = output.narrow(0, rows.start, rows.len())?.to_vec2::<f32>()?;
@@ -176,10 +173,10 @@ impl MetricAccumulator for NumberAccumulator {
     fn add(&mut self, output: &Tensor, read: &HeadBatch, _: f64, _: &dyn Transcript) -> Result<()> {
         let Targets::Features { values, dim, weights } = &read.targets else { return Ok(()) };
         let predicted = output.to_vec2::<f32>()?;
+        let scale = self.head.output_scale();
         for ((predicted, target), &weight) in predicted.iter().zip(values.chunks_exact(*dim)).zip(weights) {
-            for (i, dimension) in self.dimensions.iter_mut().enumerate() {
-                let (target, predicted) =
-                    (self.head.denormalized(i, target[i]), self.head.denormalized(i, predicted[i]));
+            let numbers = scale.apply(target).into_iter().zip(scale.apply(predicted));
+            for (dimension, (target, predicted)) in self.dimensions.iter_mut().zip(numbers) {
                 dimension.add(target, predicted, f64::from(weight));
             }
         }

@@ -2,7 +2,7 @@
 
 use super::accumulator::{MetricAccumulator, NoMetrics};
 use super::loss::wrong_target_kind;
-use super::{FitData, Head, HeadInput, HeadKind, Prediction, TargetContext};
+use super::{FitData, Head, HeadInput, HeadKind, OutputScale, Prediction, TargetContext};
 use crate::data::{HeadBatch, Target};
 use crate::ops::{self, Activation};
 use candle_core::{DType, Result, Tensor};
@@ -87,11 +87,12 @@ impl Head for Represent {
         true
     }
 
-    fn activate(&self, y: ops::Value) -> Result<ops::Value> {
-        match self.dense.and_then(|dense| dense.activation) {
-            Some(activation) => ops::activation(&y, activation),
-            None => Ok(y),
-        }
+    fn activation(&self) -> Option<Activation> {
+        self.dense.and_then(|dense| dense.activation)
+    }
+
+    fn output_scale(&self) -> OutputScale<'_> {
+        if self.normalize { OutputScale::UnitLength } else { OutputScale::Unscaled }
     }
 
     fn target(&self, _: Value, _: &TargetContext) -> std::result::Result<Target, TokenizeError> {
@@ -108,16 +109,12 @@ impl Head for Represent {
 
     fn predict(&self, output: &Tensor, documents: &[Range<usize>]) -> Result<Vec<Prediction>> {
         let states = output.to_dtype(DType::F32)?.to_vec2::<f32>()?;
-        let vector = |mut vector: Vec<f32>| {
-            if self.normalize {
-                let squares = vector.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>();
-                let length = squares.sqrt().max(1e-12) as f32;
-                vector.iter_mut().for_each(|x| *x /= length);
-            }
-            Value::vector(vector)
+        let vector = |state: &Vec<f32>| {
+            let numbers = self.output_scale().apply(state);
+            Value::vector(numbers.into_iter().map(|x| x as f32).collect::<Vec<_>>())
         };
         let predict = |rows: &Range<usize>| {
-            let vectors = states[rows.clone()].iter().cloned().map(vector).collect();
+            let vectors = states[rows.clone()].iter().map(vector).collect();
             Prediction { value: super::document_value(vectors), probabilities: vec![] }
         };
         Ok(documents.iter().map(predict).collect())

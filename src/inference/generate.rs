@@ -14,15 +14,15 @@ use smalti_contract::Tokens;
 /// The settings of generation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Generation {
-    /// The most tokens of a value; 0 for as many as the part has positions.
-    pub max_length: usize,
+    /// The most tokens of a value, without those of a prompt; `None` for as many as the model has positions.
+    pub max_new_tokens: Option<usize>,
     /// The sampling of each token.
     pub sampling: Sampling,
 }
 
 impl Default for Generation {
     fn default() -> Self {
-        Self { max_length: 0, sampling: Sampling::greedy() }
+        Self { max_new_tokens: None, sampling: Sampling::greedy() }
     }
 }
 
@@ -30,7 +30,7 @@ impl Generation {
     /// The most tokens of a value of this part.
     pub(super) fn most_tokens(&self, part: &Part) -> usize {
         let most = part.capacity().unwrap_or(usize::MAX);
-        if self.max_length == 0 { most } else { most.min(self.max_length) }
+        self.max_new_tokens.map_or(most, |n| most.min(n))
     }
 }
 
@@ -147,7 +147,10 @@ pub fn generate(
     let before = main_len(&sample.inputs) - begin.len();
     let (mut cache, mut ids) = (next.cache(), Vec::new());
     let mut logits = last_row(&next.read(sample.inputs.clone(), sample.id, &mut cache)?)?;
-    loop {
+    while ids.len() < most {
+        if let Some(&last) = ids.last() {
+            logits = next.after(vec![last], begin.len() + ids.len() - 1, before, &mut cache)?;
+        }
         // An id that begins a value never continues it.
         for &id in begin.iter().filter(|id| !end.contains(id)) {
             logits[id as usize] = f32::NEG_INFINITY;
@@ -158,12 +161,9 @@ pub fn generate(
         }
         let id = draw(&logits, &generation.sampling, random);
         if end.contains(&id) {
-            return Ok(ids);
+            break;
         }
         ids.push(id);
-        if ids.len() == most {
-            return Ok(ids);
-        }
-        logits = next.after(vec![id], begin.len() + ids.len() - 1, before, &mut cache)?;
     }
+    Ok(ids)
 }

@@ -5,6 +5,7 @@ mod embed;
 mod generate;
 mod measure;
 mod predict;
+mod prompted;
 mod rollout;
 mod sampling;
 #[cfg(all(test, feature = "text"))]
@@ -20,6 +21,7 @@ pub use generate::{Generation, generate};
 pub use measure::{Generated, generate_rows, measure_generated, score_generated};
 pub(crate) use predict::predict_samples;
 pub use predict::{PredictError, Predicted, predict, predict_rows, predict_tokens};
+pub use prompted::{Completion, Prompted};
 pub use rollout::{Rollout, RolloutError, RolloutSettings, random_policy, rollout};
 pub use sampling::{Sampling, SamplingError, draw};
 pub use unmask::{Unmask, Unmasking, UnmaskingOrder};

@@ -107,7 +107,8 @@ pub fn predict(
 /// row's series have at most the task's context of time steps.
 ///
 /// # Errors
-/// As for `predict`, and for longer series.
+/// As for `predict`, for longer series, for a row without a value of an input, and for a row that lacks an input and has a
+/// field that the task does not have.
 pub fn predict_rows(
     model: &Model,
     number: usize,
@@ -121,11 +122,30 @@ pub fn predict_rows(
         let problem = format!("row {}: expected at most {expected} time steps; found {found}", place + 1);
         return Err(TokenizeError::Input(problem).into());
     }
+    rows.iter().enumerate().try_for_each(|(place, row)| check_fields(task, place, row))?;
     let get = |row: &Row, field: &str| Ok(row.get(field).clone());
     let gets: Vec<_> = rows.iter().map(|row| move |field: &str| get(row, field)).collect();
     let requests: Vec<(GetField, Range<usize>)> =
         gets.iter().zip(rows).map(|(get, row)| (get as GetField, 0..steps(row))).collect();
     predict(model, number, task, &requests, generation)
+}
+
+/// Fails if row number `place` has no value of an input, or lacks one and has a field that the task does not have.
+fn check_fields(task: &Composition, place: usize, row: &Row) -> Result<(), TokenizeError> {
+    let is_read = |part: &&Part| matches!(part.role, Role::Input | Role::Series(_)) || part.windows;
+    let inputs: Vec<&String> = task.parts().iter().filter(is_read).flat_map(|part| &part.fields).collect();
+    let derived = || task.derived().values().map(|derivation| derivation.field().to_string());
+    let known = || task.fields().into_iter().chain(derived()).collect::<Vec<_>>();
+    let lacks_one = inputs.iter().any(|field| !row.fields.contains_key(*field));
+    let unknown = || row.fields.keys().find(|&field| !known().contains(field));
+    let found = match lacks_one.then(unknown).flatten() {
+        Some(field) => format!("{field:?}"),
+        None if inputs.is_empty() || inputs.iter().any(|field| !row.get(field).is_missing()) => return Ok(()),
+        None => "no value of one".into(),
+    };
+    let inputs = smalti_contract::listed(&inputs, ", ");
+    let problem = format!("row {}: expected a field of the inputs: {inputs}; found {found}", place + 1);
+    Err(TokenizeError::Input(problem))
 }
 
 /// Generate the value of an output: for one trained on windows, the continuation of the row's value, if it has one; for one

@@ -8,7 +8,7 @@ use crate::registry::Modalities;
 use crate::sample::{Composition, Pool, Purpose, TaskSettings};
 use crate::task::{SavedTask, SavedTokenizer, Task};
 use candle_core::Device;
-use smalti_contract::{TokenizeError, Tokenizer, Value};
+use smalti_contract::{Row, TokenizeError, Tokenizer, Value};
 
 /// A task whose text parts have the vocabulary of bytes and a context of 8 tokens.
 fn task(settings: &str, texts: &[&str], heads: &[(&str, &str, serde_json::Value)]) -> Composition {
@@ -128,7 +128,7 @@ fn predict_continues_the_value_of_the_outputs_field() {
     let model = model(&task, 0);
     let get = |_: &str| Ok::<_, TokenizeError>(text("mosaic"));
     let missing = |_: &str| Ok::<_, TokenizeError>(Value::Missing);
-    let generation = Generation { max_length: 4, ..Generation::default() };
+    let generation = Generation { max_new_tokens: Some(4), ..Generation::default() };
     let predicted = predict(&model, 0, &task, &[(&get, 0..0), (&missing, 0..0)], &generation).unwrap();
     let mut continuation =
         Continuation::new(&model, 0, &task, 0, text("mosaic"), generation.sampling).unwrap();
@@ -281,4 +281,44 @@ fn gaps_are_filled_in_every_order_and_the_rest_stays() {
     let of_next = continuing_task();
     let refused = Unmask::new(&model, 0, &of_next, 0).err().unwrap().to_string();
     assert!(refused.contains("expected head = \"masked\""), "{refused}");
+}
+
+#[test]
+fn a_prompt_is_completed_by_the_output_that_fits_it() {
+    let completed = |task: &Composition, max_new_tokens| {
+        let model = model(task, 0);
+        let generation = Generation { max_new_tokens, ..Generation::default() };
+        Prompted::of(&[task]).unwrap().complete(&model, text("mos"), &generation, || true).unwrap()
+    };
+    let continues = continuing_task();
+    let model_of_texts = model(&continues, 0);
+    let mut expected =
+        Continuation::new(&model_of_texts, 0, &continues, 0, text("mos"), Sampling::greedy()).unwrap();
+    let value = expected.value(3).unwrap();
+    let found = completed(&continues, Some(3));
+    assert_eq!((found.value, found.n_tokens), (value, expected.n_generated()));
+    assert!(found.follows_prompt);
+    assert_eq!(completed(&continues, Some(0)).value, text(""));
+    assert!(completed(&continues, None).n_tokens <= 8);
+    let masked = diffusion_task();
+    assert_eq!(completed(&masked, Some(2)).n_tokens, 2);
+    assert_eq!(completed(&masked, None).n_tokens, 5, "as many as there are positions");
+    assert!(Prompted::of(&[&embedding_task("mean")]).is_none());
+    assert!(Prompted::masked(&[&continues]).is_none());
+}
+
+#[test]
+fn a_row_has_a_field_of_the_inputs() {
+    let task = embedding_task("mean");
+    let model = model(&task, 0);
+    let predicted = |fields: &[(&str, Value)]| {
+        let fields = fields.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        predict_rows(&model, 0, &task, &[Row { fields }], &Generation::default())
+    };
+    let error = |fields: &[(&str, Value)]| predicted(fields).unwrap_err().to_string();
+    assert_eq!(error(&[("txt", text("a"))]), "row 1: expected a field of the inputs: text; found \"txt\"");
+    let none = "row 1: expected a field of the inputs: text; found no value of one";
+    assert_eq!(error(&[]), none);
+    assert_eq!(error(&[("text", Value::Missing)]), none);
+    assert!(predicted(&[("text", text("a")), ("place", text("b"))]).is_ok(), "a row may have more fields");
 }

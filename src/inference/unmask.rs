@@ -11,7 +11,7 @@ use rand_pcg::Pcg64Mcg;
 use smalti_contract::Value;
 
 /// The settings of filling masked tokens.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Unmasking {
     /// Number of passes of the model, each of which fills an equal number of tokens; 0 for one pass a token.
     pub steps: usize,

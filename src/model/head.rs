@@ -198,7 +198,10 @@ impl HeadLayer {
         if let Some(cap) = self.soft_cap {
             y = ops::scale(&ops::activation(&ops::scale(&y, 1.0 / cap)?, Activation::Tanh)?, cap)?;
         }
-        self.head.activate(y)
+        match self.head.activation() {
+            Some(activation) => ops::activation(&y, activation),
+            None => Ok(y),
+        }
     }
 
     /// `[rows, d_model]` → `[pools, d_model]`, or `[pools/2, 2·d_model]` for a head that reads two vectors.

@@ -26,7 +26,7 @@ pub(super) struct Classifier {
     /// The most tokens of a text of the sentence encoder that the head was added to.
     pub most_tokens: Option<usize>,
     /// The mean and the deviation of the numbers, which a run's head predicts normalized; empty without.
-    pub scaling: [Vec<f64>; 2],
+    pub scaling: [Vec<f32>; 2],
 }
 
 /// What a head predicts: `problem_type`.

@@ -6,8 +6,9 @@ use super::fits::{self, Compared};
 use super::names::Tensors;
 use super::run::{IGNORED, NAMES, UNREAD, check_new, keep_files, whole, write_json};
 use super::settings::Settings;
-use super::trained::{self, Trained};
+use super::trained::{self, Trained, TrainedKind};
 use super::{Checkpoint, PretrainedError, Tower, image, towers};
+use crate::model::Model;
 use crate::registry::Modalities;
 use crate::report::card::{self, CARD_FILE, Form};
 use crate::run::{NamedTask, PUBLISHED_FOLDER, Run, Weights};
@@ -97,8 +98,8 @@ fn update_settings(
     Ok(written)
 }
 
-/// Export an imported run in the layout of its checkpoint, or a run that was trained here in that of the kind that its settings
-/// tell, with the run's weights in this storage.
+/// Export an imported run in the layout of its checkpoint, or a run that was trained here in that of the kind that follows from
+/// its settings, with the run's weights in this storage.
 ///
 /// # Errors
 /// [`PretrainedError`], also if the run no longer has the shapes of its checkpoint, or has a setting that the kind does not have.
@@ -108,11 +109,11 @@ pub fn export(run: &Path, to: &Path, storage: Storage) -> Result<Tensors, Pretra
 
 /// The choices of an export.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct ExportOptions<'a> {
+pub struct ExportOptions {
     /// The type of the stored weights.
     pub storage: Storage,
-    /// The kind of a run that was trained here, one of [`TRAINED_KINDS`](super::TRAINED_KINDS); by its settings if left out.
-    pub kind: Option<&'a str>,
+    /// The kind of a run that was trained here; by its settings if left out.
+    pub kind: Option<TrainedKind>,
     /// The checks of the run's files.
     pub checks: Checks,
 }
@@ -123,33 +124,101 @@ pub struct ExportOptions<'a> {
 /// As of [`export`], and if the kind is not one of a trained run, or the run was imported and has one already.
 pub fn export_checked(run: &Path, to: &Path, options: &ExportOptions) -> Result<Tensors, PretrainedError> {
     check_new(to)?;
-    whole(to, || export_new(run, to, options))
+    whole(to, || Exported::prepare(run, to, options, |_| Ok(()))?.save(to, options.storage))
 }
 
-fn export_new(run: &Path, to: &Path, options: &ExportOptions) -> Result<Tensors, PretrainedError> {
-    let ExportOptions { storage, kind, checks } = *options;
-    let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
-    let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
-    let trained = match trained::is_imported(run) {
-        true => None,
-        false => Some(Trained::new(run, &model, &tasks, kind)?),
-    };
-    if let (None, Some(kind)) = (&trained, kind) {
-        let problem = format!(
-            "expected none, as the run was imported and keeps the kind of its checkpoint; found {kind}"
-        );
-        return Err(trained::refused(run, "kind", problem));
+/// A run as a checkpoint whose weights are not written.
+pub(super) struct Exported {
+    /// The checkpoint; its settings and its tokenizer are in a folder.
+    pub checkpoint: Checkpoint,
+    /// The weights, by their published names.
+    pub tensors: Tensors,
+    run: Run,
+}
+
+impl Exported {
+    /// Write the settings and the tokenizer of a run's checkpoint to `to`, and read its weights. `check` gets the kind.
+    ///
+    /// # Errors
+    /// As of [`export_checked`], and that of `check`.
+    pub fn prepare(
+        run: &Path,
+        to: &Path,
+        options: &ExportOptions,
+        check: impl FnOnce(&str) -> Result<(), PretrainedError>,
+    ) -> Result<Self, PretrainedError> {
+        let opened = Run::open_checked(run, &Modalities::builtin(), options.checks)?;
+        let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
+        let trained = match (trained::is_imported(run), options.kind) {
+            (false, kind) => Some(Trained::new(run, &model, &tasks, kind)?),
+            (true, None) => None,
+            (true, Some(kind)) => {
+                let problem = format!(
+                    "expected none, as the run was imported and keeps the kind of its checkpoint; found {}",
+                    kind.name()
+                );
+                return Err(trained::refused(run, "kind", problem));
+            }
+        };
+        std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
+        let (checkpoint, unread) = described(run, to, (&model, &tasks), trained.as_ref(), options)?;
+        check(checkpoint.kind())?;
+        let description = checkpoint.describe()?;
+        let renaming =
+            trained.as_ref().map(|trained| trained.renaming(&description)).transpose()?.unwrap_or_default();
+        let compared = Compared {
+            model: &model,
+            renaming: &renaming,
+            run,
+            of: trained.as_ref().map_or("its checkpoint", |trained| trained.kind().name()),
+            settings_first: trained.is_some(),
+        };
+        fits::check(&compared, &description)?;
+        let mut parameters = model.params().tensors();
+        if let Some(classifier) = &checkpoint.classifier {
+            classifier.denormalize(&mut parameters)?;
+        }
+        let renamed = parameters.into_iter().map(|(name, tensor)| (renaming.parameter(&name), tensor));
+        let tensors = description.names.export(&renamed.collect(), &unread)?;
+        Ok(Self { checkpoint, tensors, run: opened })
     }
-    std::fs::create_dir_all(to).map_err(|source| SaveError::Write { path: to.into(), source })?;
-    if trained.is_none() && checks.checksums {
+
+    /// Write the weights and the model card to the folder of the settings.
+    fn save(self, to: &Path, storage: Storage) -> Result<Tensors, PretrainedError> {
+        // transformers requires the framework of the tensors.
+        let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
+        // Those of a module after the transformer, named FOLDER/NAME, are in a file of its own.
+        let mut files: BTreeMap<&str, Tensors> = BTreeMap::from([("", Tensors::new())]);
+        for (name, tensor) in &self.tensors {
+            let (module, name) = name.split_once('/').unwrap_or(("", name));
+            files.entry(module).or_default().insert(name.into(), tensor.clone());
+        }
+        for (module, tensors) in files {
+            checkpoint::save_published(&to.join(module).join(WEIGHTS), &tensors, &metadata, storage)?;
+        }
+        write_card(&self.run, to)?;
+        Ok(self.tensors)
+    }
+}
+
+/// The checkpoint of a run, whose settings and tokenizer are written to `to`, and the published tensors that the model does not
+/// read.
+fn described(
+    run: &Path,
+    to: &Path,
+    (model, tasks): (&Model, &[NamedTask]),
+    trained: Option<&Trained>,
+    options: &ExportOptions,
+) -> Result<(Checkpoint, Tensors), PretrainedError> {
+    if trained.is_none() && options.checks.checksums {
         checksums::check_below(run, PUBLISHED_FOLDER)?;
     }
-    let mut checkpoint = match &trained {
+    let mut checkpoint = match trained {
         Some(trained) => trained.write(to)?,
         None => imported_checkpoint(run)?,
     };
-    for named in &tasks {
-        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task, &model)? {
+    for named in tasks {
+        if let Some(classifier) = Classifier::of_run(&checkpoint, &named.task, model)? {
             checkpoint.classifier = Some(classifier);
         }
     }
@@ -160,38 +229,7 @@ fn export_new(run: &Path, to: &Path, options: &ExportOptions) -> Result<Tensors,
             checkpoint.beside_classifier(unread(run)?)
         }
     };
-    let checkpoint = update_settings(checkpoint, to, &tasks, storage)?;
-    let description = checkpoint.describe()?;
-    let renaming =
-        trained.as_ref().map(|trained| trained.renaming(&description)).transpose()?.unwrap_or_default();
-    let compared = Compared {
-        model: &model,
-        renaming: &renaming,
-        run,
-        of: trained.as_ref().map_or("its checkpoint", Trained::kind),
-        settings_first: trained.is_some(),
-    };
-    fits::check(&compared, &description)?;
-    let mut parameters = model.params().tensors();
-    if let Some(classifier) = &checkpoint.classifier {
-        classifier.denormalize(&mut parameters)?;
-    }
-    let renamed = parameters.into_iter().map(|(name, tensor)| (renaming.parameter(&name), tensor));
-    let parameters: Tensors = renamed.collect();
-    let tensors = description.names.export(&parameters, &unread)?;
-    // transformers requires the framework of the tensors.
-    let metadata = BTreeMap::from([("format".to_string(), "pt".to_string())]);
-    // Those of a module after the transformer, named FOLDER/NAME, are in a file of its own.
-    let mut files: BTreeMap<&str, Tensors> = BTreeMap::from([("", Tensors::new())]);
-    for (name, tensor) in &tensors {
-        let (module, name) = name.split_once('/').unwrap_or(("", name));
-        files.entry(module).or_default().insert(name.into(), tensor.clone());
-    }
-    for (module, tensors) in files {
-        checkpoint::save_published(&to.join(module).join(WEIGHTS), &tensors, &metadata, storage)?;
-    }
-    write_card(&opened, to)?;
-    Ok(tensors)
+    Ok((update_settings(checkpoint, to, tasks, options.storage)?, unread))
 }
 
 /// Writes the model card of an export, which replaces the published one if the run was trained: that describes other weights.

@@ -1,11 +1,11 @@
 //! Whether a run computes what the settings of a checkpoint say.
 
+use super::trained::refused;
 use super::{Description, PretrainedError};
 use crate::model::{AttentionConfig, EmbeddingConfig, HeadConfig, MlpConfig, Model, ModelConfig, Params};
-use crate::run::CONFIG_FILE;
 use crate::task::{Task, TaskSpec};
 use candle_core::{Device, Tensor};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
@@ -58,36 +58,39 @@ pub(super) struct Compared<'a> {
     pub settings_first: bool,
 }
 
+/// A setting that differs; a key that is left out is null.
+pub(super) struct Difference {
+    setting: String,
+    found: Value,
+    expected: Value,
+}
+
 /// Check that a run has the parameters, the settings and the attention rules of the published checkpoint.
 ///
 /// # Errors
-/// [`PretrainedError`], with the first parameter, setting or rule that differs.
+/// [`PretrainedError`], with all settings that differ, or the first parameter or rule.
 pub(super) fn check(compared: &Compared, published: &Description) -> Result<(), PretrainedError> {
-    let Compared { model, run, of, .. } = *compared;
     let spec = published.task.task.spec().clone();
     let outline = Model::outline(&published.model, std::slice::from_ref(&spec))?;
     let shapes = check_shapes(compared, outline.shapes());
     if !compared.settings_first {
         shapes?;
-        check_settings(compared, published, spec)
-    } else {
-        // `model.bias` first: other settings follow from it.
-        let biases: fn(&ModelConfig) -> Value = |config| json!({ "bias": config.bias });
-        for of_settings in [biases, layout].into_iter().filter(|_| shapes.is_err()) {
-            let [ours, theirs] = [model.config(), &published.model].map(of_settings);
-            if let Some((setting, ours, theirs)) = difference("model", &ours, &theirs) {
-                return Err(refused(run, &setting, format!("expected {theirs}, as in {of}; found {ours}")));
-            }
-        }
-        check_settings(compared, published, spec)?;
-        shapes
+        return check_settings(compared, published, spec, vec![]);
     }
+    let of_shapes = match &shapes {
+        Ok(()) => vec![],
+        Err(_) => layout(compared.model.config(), &published.model),
+    };
+    check_settings(compared, published, spec, of_shapes)?;
+    shapes
 }
 
+/// Check the settings, beside which `differing` ones are known, and the rules.
 fn check_settings(
     compared: &Compared,
     published: &Description,
     spec: TaskSpec,
+    mut differing: Vec<Difference>,
 ) -> Result<(), PretrainedError> {
     let Compared { model, renaming, run, of, .. } = *compared;
     let described = Model::with_params(&published.model, &[spec], Params::blank(&Device::Cpu))?;
@@ -95,51 +98,104 @@ fn check_settings(
     if let Some(kind) = settings[0].pointer_mut("/embedding/stem/kind") {
         *kind = renaming.kind(kind.as_str().unwrap_or_default()).into();
     }
-    if let Some((setting, ours, theirs)) = difference("model", &settings[0], &settings[1]) {
-        return Err(refused(run, &setting, format!("expected {theirs}, as in {of}; found {ours}")));
-    }
+    differing.extend(differences("model", &settings[0], &settings[1]));
+    differing.extend(class_tokens(compared, &described));
+    check_same(run, of, &differing, compared.settings_first)?;
     match differing_rule(compared, &described) {
-        Some(problem) => Err(refused(run, "model.attention.rules", problem)),
+        Some(problem) => Err(refused(run, "model.attention.rules", format!("{problem}, to export it"))),
         None => Ok(()),
     }
 }
 
-fn refused(run: &Path, setting: &str, problem: String) -> PretrainedError {
-    PretrainedError::Setting {
-        file: run.join(CONFIG_FILE).display().to_string(),
-        setting: setting.into(),
-        problem: format!("{problem}, to export it"),
+/// Fails if settings differ from those of a kind or checkpoint; `is_trained` is true for a run that was trained here.
+pub(super) fn check_same(
+    run: &Path,
+    of: &str,
+    differing: &[Difference],
+    is_trained: bool,
+) -> Result<(), PretrainedError> {
+    let Some((first, others)) = differing.split_first() else { return Ok(()) };
+    let one = |Difference { expected, found, .. }: &Difference| {
+        format!("expected {expected}, as in {of}; found {found}")
+    };
+    let others = others.iter().map(|other| format!("; {}: {}", other.setting, one(other)));
+    let advice = if is_trained { advice(differing) } else { ", to export it".into() };
+    Err(refused(run, &first.setting, one(first) + &others.collect::<String>() + &advice))
+}
+
+/// How to train a run that can be exported.
+fn advice(differing: &[Difference]) -> String {
+    let (left_out, set): (Vec<_>, Vec<_>) = differing.iter().partition(|differs| differs.expected.is_null());
+    let set = set.iter().map(|Difference { setting, expected, .. }| match option(expected) {
+        value if value.contains(' ') => format!("--set '{setting}={value}'"),
+        value => format!("--set {setting}={value}"),
+    });
+    let names: Vec<&str> = left_out.iter().map(|differs| differs.setting.as_str()).collect();
+    let [set, names] = [set.collect::<Vec<_>>().join(" "), names.join(", ")];
+    let with = [("with ", set), ("without ", names)].into_iter().filter(|(_, listed)| !listed.is_empty());
+    let with = with.map(|(word, listed)| format!("{word}{listed}")).collect::<Vec<_>>().join(", ");
+    format!(". These settings cannot be changed after training: to export a run, train a new one {with}")
+}
+
+/// The value of a setting as `--set` reads it, without keys that are left out.
+fn option(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(table) => {
+            let keys = table.iter().filter(|(_, value)| !value.is_null());
+            let keys = keys.map(|(key, value)| format!("{key} = {value}")).collect::<Vec<_>>();
+            format!("{{ {} }}", keys.join(", "))
+        }
+        other => other.to_string(),
     }
 }
 
-/// The settings that tell which parameters there are, as they act.
-fn layout(config: &ModelConfig) -> Value {
-    let HeadConfig { tie_embeddings, transform, .. } = config.head;
-    json!({
-        "norm": config.norm,
-        "norm_placement": config.norm_placement,
-        "sublayers": config.sublayers,
-        "layer_scale": config.layer_scale.is_some(),
-        "bias": config.bias,
-        "embedding": {
-            "positions": config.embedding.positions,
-            "type_embedding": config.embedding.type_embedding,
-            "norm": config.embedding.norm,
-            "bias": config.embedding.bias.unwrap_or(config.bias),
-        },
-        "attention": {
-            "bias": config.attention.bias.unwrap_or(config.bias),
-            "output_bias": config.attention.output_bias.unwrap_or(config.bias),
-            "qk_norm": config.attention.qk_norm,
-            "relative": config.attention.relative.is_some(),
-        },
-        "mlp": { "gated": config.mlp.gated, "bias": config.mlp.bias.unwrap_or(config.bias) },
-        "head": {
-            "tie_embeddings": tie_embeddings,
-            "bias": config.head.bias.unwrap_or(!tie_embeddings),
-            "transform": transform,
-        },
-    })
+/// The differing settings that tell which parameters there are, and that other comparisons leave out, as they act.
+fn layout(ours: &ModelConfig, theirs: &ModelConfig) -> Vec<Difference> {
+    let mut found = differences("model.bias", &ours.bias.into(), &theirs.bias.into());
+    let is_same = found.is_empty();
+    let biases = |of: &ModelConfig| {
+        [
+            ("model.embedding.bias", of.embedding.bias),
+            ("model.attention.bias", of.attention.bias),
+            ("model.attention.output_bias", of.attention.output_bias),
+            ("model.mlp.bias", of.mlp.bias),
+        ]
+    };
+    for ((name, own), (_, expected)) in biases(ours).into_iter().zip(biases(theirs)) {
+        // A bias that is left out follows from `model.bias`.
+        if own.is_some() || is_same {
+            let [own, expected] = [own.unwrap_or(ours.bias), expected.unwrap_or(theirs.bias)];
+            found.extend(differences(name, &own.into(), &expected.into()));
+        }
+    }
+    let others = |config: &ModelConfig| {
+        let HeadConfig { tie_embeddings, transform, bias, .. } = config.head;
+        json!({
+            "layer_scale": config.layer_scale.map(|_| "any"),
+            "head": {
+                "tie_embeddings": tie_embeddings,
+                "bias": bias.unwrap_or(!tie_embeddings),
+                "transform": transform,
+            },
+        })
+    };
+    found.extend(differences("model", &others(ours), &others(theirs)));
+    found
+}
+
+/// The outputs whose class token has a position in one of both models alone.
+fn class_tokens(compared: &Compared, described: &Model) -> Vec<Difference> {
+    let is_placed = |model: &Model, output: &str| {
+        let name = format!("{output}.class");
+        model.kinds().iter().find(|kind| kind.name == name).map(|kind| !kind.axes.is_empty())
+    };
+    let of = |(ours, theirs): &(String, String)| {
+        let (found, expected) = (is_placed(compared.model, ours)?, is_placed(described, theirs)?);
+        let setting = format!("outputs.{ours}.class_token_position");
+        differences(&setting, &found.into(), &expected.into()).pop()
+    };
+    compared.renaming.outputs.iter().filter_map(of).collect()
 }
 
 /// Check that the parameters have the shapes of the published tensors.
@@ -192,15 +248,17 @@ fn comparable(model: &Model) -> ModelConfig {
     }
 }
 
-/// The first key whose values differ, with both; a key that is left out is null.
-pub(super) fn difference(key: &str, ours: &Value, theirs: &Value) -> Option<(String, Value, Value)> {
+/// The keys whose values differ.
+pub(super) fn differences(key: &str, ours: &Value, theirs: &Value) -> Vec<Difference> {
     let (Value::Object(a), Value::Object(b)) = (ours, theirs) else {
-        return (!same(ours, theirs)).then(|| (key.into(), ours.clone(), theirs.clone()));
+        let differs = || Difference { setting: key.into(), found: ours.clone(), expected: theirs.clone() };
+        return if same(ours, theirs) { vec![] } else { vec![differs()] };
     };
     let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let of =
-        |values: &serde_json::Map<String, Value>, key: &String| values.get(key).cloned().unwrap_or_default();
-    keys.into_iter().find_map(|inner| difference(&format!("{key}.{inner}"), &of(a, inner), &of(b, inner)))
+    let of = |values: &Map<String, Value>, key: &String| values.get(key).cloned().unwrap_or_default();
+    keys.into_iter()
+        .flat_map(|inner| differences(&format!("{key}.{inner}"), &of(a, inner), &of(b, inner)))
+        .collect()
 }
 
 /// Whether two values are equal; numbers that were written with fewer digits are.

@@ -1,16 +1,16 @@
 //! Export as GGUF, the format of llama.cpp: Llama and GPT-2 with a byte-level BPE vocabulary.
 
-use super::export::{ExportOptions, export_checked};
+use super::export::{ExportOptions, Exported};
 use super::names::Tensors;
-use super::onnx::check_vacant;
 use super::settings::Settings;
+use super::trained::refused;
 use super::{PretrainedError, files, rotary};
 use crate::ops::Activation;
-use crate::train::{SaveError, Storage, checkpoint};
+use crate::train::{SaveError, Storage, check_new_file, checkpoint};
 use candle_core::quantized::gguf_file::{self, Value as Entry};
 use candle_core::quantized::{GgmlDType, QTensor};
 use candle_core::{DType, Device, Tensor};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::Cursor;
 use std::path::Path;
@@ -46,28 +46,71 @@ const OTHERS: [(&str, &str); 7] = [
     ("transformer.ln_f.weight", "output_norm.weight"),
     ("transformer.ln_f.bias", "output_norm.bias"),
 ];
+/// The tokenizer that a file may have, as an error says it.
+const EXPECTED_TOKENIZER: &str = "expected byte-level BPE with GPT-2's pattern, such as { bpe = 4096 }, or bytes, to export it as \
+                                  GGUF";
 /// The ends of names of buffers that are no weights.
 const UNREAD: [&str; 3] = [".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias"];
+
+/// A kind of checkpoint that llama.cpp computes and this build writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Llama,
+    Gpt2,
+}
+
+impl Kind {
+    /// The kind of this `model_type`.
+    fn of(run: &Path, model_type: &str) -> Result<Self, PretrainedError> {
+        match model_type {
+            "llama" => Ok(Self::Llama),
+            "gpt2" => Ok(Self::Gpt2),
+            other => {
+                let problem = format!(
+                    "expected llama or gpt2, the kinds of an export as GGUF; found {other}: choose another --format"
+                );
+                Err(refused(run, "kind", problem))
+            }
+        }
+    }
+
+    /// `general.architecture`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Gpt2 => "gpt2",
+        }
+    }
+}
+
+/// The metadata of a GGUF file.
+type Metadata = BTreeMap<String, Entry>;
 
 /// Write a run as a GGUF file; returns the number of its tensors.
 ///
 /// # Errors
 /// As of [`export`](super::export), and if the run is not a Llama or GPT-2 that llama.cpp computes, or the file exists.
 pub fn export_gguf(run: &Path, file: &Path, options: &ExportOptions) -> Result<usize, PretrainedError> {
-    check_vacant(file)?;
-    let published = tempfile::tempdir().map_err(|source| SaveError::Write { path: file.into(), source })?;
-    let at = published.path().join("published");
-    let tensors = export_checked(run, &at, &ExportOptions { storage: Storage::F32, ..*options })?;
-    let read = |name: &str| -> Result<Settings, PretrainedError> {
-        let path = at.join(name);
-        let json =
-            std::fs::read(&path).map_err(|e| PretrainedError::Read { path, problem: e.to_string() })?;
-        Settings::parse(name, &json)
+    check_new_file(file)?;
+    // The settings and the tokenizer are read from a folder.
+    let beside = tempfile::tempdir().map_err(|source| SaveError::Write { path: file.into(), source })?;
+    let of_kind = |model_type: &str| Kind::of(run, model_type).map(|_| ());
+    let exported = Exported::prepare(run, beside.path(), options, of_kind)?;
+    let (checkpoint, kind) = (&exported.checkpoint, Kind::of(run, exported.checkpoint.kind())?);
+    // Errors name config.json, not a temporary file.
+    let config = Value::from(checkpoint.settings.values().clone()).to_string();
+    let settings = Settings::parse(files::CONFIG, config.as_bytes())?;
+    let mut metadata = match kind {
+        Kind::Llama => llama(run, &settings)?,
+        Kind::Gpt2 => gpt2(run, &settings)?,
     };
-    let settings = read(files::CONFIG)?;
-    let mut metadata = of_model(&settings, options.storage)?;
-    metadata.extend(of_tokenizer(&read("tokenizer.json")?, &settings)?);
-    let tensors = named(&settings, tensors, options.storage)?;
+    metadata = metadata.into_iter().map(|(key, value)| (format!("{}.{key}", kind.name()), value)).collect();
+    metadata.extend(general(kind, options.storage));
+    let Some(tokenizer) = checkpoint.settings_of("tokenizer.json")? else {
+        return Err(refused(run, "vocabulary", format!("{EXPECTED_TOKENIZER}; found none")));
+    };
+    metadata.extend(of_tokenizer(run, &tokenizer, &settings)?);
+    let tensors = named(kind, &settings, exported.tensors, options.storage)?;
     let metadata: Vec<(&str, &Entry)> = metadata.iter().map(|(key, value)| (key.as_str(), value)).collect();
     let by_name: Vec<(&str, &QTensor)> =
         tensors.iter().map(|(name, tensor)| (name.as_str(), tensor)).collect();
@@ -77,98 +120,89 @@ pub fn export_gguf(run: &Path, file: &Path, options: &ExportOptions) -> Result<u
     Ok(tensors.len())
 }
 
-/// The kind of a checkpoint.
-fn kind(settings: &Settings) -> &str {
-    settings.values().get("model_type").and_then(Value::as_str).unwrap_or_default()
-}
-
-/// The settings of the model; those that llama.cpp does not have must have their usual values.
-fn of_model(settings: &Settings, storage: Storage) -> Result<BTreeMap<String, Entry>, PretrainedError> {
-    let kind = kind(settings);
-    let number = |key: &str| settings.size(key).map(|n| Entry::U32(n as u32));
-    let model: Vec<(&str, Entry)> = match kind {
-        "llama" => {
-            usual(settings, "hidden_act", Activation::Silu)?;
-            let (heads, d_model) = (settings.size("num_attention_heads")?, settings.size("hidden_size")?);
-            let d_head = settings.count("head_dim")?.unwrap_or(d_model / heads) as u32;
-            let kv_heads = settings.count("num_key_value_heads")?.unwrap_or(heads) as u32;
-            let share = ("partial_rotary_factor", 1.0);
-            let rotary = rotary::read(settings, d_head as usize, ("rope_theta", 1e4), share)?;
-            if rotary.width != 0 || rotary.scaling.is_some() {
-                let problem = "expected whole heads and no scaling, to export it as GGUF; found others";
-                return Err(settings.refuse("rope_scaling", problem));
-            }
-            vec![
-                ("context_length", number("max_position_embeddings")?),
-                ("embedding_length", number("hidden_size")?),
-                ("block_count", number("num_hidden_layers")?),
-                ("feed_forward_length", number("intermediate_size")?),
-                ("attention.head_count", number("num_attention_heads")?),
-                ("attention.head_count_kv", Entry::U32(kv_heads)),
-                ("attention.key_length", Entry::U32(d_head)),
-                ("attention.value_length", Entry::U32(d_head)),
-                (
-                    "attention.layer_norm_rms_epsilon",
-                    Entry::F32(settings.number("rms_norm_eps", 1e-6)? as f32),
-                ),
-                ("rope.dimension_count", Entry::U32(d_head)),
-                ("rope.freq_base", Entry::F32(rotary.base as f32)),
-                ("vocab_size", number("vocab_size")?),
-            ]
-        }
-        "gpt2" => {
-            usual(settings, "activation_function", Activation::GeluTanh)?;
-            settings.only(&[
-                ("scale_attn_weights", true.into()),
-                ("scale_attn_by_inverse_layer_idx", false.into()),
-            ])?;
-            let d_model = settings.size("n_embd")?;
-            let d_ff = settings.count("n_inner")?.unwrap_or(4 * d_model) as u32;
-            vec![
-                ("context_length", number("n_positions")?),
-                ("embedding_length", number("n_embd")?),
-                ("block_count", number("n_layer")?),
-                ("feed_forward_length", Entry::U32(d_ff)),
-                ("attention.head_count", number("n_head")?),
-                (
-                    "attention.layer_norm_epsilon",
-                    Entry::F32(settings.number("layer_norm_epsilon", 1e-5)? as f32),
-                ),
-            ]
-        }
-        other => {
-            let problem = format!("expected llama or gpt2, to export it as GGUF; found {other:?}");
-            return Err(settings.refuse("model_type", problem));
-        }
-    };
+/// What is said of the file.
+fn general(kind: Kind, storage: Storage) -> Metadata {
     let file_type = match storage {
         Storage::F32 => 0,
         Storage::F16 => 1,
         Storage::Bf16 => 32,
     };
-    let mut metadata: BTreeMap<String, Entry> =
-        model.into_iter().map(|(key, value)| (format!("{kind}.{key}"), value)).collect();
-    metadata.insert("general.architecture".into(), Entry::String(kind.into()));
-    metadata.insert("general.name".into(), Entry::String("smalti".into()));
-    metadata.insert("general.file_type".into(), Entry::U32(file_type));
-    metadata.insert("general.alignment".into(), Entry::U32(32));
-    Ok(metadata)
+    let entries = [
+        ("architecture", Entry::String(kind.name().into())),
+        ("name", Entry::String("smalti".into())),
+        ("file_type", Entry::U32(file_type)),
+        ("alignment", Entry::U32(32)),
+    ];
+    entries.map(|(key, value)| (format!("general.{key}"), value)).into()
+}
+
+/// A size among the settings.
+fn size(settings: &Settings, key: &str) -> Result<Entry, PretrainedError> {
+    Ok(Entry::U32(settings.size(key)? as u32))
+}
+
+/// The settings of Llama; those that llama.cpp does not have must have their usual values.
+fn llama(run: &Path, settings: &Settings) -> Result<Metadata, PretrainedError> {
+    usual(run, settings.activation("hidden_act", "silu")?, Activation::Silu)?;
+    let (heads, d_model) = (settings.size("num_attention_heads")?, settings.size("hidden_size")?);
+    let d_head = settings.count("head_dim")?.unwrap_or(d_model / heads) as u32;
+    let kv_heads = settings.count("num_key_value_heads")?.unwrap_or(heads) as u32;
+    let share = ("partial_rotary_factor", 1.0);
+    let rotary = rotary::read(settings, d_head as usize, ("rope_theta", 1e4), share)?;
+    if rotary.width != 0 || rotary.scaling.is_some() {
+        let problem = "expected whole heads and no scaling, to export it as GGUF; found others";
+        return Err(settings.refuse("rope_scaling", problem));
+    }
+    let entries = [
+        ("context_length", size(settings, "max_position_embeddings")?),
+        ("embedding_length", size(settings, "hidden_size")?),
+        ("block_count", size(settings, "num_hidden_layers")?),
+        ("feed_forward_length", size(settings, "intermediate_size")?),
+        ("attention.head_count", size(settings, "num_attention_heads")?),
+        ("attention.head_count_kv", Entry::U32(kv_heads)),
+        ("attention.key_length", Entry::U32(d_head)),
+        ("attention.value_length", Entry::U32(d_head)),
+        ("attention.layer_norm_rms_epsilon", Entry::F32(settings.number("rms_norm_eps", 1e-6)? as f32)),
+        ("rope.dimension_count", Entry::U32(d_head)),
+        ("rope.freq_base", Entry::F32(rotary.base as f32)),
+        ("vocab_size", size(settings, "vocab_size")?),
+    ];
+    Ok(entries.map(|(key, value)| (key.to_string(), value)).into())
+}
+
+/// The settings of GPT-2; those that llama.cpp does not have must have their usual values.
+fn gpt2(run: &Path, settings: &Settings) -> Result<Metadata, PretrainedError> {
+    usual(run, settings.activation("activation_function", "gelu_new")?, Activation::GeluTanh)?;
+    settings
+        .only(&[("scale_attn_weights", true.into()), ("scale_attn_by_inverse_layer_idx", false.into())])?;
+    let d_model = settings.size("n_embd")?;
+    let d_ff = settings.count("n_inner")?.unwrap_or(4 * d_model) as u32;
+    let entries = [
+        ("context_length", size(settings, "n_positions")?),
+        ("embedding_length", size(settings, "n_embd")?),
+        ("block_count", size(settings, "n_layer")?),
+        ("feed_forward_length", Entry::U32(d_ff)),
+        ("attention.head_count", size(settings, "n_head")?),
+        ("attention.layer_norm_epsilon", Entry::F32(settings.number("layer_norm_epsilon", 1e-5)? as f32)),
+    ];
+    Ok(entries.map(|(key, value)| (key.to_string(), value)).into())
 }
 
 /// Check that an activation is the one of llama.cpp.
-fn usual(settings: &Settings, key: &str, expected: Activation) -> Result<(), PretrainedError> {
-    let name = if expected == Activation::Silu { "silu" } else { "gelu_new" };
-    match settings.activation(key, name)? == expected {
+fn usual(run: &Path, found: Activation, expected: Activation) -> Result<(), PretrainedError> {
+    match found == expected {
         true => Ok(()),
         false => {
-            let found = settings.values().get(key).cloned().unwrap_or_default();
-            Err(settings.refuse(key, format!("expected {name}, to export it as GGUF; found {found}")))
+            let [expected, found] = [expected, found].map(|activation| json!(activation));
+            let problem =
+                format!("expected {expected}, as in llama.cpp, to export it as GGUF; found {found}");
+            Err(refused(run, "model.mlp.activation", problem))
         }
     }
 }
 
 /// The vocabulary of byte-level BPE with GPT-2's pattern, or without merges, so that the pattern does not matter.
-fn of_tokenizer(file: &Settings, settings: &Settings) -> Result<BTreeMap<String, Entry>, PretrainedError> {
+fn of_tokenizer(run: &Path, file: &Settings, settings: &Settings) -> Result<Metadata, PretrainedError> {
     let values = file.values();
     let part = |key: &str| values.get(key).unwrap_or(&Value::Null);
     let merges = part("model")["merges"].as_array().map_or(&[][..], Vec::as_slice);
@@ -178,9 +212,7 @@ fn of_tokenizer(file: &Settings, settings: &Settings) -> Result<BTreeMap<String,
         && (splits["use_regex"] != false || merges.is_empty())
         && part("normalizer").is_null();
     let Some(vocab) = part("model")["vocab"].as_object().filter(|_| is_known) else {
-        let problem = "expected byte-level BPE with GPT-2's pattern, such as vocabulary = { bpe = 4096 }, or bytes, to \
-                       export it as GGUF; found another tokenizer";
-        return Err(file.refuse("pre_tokenizer", problem));
+        return Err(refused(run, "vocabulary", format!("{EXPECTED_TOKENIZER}; found another")));
     };
     let n = settings.size("vocab_size")?;
     // Of each id its token and its type: 1 is normal, 3 a control token, 5 unused.
@@ -219,14 +251,15 @@ fn of_tokenizer(file: &Settings, settings: &Settings) -> Result<BTreeMap<String,
 
 /// The tensors with their names in GGUF: matrices in this storage, vectors in f32.
 fn named(
+    kind: Kind,
     settings: &Settings,
     tensors: Tensors,
     storage: Storage,
 ) -> Result<BTreeMap<String, QTensor>, PretrainedError> {
-    let is_llama = kind(settings) == "llama";
-    let (prefix, modules) =
-        if is_llama { ("model.layers.", &LLAMA[..]) } else { ("transformer.h.", &GPT2[..]) };
-    let heads = if is_llama { settings.size("num_attention_heads")? } else { 1 };
+    let (prefix, modules, heads) = match kind {
+        Kind::Llama => ("model.layers.", &LLAMA[..], settings.size("num_attention_heads")?),
+        Kind::Gpt2 => ("transformer.h.", &GPT2[..], 1),
+    };
     let kv_heads = settings.count("num_key_value_heads")?.unwrap_or(heads);
     let of_matrices = match storage {
         Storage::F32 => GgmlDType::F32,
@@ -239,13 +272,15 @@ fn named(
             if UNREAD.iter().any(|end| name.ends_with(end)) {
                 continue;
             }
-            let problems = format!("{name} has no place in a GGUF file of {}", kind(settings));
+            let problems = format!("{name} has no place in a GGUF file of {}", kind.name());
             return Err(PretrainedError::Tensors { file: "the run".into(), problems });
         };
         let tensor = tensor.to_dtype(DType::F32)?;
         let tensor = match theirs.rsplit('.').nth(1) {
             // Conv1D of GPT-2 has inputs before outputs.
-            _ if !is_llama && name.contains(".c_") && tensor.rank() == 2 => tensor.t()?.contiguous()?,
+            _ if kind == Kind::Gpt2 && name.contains(".c_") && tensor.rank() == 2 => {
+                tensor.t()?.contiguous()?
+            }
             Some("attn_q") => interleaved(&tensor, heads)?,
             Some("attn_k") => interleaved(&tensor, kv_heads)?,
             _ => tensor,

@@ -64,7 +64,7 @@ pub use names::{Report, Tensors};
 pub use onnx::{OnnxReport, export_onnx};
 pub use run::{import, import_ignoring, import_with};
 pub use towers::Tower;
-pub use trained::TRAINED_KINDS;
+pub use trained::TrainedKind;
 pub use trajectory::Scales;
 
 use crate::data::DataError;

@@ -4,7 +4,7 @@ mod settings;
 
 use super::audio::feature_extractor;
 use super::files::CONFIG;
-use super::fits::Renaming;
+use super::fits::{self, Renaming};
 use super::preprocessor;
 use super::run::write_json;
 use super::settings::Settings;
@@ -21,15 +21,59 @@ use smalti_contract::Tokenizer;
 use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 
-/// The kinds of checkpoint, by their `model_type`, as which a run that was trained here can be exported.
-pub const TRAINED_KINDS: &[&str] = &["vit", "bert", "gpt2", "llama", "t5", "whisper"];
+/// A kind of checkpoint as which a run that was trained here can be exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrainedKind {
+    /// ViT: an encoder of images.
+    Vit,
+    /// BERT: an encoder of texts.
+    Bert,
+    /// GPT-2: a decoder of texts with layer norm.
+    Gpt2,
+    /// Llama: a decoder of texts with RMS norm.
+    Llama,
+    /// T5: an encoder and a decoder of texts.
+    T5,
+    /// Whisper: an encoder of clips and a decoder of texts.
+    Whisper,
+}
+
+impl TrainedKind {
+    /// All kinds.
+    pub const ALL: [Self; 6] = [Self::Vit, Self::Bert, Self::Gpt2, Self::Llama, Self::T5, Self::Whisper];
+
+    /// `model_type` in `config.json`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vit => "vit",
+            Self::Bert => "bert",
+            Self::Gpt2 => "gpt2",
+            Self::Llama => "llama",
+            Self::T5 => "t5",
+            Self::Whisper => "whisper",
+        }
+    }
+
+    fn listed() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+}
+
+impl std::str::FromStr for TrainedKind {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        found.ok_or_else(|| format!("expected one of {}; found {name:?}", Self::listed()))
+    }
+}
 
 /// A run, for its export.
 pub(super) struct Trained<'a> {
     folder: &'a Path,
     pub model: &'a Model,
     pub task: &'a Composition,
-    kind: &'static str,
+    kind: TrainedKind,
 }
 
 /// Whether a run was imported: its export has the kind of its checkpoint.
@@ -38,7 +82,7 @@ pub(super) fn is_imported(run: &Path) -> bool {
 }
 
 impl<'a> Trained<'a> {
-    /// A run with one task, as a checkpoint of this kind, or of the kind that its parts and its norm tell.
+    /// A run with one task, as a checkpoint of this kind, or of the kind that follows from its parts and its norm.
     ///
     /// # Errors
     /// [`PretrainedError`] if it has several tasks, or its parts are those of no kind.
@@ -46,20 +90,16 @@ impl<'a> Trained<'a> {
         folder: &'a Path,
         model: &'a Model,
         tasks: &'a [NamedTask],
-        kind: Option<&str>,
+        kind: Option<TrainedKind>,
     ) -> Result<Self, PretrainedError> {
         let refuse = |problem: String| refused(folder, "export", problem);
         let [NamedTask { task, .. }] = tasks else {
             return Err(refuse(format!("expected a run of one task; found a mix of {}", tasks.len())));
         };
-        let known = TRAINED_KINDS.join(", ");
-        let kind = match kind {
-            Some(named) => TRAINED_KINDS.iter().find(|known| **known == named).copied(),
-            None => kind_of(model, task),
-        };
-        let kind = kind.ok_or_else(|| {
+        let kind = kind.or_else(|| kind_of(model, task)).ok_or_else(|| {
             refuse(format!(
-                "expected a run with the inputs and outputs of one of {known}; found {}; see the guide on exports",
+                "expected a run with the inputs and outputs of one of {}; found {}; see the guide on exports",
+                TrainedKind::listed(),
                 task.listed()
             ))
         })?;
@@ -104,7 +144,7 @@ impl<'a> Trained<'a> {
         let Some(file) = published::to_tokenizer_json(&config) else { return Ok(()) };
         write_json(&to.join("tokenizer.json"), &file)?;
         let mut inputs = vec!["input_ids", "attention_mask"];
-        if self.kind == "bert" {
+        if self.kind == TrainedKind::Bert {
             inputs.insert(1, "token_type_ids");
         }
         let beside = json!({
@@ -125,7 +165,8 @@ impl<'a> Trained<'a> {
         let counts = |task: &Composition| (task.parts().len(), task.outputs().len());
         if counts(self.task) != counts(theirs) {
             let (expected, found) = (theirs.listed(), self.task.listed());
-            let problem = format!("expected parts such as {expected}, as in {}; found {found}", self.kind);
+            let problem =
+                format!("expected parts such as {expected}, as in {}; found {found}", self.kind.name());
             return Err(refused(self.folder, "inputs and outputs", problem));
         }
         let kinds = |task: &Composition| -> Vec<String> {
@@ -148,24 +189,17 @@ impl<'a> Trained<'a> {
         if ours.tokenizer.name() != AudioTokenizer::NAME {
             return Ok(());
         }
-        let configs = [ours, theirs].map(|part| part.tokenizer.config_json());
-        let [ours_json, theirs_json] = configs;
+        let [ours_json, theirs_json] = [ours, theirs].map(|part| part.tokenizer.config_json());
         let (mut ours_json, mut theirs_json) = (ours_json?, theirs_json?);
         for json in [&mut ours_json, &mut theirs_json] {
             json.as_object_mut().map(|json| json.remove("augment"));
         }
-        match super::fits::difference(&format!("inputs.{}", ours.name), &ours_json, &theirs_json) {
-            None => Ok(()),
-            Some((setting, found, expected)) => {
-                let problem =
-                    format!("expected {expected}, as in {}; found {found}, to export it", self.kind);
-                Err(refused(self.folder, &setting, problem))
-            }
-        }
+        let differing = fits::differences(&format!("inputs.{}", ours.name), &ours_json, &theirs_json);
+        fits::check_same(self.folder, self.kind.name(), &differing, true)
     }
 
-    /// `model_type`.
-    pub fn kind(&self) -> &'static str {
+    /// The kind.
+    pub fn kind(&self) -> TrainedKind {
         self.kind
     }
 
@@ -176,8 +210,9 @@ impl<'a> Trained<'a> {
     fn part(&self, modality: &'static str) -> Result<&'a Part, PretrainedError> {
         let found = self.task.parts().iter().rfind(|part| part.tokenizer.name() == modality);
         found.ok_or_else(|| {
+            let kind = self.kind.name();
             let problem =
-                format!("expected one with modality {modality}, to export it as {}; found none", self.kind);
+                format!("expected one with modality {modality}, to export it as {kind}; found none");
             refused(self.folder, "inputs or outputs", problem)
         })
     }
@@ -211,20 +246,23 @@ fn head(task: &Composition) -> &str {
     first.and_then(|output| task.saved().heads.get(&output.name)).map_or("", |head| &head.name)
 }
 
-/// The kind of checkpoint that has these parts; decoders of texts are told by their norm.
-fn kind_of(model: &Model, task: &Composition) -> Option<&'static str> {
+/// The kind of checkpoint that has these parts; decoders of texts differ in their norm.
+fn kind_of(model: &Model, task: &Composition) -> Option<TrainedKind> {
     let modalities: HashSet<&str> = task.parts().iter().map(|part| part.tokenizer.name()).collect();
     let generated = task.parts().iter().find(|part| matches!(part.role, Role::Generated(_)));
     let one_of = |names: &[&str]| modalities.iter().all(|name| names.contains(name));
     let encodes = model.config().n_encoder_layers > 0;
     match generated {
         _ if modalities.is_empty() => None,
-        None if one_of(&[ImageTokenizer::NAME]) => Some("vit"),
-        None if one_of(&[TextTokenizer::NAME]) => Some("bert"),
-        Some(_) if encodes && one_of(&[TextTokenizer::NAME]) => Some("t5"),
-        Some(_) if encodes && one_of(&[TextTokenizer::NAME, AudioTokenizer::NAME]) => Some("whisper"),
+        None if one_of(&[ImageTokenizer::NAME]) => Some(TrainedKind::Vit),
+        None if one_of(&[TextTokenizer::NAME]) => Some(TrainedKind::Bert),
+        Some(_) if encodes && one_of(&[TextTokenizer::NAME]) => Some(TrainedKind::T5),
+        Some(_) if encodes && one_of(&[TextTokenizer::NAME, AudioTokenizer::NAME]) => {
+            Some(TrainedKind::Whisper)
+        }
         Some(_) if task.parts().len() == 1 && one_of(&[TextTokenizer::NAME]) => {
-            Some(if model.config().norm == NormKind::Rms { "llama" } else { "gpt2" })
+            let is_llama = model.config().norm == NormKind::Rms;
+            Some(if is_llama { TrainedKind::Llama } else { TrainedKind::Gpt2 })
         }
         _ => None,
     }
@@ -249,12 +287,12 @@ pub(super) fn refused(run: &Path, setting: &str, problem: String) -> PretrainedE
 /// The class in transformers of a head, for `architectures`; that of classes is stated with the head.
 fn class(trained: &Trained) -> &'static str {
     match (trained.kind, trained.head()) {
-        ("vit", _) => "ViTModel",
-        ("bert", Masked::NAME) => "BertForMaskedLM",
-        ("bert", _) => "BertModel",
-        ("gpt2", _) => "GPT2LMHeadModel",
-        ("llama", _) => "LlamaForCausalLM",
-        ("t5", _) => "T5ForConditionalGeneration",
-        _ => "WhisperForConditionalGeneration",
+        (TrainedKind::Vit, _) => "ViTModel",
+        (TrainedKind::Bert, Masked::NAME) => "BertForMaskedLM",
+        (TrainedKind::Bert, _) => "BertModel",
+        (TrainedKind::Gpt2, _) => "GPT2LMHeadModel",
+        (TrainedKind::Llama, _) => "LlamaForCausalLM",
+        (TrainedKind::T5, _) => "T5ForConditionalGeneration",
+        (TrainedKind::Whisper, _) => "WhisperForConditionalGeneration",
     }
 }

@@ -38,6 +38,12 @@ pub enum SaveError {
         /// What is there.
         found: String,
     },
+    /// The name of a new file is taken.
+    #[error("{}: exists; expected a new file: choose another --out", path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
     /// A folder for new files has others.
     #[error("{} holds {found}; expected a new folder, or an empty one: choose another --out", folder.display())]
     NotEmpty {

@@ -38,7 +38,7 @@ pub use ranks::{Alone, Ranks, RanksError};
 pub use reference::References;
 pub use schedule::{FurtherTraining, ResumeSchedule};
 pub(crate) use target::check_vacant;
-pub use target::{check_folder, check_target, check_tensors_target};
+pub use target::{check_folder, check_new_file, check_target, check_tensors_target};
 pub use tensor_file::TensorFile;
 #[cfg(all(feature = "text", feature = "image", feature = "audio", feature = "trajectory"))]
 pub(crate) use tensor_file::not_finite;

@@ -26,6 +26,17 @@ pub fn check_target(path: &Path) -> Result<(), SaveError> {
     }
 }
 
+/// Fails if there is anything of this name.
+///
+/// # Errors
+/// [`SaveError::Exists`].
+pub fn check_new_file(path: &Path) -> Result<(), SaveError> {
+    match std::fs::symlink_metadata(path) {
+        Ok(_) => Err(SaveError::Exists { path: path.into() }),
+        Err(_) => Ok(()), // whoever writes the file says why that fails
+    }
+}
+
 /// As [`check_target`], for tensors: a regular file there must be a safetensors file, or empty, and no file of a run.
 ///
 /// # Errors
@@ -163,6 +174,8 @@ mod tests {
         let place = tempfile::tempdir().unwrap();
         let file = place.path().join("a.txt");
         check_tensors_target(&file).unwrap();
+        check_new_file(&file).unwrap();
+        assert!(refused(check_new_file(place.path())).contains("exists; expected a new file"));
         for (bytes, replaced) in
             [(&b""[..], true), (b"\x02\0\0\0\0\0\0\0{}", true), (b"my notes, at length", false)]
         {

@@ -264,7 +264,7 @@ def language(place, model, tokenizer):
         assert tokenizer.chat_template, "the template of chats is lost"
         prompt = tokenizer(TEXTS[0], return_tensors="pt", return_token_type_ids=False)
         ids = peer.generate(**prompt, max_new_tokens=6, do_sample=False)[0][prompt["input_ids"].shape[1]:]
-        said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-length", 6, "--json"))["text"]
+        said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-new-tokens", 6, "--json"))["text"]
         expected = tokenizer.decode(ids, skip_special_tokens=True)
         # Bytes that are no text may be shown in more or fewer signs.
         assert said.replace("\ufffd", "") == expected.replace("\ufffd", ""), (said, expected)
@@ -535,7 +535,7 @@ def trained_here(place, kind, _):
         tokenizer = tf.AutoTokenizer.from_pretrained(out)
         prompt = tokenizer(TEXTS[0], return_tensors="pt")
         ids = peer.generate(**prompt, max_new_tokens=6, do_sample=False, pad_token_id=0)[0][prompt["input_ids"].shape[1]:]
-        said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-length", 6, "--json"))["text"]
+        said = json.loads(smalti("generate", run, "--prompt", TEXTS[0], "--temperature", 0, "--max-new-tokens", 6, "--json"))["text"]
         assert said.replace("\ufffd", "") == tokenizer.decode(ids).replace("\ufffd", ""), said
 
 

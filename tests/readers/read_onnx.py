@@ -244,7 +244,7 @@ def continued(place):
             logits, = session.run(["text_logits"], {"text": numpy.array(ids, dtype=numpy.int64)})
             assert logits.shape == (len(ids), logits.shape[1])
             ids.append(int(logits[-1].argmax()))
-        found = json.loads(smalti("generate", run, "--prompt", "the quick", "--max-length", 12, "--temperature", 0, "--json"))
+        found = json.loads(smalti("generate", run, "--prompt", "the quick", "--max-new-tokens", 12, "--temperature", 0, "--json"))
         expected = bytes(id for id in ids if id < 256).decode(errors="replace")
         assert expected in ("the quick" + found["text"], found["text"]), (expected, found)
         print(f"a continuation, tied = {tied}: equal", flush=True)

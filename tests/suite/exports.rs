@@ -8,7 +8,7 @@ use candle_core::Device;
 use candle_core::quantized::gguf_file;
 use smalti::config::RunConfig;
 use smalti::inference::{Embedding, embed};
-use smalti::pretrained::{self, ExportOptions, TRAINED_KINDS};
+use smalti::pretrained::{self, ExportOptions, TrainedKind};
 use smalti::registry::Modalities;
 use smalti::run::{Run, Weights};
 use smalti::train::{Checks, Storage};
@@ -62,7 +62,7 @@ fn vector(run: &Path, text: &str) -> Vec<f32> {
 
 #[test]
 fn a_run_of_each_kind_is_exported_and_imported_again() {
-    for kind in TRAINED_KINDS {
+    for kind in TrainedKind::ALL.map(TrainedKind::name) {
         let place = tempfile::tempdir().unwrap();
         let run = trained(kind, place.path(), &[]);
         let (out, again) = (place.path().join("out"), place.path().join("again"));
@@ -76,7 +76,7 @@ fn a_run_of_each_kind_is_exported_and_imported_again() {
             weights.values().map(candle_core::Tensor::elem_count).sum::<usize>()
         };
         assert_eq!(n(&again), n(&run), "{kind}");
-        if !["vit", "whisper"].contains(kind) {
+        if !["vit", "whisper"].contains(&kind) {
             assert_eq!(vector(&again, "a quick fox"), vector(&run, "a quick fox"), "{kind}");
         }
     }
@@ -165,6 +165,19 @@ fn onnx_files_name_their_inputs_and_outputs() {
 }
 
 #[test]
+fn an_activation_that_gguf_lacks_is_named_as_in_the_settings() {
+    let place = tempfile::tempdir().unwrap();
+    let run = trained("gpt2", place.path(), &["model.mlp.activation=gelu"]);
+    let found = pretrained::export_gguf(&run, &place.path().join("model.gguf"), &ExportOptions::default());
+    let found = found.unwrap_err().to_string();
+    assert!(found.contains("model.mlp.activation: expected \"gelu_tanh\", as in llama.cpp"), "{found}");
+}
+
+/// All settings of the preset `image` that ViT does not have.
+const ALL_SETTINGS: &str = "train a new one with --set model.embedding.positions=grid --set \
+                            model.embedding.type_embedding=false --set outputs.class.class_token_position=true";
+
+#[test]
 fn exports_that_cannot_be_written_say_why() {
     let place = tempfile::tempdir().unwrap();
     let line = |line: &str| ran(smalti(place.path()), line);
@@ -172,12 +185,21 @@ fn exports_that_cannot_be_written_say_why() {
     assert_eq!(trained.code, Some(0), "{}", trained.err);
     for (options, code, expected) in [
         ("--out out", 1, "model.embedding.positions: expected \"grid\", as in vit"),
+        ("--out out", 1, ALL_SETTINGS),
         ("--out out --kind gpt2", 1, "expected one with modality text, to export it as gpt2; found none"),
-        ("--out out --kind gpt5", 2, "gpt5"),
+        ("--out out --kind gpt5", 2, "expected one of vit, bert, gpt2, llama, t5, whisper; found \"gpt5\""),
         ("--out out --format coreml", 2, "coreml"),
-        ("--out out.onnx --format onnx --dtype f16", 1, "--dtype: expected f32 with --format onnx"),
-        ("--out out.onnx --format onnx --kind vit", 1, "--kind: expected none with --format onnx"),
-        ("--out out.gguf --format gguf", 1, "model.embedding.positions"),
+        (
+            "--out out.onnx --format onnx --dtype f16",
+            1,
+            "expected f32 with --format onnx; found f16: leave it out",
+        ),
+        ("--out out.onnx --format onnx --kind vit", 1, "which has no kinds; found vit: leave it out"),
+        (
+            "--out out.gguf --format gguf",
+            1,
+            "kind: expected llama or gpt2, the kinds of an export as GGUF; found vit",
+        ),
         ("--out run/run.toml --format onnx", 1, "run/run.toml: exists; expected a new file"),
     ] {
         let found = line(&format!("export run {options}"));

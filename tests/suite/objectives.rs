@@ -84,7 +84,7 @@ fn masked_diffusion_bounds_the_likelihood_and_fills_any_gap() {
         assert_eq!(generated(place.path(), "--infill", "the king saw the _____.", more), SENTENCES[0]);
         assert_eq!(generated(place.path(), "--infill", "a s____ cat ate ___ cake.", more), SENTENCES[1]);
     }
-    let new = generated(place.path(), "--prompt", "we sail to ", "--max-length 12 --order confidence");
+    let new = generated(place.path(), "--prompt", "we sail to ", "--max-new-tokens 12 --order confidence");
     assert_eq!(new, "an old port.");
     fails(place.path(), "generate run --infill none", "--infill: expected _ in the text");
     let long = format!("generate run --infill {}", "_".repeat(33));

@@ -94,7 +94,7 @@ fn a_language_model_learns_a_preference_and_goes_on_generating() {
     assert!((number("margin") - number("chosen_reward") + number("rejected_reward")).abs() < 1e-9);
     assert!(number("margin") > 1.0, "{measured}");
 
-    let text = json(place, "generate tuned --prompt is --max-length 20 --temperature 0")["text"].clone();
+    let text = json(place, "generate tuned --prompt is --max-new-tokens 20 --temperature 0")["text"].clone();
     assert!(!text.as_str().unwrap().is_empty());
 }
 

@@ -48,7 +48,7 @@ fn a_trained_model_keeps_its_text_and_its_loss() {
         assert!((found - plain).abs() <= bound, "{dtype}: {found} in place of {plain}");
     }
     let text = |more: &str| {
-        let line = format!("generate run --prompt quick --max-length 40 --temperature 0 {more}");
+        let line = format!("generate run --prompt quick --max-new-tokens 40 --temperature 0 {more}");
         json(place, &line)["text"].as_str().unwrap().to_string()
     };
     assert_eq!(text("--dtype int8"), text(""));

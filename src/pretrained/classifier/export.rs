@@ -5,11 +5,11 @@ use super::super::sentence::SentenceEncoder;
 use super::super::{Checkpoint, PretrainedError};
 use super::published::PUBLISHED;
 use super::{Classifier, Predicts, Published, names};
-use crate::head::{Classify, HeadKind, HeadSpec, Hidden, Multilabel, Regress, SavedHead, Tag};
+use crate::head::{Classify, HeadKind, HeadSpec, Hidden, Multilabel, OutputScale, Regress, SavedHead, Tag};
 use crate::model::Model;
 use crate::sample::{Composition, OutputPart, Pool, ReadSite};
 use crate::task::Task;
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
 
 /// What a head reads, `None` for every token; `None` if no published head reads it.
@@ -71,7 +71,7 @@ impl Classifier {
     /// An output of a run, and whether its numbers are bounded; `None` for one of another kind.
     fn of_output(task: &Composition, output: &OutputPart, spec: &HeadSpec) -> Option<(Self, bool)> {
         let reads = pool_of(output.site)?;
-        let SavedHead { name, state } = task.saved().heads.get(&output.name)?;
+        let SavedHead { name, .. } = task.saved().heads.get(&output.name)?;
         let predicts = match name.as_str() {
             Classify::NAME => Predicts::Class,
             Multilabel::NAME => Predicts::Labels,
@@ -83,9 +83,11 @@ impl Classifier {
             [] => (0..output.head.width()).map(|i| format!("LABEL_{i}")).collect(),
             labels => labels.to_vec(),
         };
-        let numbers = |key: &str| serde_json::from_value(state.get(key)?.clone()).ok();
-        let scaling = ["mean", "std"].map(|key| numbers(key).unwrap_or_default());
-        let bounded = state.get("bounded") == Some(&Value::Bool(true));
+        let scaling = match output.head.output_scale() {
+            OutputScale::Affine { mean, std } => [mean, std].map(<[f32]>::to_vec),
+            OutputScale::Unscaled | OutputScale::UnitLength => Default::default(),
+        };
+        let bounded = output.head.activation().is_some();
         let (output, hidden) = (output.name.clone(), spec.hidden);
         Some((Self { output, predicts, names, reads, hidden, most_tokens: None, scaling }, bounded))
     }
@@ -153,7 +155,7 @@ impl Classifier {
         if mean.is_empty() {
             return Ok(());
         }
-        let column = |numbers: &[f64]| Tensor::new(numbers, &Device::Cpu)?.to_dtype(DType::F32);
+        let column = |numbers: &[f32]| Tensor::new(numbers, &Device::Cpu);
         let (mean, std) = (column(mean)?, column(std)?);
         for (name, tensor) in parameters.iter_mut() {
             match name.strip_prefix(&format!("head.{}.", self.output)) {

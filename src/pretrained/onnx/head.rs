@@ -5,13 +5,11 @@ use super::builder::{Builder, Name};
 use super::embedding::Tokens;
 use super::proto::{Attribute, Dim, FLOAT, ValueInfo};
 use super::{Refused, block};
-use crate::head::HeadSpec;
+use crate::head::{Head, HeadSpec, OutputScale};
 use crate::model::Model;
-use crate::ops::Activation;
 use crate::sample::{Composition, OutputPart, ReadSite};
 use crate::task::Task;
 use candle_core::Result;
-use serde_json::Value;
 use smalti_contract::ContentSpec;
 
 /// Check that a head reads what a graph can give it.
@@ -53,8 +51,7 @@ pub fn append(
     let (output, spec) = (&task.outputs()[number], &task.spec().heads[number]);
     let (x, rows) = read(graph, tokens, task, number, hidden);
     let y = map(graph, model, tokens, spec, &x)?;
-    let state = task.saved().heads.get(&output.name).map(|saved| &saved.state);
-    let y = activated(graph, state.unwrap_or(&Value::Null), &y);
+    let y = predicted(graph, output.head.as_ref(), &y);
     // The output of a text that is generated or unmasked has the name of the input.
     let name =
         if output.name == tokens.part.name { format!("{}_logits", output.name) } else { output.name.clone() };
@@ -160,31 +157,24 @@ fn map(graph: &mut Builder, model: &Model, tokens: &Tokens, spec: &HeadSpec, x: 
     })
 }
 
-/// What a head does after its linear map: vectors of length 1, numbers in the units of the data.
-fn activated(graph: &mut Builder, state: &Value, y: &str) -> Name {
-    let mut y = y.to_string();
-    let is = |key: &str| state.get(key) == Some(&Value::Bool(true));
-    if is("bounded") {
-        y = graph.node("Tanh", &[&y]);
-    }
-    let dense = state.get("dense").and_then(|dense| dense.get("activation"));
-    if let Some(activation) = dense.and_then(|name| serde_json::from_value::<Activation>(name.clone()).ok()) {
-        y = graph.activation(&y, activation);
-    }
-    if is("normalize") {
-        let length = graph.with("ReduceL2", &[&y], &[Attribute::ints("axes", &[-1])]);
-        let least = graph.number(1e-12);
-        let length = graph.node("Max", &[&length, &least]);
-        y = graph.node("Div", &[&y, &length]);
-    }
-    let numbers = |key: &str| -> Vec<f32> {
-        state.get(key).and_then(|numbers| serde_json::from_value(numbers.clone()).ok()).unwrap_or_default()
+/// The head's activation and the scale of its predictions.
+fn predicted(graph: &mut Builder, head: &dyn Head, y: &str) -> Name {
+    let y = match head.activation() {
+        Some(activation) => graph.activation(y, activation),
+        None => y.into(),
     };
-    let (mean, std) = (numbers("mean"), numbers("std"));
-    if !mean.is_empty() && mean.len() == std.len() {
-        let (mean, std) = (graph.floats(&mean, &[mean.len()]), graph.floats(&std, &[std.len()]));
-        let scaled = graph.node("Mul", &[&y, &std]);
-        y = graph.node("Add", &[&scaled, &mean]);
+    match head.output_scale() {
+        OutputScale::Unscaled => y,
+        OutputScale::UnitLength => {
+            let length = graph.with("ReduceL2", &[&y], &[Attribute::ints("axes", &[-1])]);
+            let least = graph.number(OutputScale::LEAST_LENGTH);
+            let length = graph.node("Max", &[&length, &least]);
+            graph.node("Div", &[&y, &length])
+        }
+        OutputScale::Affine { mean, std } => {
+            let [mean, std] = [mean, std].map(|numbers| graph.floats(numbers, &[numbers.len()]));
+            let scaled = graph.node("Mul", &[&y, &std]);
+            graph.node("Add", &[&scaled, &mean])
+        }
     }
-    y
 }

@@ -17,7 +17,7 @@ use crate::registry::Modalities;
 use crate::rules::{Condition, Rule};
 use crate::run::{NamedTask, Run, Weights};
 use crate::sample::Composition;
-use crate::train::{Checks, checkpoint};
+use crate::train::{Checks, check_new_file, checkpoint};
 use block::Stack;
 use builder::Builder;
 use candle_core::Device;
@@ -62,7 +62,7 @@ pub struct OnnxReport {
 /// [`PretrainedError`] if the run cannot be read, or has a setting that the graph does not have, or the file exists or cannot be
 /// written.
 pub fn export_onnx(run: &Path, file: &Path, checks: Checks) -> Result<OnnxReport, PretrainedError> {
-    check_vacant(file)?;
+    check_new_file(file)?;
     let opened = Run::open_checked(run, &Modalities::builtin(), checks)?;
     let (model, tasks) = opened.load(Weights::Best, &Device::Cpu)?;
     let [NamedTask { task, .. }] = &tasks[..] else {
@@ -90,17 +90,6 @@ pub fn export_onnx(run: &Path, file: &Path, checks: Checks) -> Result<OnnxReport
     report.bytes = bytes.len();
     checkpoint::write_atomically(file, &bytes)?;
     Ok(report)
-}
-
-/// Fails if there is a file.
-pub(super) fn check_vacant(file: &Path) -> Result<(), PretrainedError> {
-    match file.exists() {
-        false => Ok(()),
-        true => Err(PretrainedError::Read {
-            path: file.into(),
-            problem: "exists; expected a new file: choose another --out".into(),
-        }),
-    }
 }
 
 /// The graph of a model of one task.

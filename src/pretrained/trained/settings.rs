@@ -1,7 +1,7 @@
 //! The published settings of a run: a `config.json` that states what `run.toml` states. What a kind has no setting for is compared
 //! afterwards, by reading the file as an import does.
 
-use super::{Trained, audio, class};
+use super::{Trained, TrainedKind, audio, class};
 use crate::head::{HeadKind, Masked};
 use crate::modalities::audio::AudioTokenizer;
 use crate::modalities::image::ImageTokenizer;
@@ -20,14 +20,14 @@ use smalti_contract::Tokenizer;
 pub(super) fn of(trained: &Trained) -> Result<(Value, Vec<&'static str>), PretrainedError> {
     let model = trained.model.config();
     let (mut config, names) = match trained.kind() {
-        "vit" => (vit(trained, model)?, vec![]),
-        "bert" => bert(trained, model)?,
-        "gpt2" => gpt2(trained, model)?,
-        "llama" => (llama(trained, model)?, untied(model, &["model.norm.weight"])),
-        "t5" => (t5(trained, model)?, untied(model, &["decoder.final_layer_norm.weight"])),
-        _ => (whisper(trained, model)?, vec!["model.encoder.conv1.weight"]),
+        TrainedKind::Vit => (vit(trained, model)?, vec![]),
+        TrainedKind::Bert => bert(trained, model)?,
+        TrainedKind::Gpt2 => gpt2(trained, model)?,
+        TrainedKind::Llama => (llama(trained, model)?, untied(model, &["model.norm.weight"])),
+        TrainedKind::T5 => (t5(trained, model)?, untied(model, &["decoder.final_layer_norm.weight"])),
+        TrainedKind::Whisper => (whisper(trained, model)?, vec!["model.encoder.conv1.weight"]),
     };
-    config["model_type"] = trained.kind().into();
+    config["model_type"] = trained.kind().name().into();
     config["dtype"] = "float32".into();
     // The class of a head of classes is stated with its classes.
     config["architectures"] = json!([class(trained)]);

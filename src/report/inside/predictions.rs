@@ -49,7 +49,7 @@ fn add_row(rows: &Rows, index: usize, sample: &Sample, html: &mut Html) -> Resul
         }
     }
     let (get, steps, _) = rows.rows.row(index);
-    let generation = Generation { max_length: GENERATED, ..Generation::default() };
+    let generation = Generation { max_new_tokens: Some(GENERATED), ..Generation::default() };
     let requests = [(&*get as GetField, steps)];
     let predicted = predict(rows.model, rows.number, rows.task, &requests, &generation)?;
     let predicted = predicted.into_iter().next().unwrap_or_default();

@@ -155,11 +155,11 @@ fn settings_that_the_weights_were_not_trained_with_are_named() {
 fn an_import_keeps_the_settings_of_its_computation() {
     let place = published();
     place.works("import gpt --out run");
-    place.works("generate run --prompt 5 --max-length 2");
+    place.works("generate run --prompt 5 --max-new-tokens 2");
     let settings = std::fs::read_to_string(place.path("run/run.toml")).unwrap();
     assert!(settings.contains("\nnorm_eps = "), "{settings}");
     place.write("run/run.toml", settings.replacen("\nnorm_eps = ", "\nnorm_eps = 1", 1).as_bytes());
-    place.fails("generate run --prompt 5 --max-length 2", &["run/run.toml: model.norm_eps: expected "]);
+    place.fails("generate run --prompt 5 --max-new-tokens 2", &["run/run.toml: model.norm_eps: expected "]);
 }
 
 #[test]

@@ -433,7 +433,7 @@ fn a_text_beyond_the_context_is_noted() {
     let place = Place::new(&[("gpt/config.json", &config), ("gpt/model.safetensors", &weights)]);
     place.works("import gpt --out run");
     let note = "more than the model's context of 12";
-    let command = |length| format!("generate run --prompt 5 --temperature 0 --max-length {length}");
+    let command = |length| format!("generate run --prompt 5 --temperature 0 --max-new-tokens {length}");
     assert!(place.works(&command(30)).err.contains(note));
     assert!(!place.works(&command(4)).err.contains(note));
 }

@@ -104,7 +104,7 @@ fn every_count_has_a_most() {
     }
     for line in [
         "rollout run --env cartpole --episodes 18446744073709551615",
-        "generate run --max-length 1099511627776",
+        "generate run --max-new-tokens 1099511627776",
         "predict run --top 18446744073709551616",
         "eval run --samples 1099511627776",
         "transcribe run a.wav --beams 1000000000",

@@ -67,7 +67,7 @@ fn columns_of_texts_are_trained() {
         place.works(&format!("{train} --out {run}"));
         let saved = std::fs::read_to_string(place.path(run).join("tokenizers.json")).unwrap();
         assert_eq!(saved.contains("<|endoftext|>"), run == "apart", "{saved}");
-        place.works(&format!("generate {run} --prompt The --max-length 5"));
+        place.works(&format!("generate {run} --prompt The --max-new-tokens 5"));
     }
 }
 
@@ -100,7 +100,7 @@ fn vocabularies_are_trained_read_or_named() {
     }
     for (run, vocabulary) in [("pairs", "{bpe=290}"), ("published", "{file=\"words\"}")] {
         place.works(&format!("{} --set outputs.text.context=4 --out {run}", with(vocabulary)));
-        let written = place.works(&format!("generate {run} --prompt the --max-length 5")).out;
+        let written = place.works(&format!("generate {run} --prompt the --max-new-tokens 5")).out;
         assert!(written.starts_with("the"), "{written}");
         let metrics = place.works(&format!("eval {run} --json")).out;
         assert_eq!(metrics.contains("bits_per_byte"), run == "pairs", "{metrics}");
@@ -129,5 +129,5 @@ fn invalid_prompts_and_sampling_options_are_named() {
     for (options, message) in cases {
         place.fails(&format!("generate run {options}"), message);
     }
-    place.works("generate run --prompt ox --max-length 3");
+    place.works("generate run --prompt ox --max-new-tokens 3");
 }

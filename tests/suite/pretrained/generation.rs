@@ -24,7 +24,7 @@ fn cached_generation_equals_the_forward_pass() {
         if let Some(source) = part(&model, "source") {
             let target = part(&model, "target").unwrap();
             let row = [("source", Value::Text("5 9 4 11".into()))];
-            let generation = Generation { max_length: 7, ..Generation::default() };
+            let generation = Generation { max_new_tokens: Some(7), ..Generation::default() };
             let found =
                 generate(&model.model, 0, &model.task, 0, &sample(&model, 0, &row), &generation).unwrap();
             let mut written = target.special_ids.begin.clone();
