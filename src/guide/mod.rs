@@ -9,6 +9,7 @@ macro_rules! page {
     ($name:ident, $file:literal) => {
         #[doc = concat!(
             "[concepts]: crate::guide::concepts\n",
+            "[compare]: crate::guide::concepts#sweeps\n",
             "[rules]: crate::guide::concepts#attention-rules\n",
             "[data]: crate::guide::data\n",
             "[heads]: crate::guide::data#heads\n",
