@@ -41,8 +41,9 @@ impl Mixer for LinearAttention {
         let (heads, map, spans) = (self.attention.heads(), self.feature_map, plan.spans(layer));
         let mixed = match cache {
             Some(cache) if spans.iter().all(|span| span.causal) => {
-                let state = cache.state.as_ref();
-                let (mixed, state) = ops::linear_attention_step(&query, &key_value, heads, map, state)?;
+                let (documents, state) = (&plan.tokens().documents, cache.state.as_ref());
+                let (mixed, state) =
+                    ops::linear_attention_step(&query, &key_value, heads, map, documents, state)?;
                 cache.state = Some(state);
                 mixed
             }
