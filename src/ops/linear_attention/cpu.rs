@@ -36,7 +36,7 @@ pub(super) fn step(
     key_value: &Tensor,
     heads: Heads,
     map: FeatureMap,
-    documents: &[Range<usize>],
+    documents: &[Span],
     states: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
     let mut states = match states {
@@ -45,9 +45,7 @@ pub(super) fn step(
     };
     let tensors = [query.clone(), key_value.clone()];
     let (y, rows, columns) = on(&tensors, heads, map, |inputs| {
-        let spans = documents.iter().map(|rows| Span { rows: rows.clone(), causal: true });
-        let spans: Vec<Span> = spans.collect();
-        let (tasks, columns) = (inputs.tasks(&spans), inputs.d_sum());
+        let (tasks, columns) = (inputs.tasks(documents), inputs.d_sum());
         states.resize(tasks.len() * inputs.d_head * columns, 0.0);
         let of_tasks = states.par_chunks_exact_mut(inputs.d_head * columns).zip(&tasks);
         let forward =

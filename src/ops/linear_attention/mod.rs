@@ -74,9 +74,9 @@ pub fn linear_attention(
         reference => from_candle(&[query, key_value], |t| reference::linear_attention(t, heads, map, documents)))
 }
 
-/// Causal linear attention of the next tokens of some documents, without gradients: their result, and the state of each document
+/// Linear attention of the next tokens of some documents, without gradients: their result, and the state of each document
 /// after them, `[documents, n_kv_heads·d_head, d_head]`, with a column more if the map is normalized. `states` are those after the
-/// tokens before; `None` for none. `documents` are the rows of each, one after another, and may be empty.
+/// tokens before; `None` for none. The rows of `documents` follow one another; a document may have none.
 ///
 /// # Errors
 /// If the shapes do not fit each other or the heads, or an input has a gradient.
@@ -85,7 +85,7 @@ pub fn linear_attention_step(
     key_value: &Value,
     heads: Heads,
     map: FeatureMap,
-    documents: &[Range<usize>],
+    documents: &[Span],
     states: Option<&Tensor>,
 ) -> Result<(Value, Tensor)> {
     let (_, d_head) = check(query, key_value, heads)?;

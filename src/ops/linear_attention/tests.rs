@@ -1,5 +1,3 @@
-#![allow(clippy::single_range_in_vec_init, reason = "a batch may have one document")]
-
 use super::*;
 use crate::ops::testing::{assert_close, input, random};
 use candle_core::Device;
@@ -42,7 +40,7 @@ fn a_state_gives_the_results_of_the_whole_document() -> Result<()> {
             let piece = |x: &Tensor| x.narrow(0, start, n).map(Value::constant);
             let (q, kv) = (piece(&query)?, piece(&key_value)?);
             // The same state continues in three documents, one of which has no next token.
-            let documents = [0..n / 2, n / 2..n / 2, n / 2..n];
+            let documents = [0..n / 2, n / 2..n / 2, n / 2..n].map(|rows| span(rows, true));
             let states = state.as_ref().map(|state: &Tensor| Tensor::cat(&[state; 3], 0)).transpose()?;
             let (y_of_three, of_three) =
                 linear_attention_step(&q, &kv, heads, map, &documents, states.as_ref())?;
@@ -50,7 +48,7 @@ fn a_state_gives_the_results_of_the_whole_document() -> Result<()> {
             let (plain, plain_states) = reference::step(&tensors, heads, map, &documents, states.as_ref())?;
             assert_close("pieces", y_of_three.tensor(), &plain, 1e-4)?;
             assert_close("states", &of_three, &plain_states, 1e-4)?;
-            let (y, next) = linear_attention_step(&q, &kv, heads, map, &[0..n], state.as_ref())?;
+            let (y, next) = linear_attention_step(&q, &kv, heads, map, &[span(0..n, true)], state.as_ref())?;
             pieces.push(y.into_tensor());
             (state, start) = (Some(next), start + n);
         }
@@ -100,7 +98,8 @@ fn shapes_that_do_not_fit_are_named() -> Result<()> {
     let (query, key_value) = (input(&random(&[3, 4], 1)?), input(&random(&[3, 8], 1)?));
     let state = random(&[1, 4, 4], 1)?;
     let heads = Heads::even(2, 4);
-    let error = linear_attention_step(&query, &key_value, heads, BOTH[0], &[0..3], Some(&state)).unwrap_err();
+    let error = linear_attention_step(&query, &key_value, heads, BOTH[0], &[span(0..3, true)], Some(&state))
+        .unwrap_err();
     assert!(error.to_string().contains("expected states of [1, 4, 3]; found [1, 4, 4]"), "{error}");
     Ok(())
 }
