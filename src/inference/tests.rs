@@ -139,7 +139,7 @@ fn predict_continues_the_value_of_the_outputs_field() {
 /// Texts of several lengths, more than are generated at one time, by an input in the main stream or in an encoder.
 #[test]
 fn texts_that_are_generated_together_are_those_alone() {
-    let ends: Vec<String> = (1..120).map(|id| id.to_string()).collect();
+    let ends: Vec<String> = (1..60).map(|id| id.to_string()).collect();
     for (cross_attention, n_encoder_layers) in [(false, 0), (true, 1)] {
         let settings = format!(
             "[inputs.source]\nmodality = \"text\"\ncontext = 8\n[outputs.target]\nhead = \"generate\"\n\

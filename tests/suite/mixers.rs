@@ -154,7 +154,7 @@ fn a_step_continues_several_documents_as_each_alone() {
             .each_ref()
             .map(|ids| rows(&model.outputs(&batch(&model, &[piece(ids, 0, Target::Unknown)])).unwrap()[0]));
         let mut cache = model.cache();
-        let mut step = |cache: &mut Cache, pieces: &[(usize, Range<usize>)]| {
+        let step = |cache: &mut Cache, pieces: &[(usize, Range<usize>)]| {
             let piece = |(text, places): &(usize, Range<usize>)| {
                 piece(&texts[*text][places.clone()], places.start as u32, Target::Unknown)
             };
