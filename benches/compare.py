@@ -89,6 +89,8 @@ def main():
         for what, rate in re.findall(r"torch (\w+ [\w-]+)\s+([\d.]+)", output):
             theirs.setdefault(what, []).append(float(rate))
     for what, figures in ours.items():
+        if what not in theirs:
+            continue
         per_s, unit, share = median(figures)
         peer = median(theirs[what])
         print(f"| {what} | {peer:,.0f} {unit}/s | {per_s:,.0f} {unit}/s, {share:.0%} of memory's rate | {per_s / peer:.2f} |")

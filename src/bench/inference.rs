@@ -29,8 +29,7 @@ pub struct Inference {
 }
 
 /// Measure inference: generation with a key-value cache at text-char's size, batch 1, on the CPU also with weights of 8 and of 4
-/// bits; classification at image-tiny's, in
-/// its batches; the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate) if the device is
+/// bits, and of 8 texts at once; classification at image-tiny's, in its batches; the next action at trajectory's, batch 1. `bandwidth` is [`read_rate`](super::read_rate) if the device is
 /// the CPU.
 ///
 /// # Errors
@@ -40,8 +39,9 @@ pub fn inference(bandwidth: Option<f64>, device: &Device) -> Result<Vec<Inferenc
         true => &[None, Some(QuantizedType::Int8), Some(QuantizedType::Int4)][..],
         false => &[None],
     };
-    let generated = types.iter().map(|dtype| generate(&TEXT_CHAR, *dtype, bandwidth, device));
+    let generated = types.iter().map(|dtype| generate(&TEXT_CHAR, *dtype, 1, bandwidth, device));
     let mut measured = generated.collect::<Result<Vec<_>, _>>()?;
+    measured.push(generate(&TEXT_CHAR, None, 8, bandwidth, device)?);
     measured.push(predict(&IMAGE_TINY, IMAGE_TINY.batch, "images", 10, bandwidth, device)?);
     measured.push(predict(&TRAJECTORY, 1, "actions", 300, bandwidth, device)?);
     Ok(measured)
@@ -55,6 +55,7 @@ const TOKENS: usize = 200;
 fn generate(
     load: &Load,
     dtype: Option<QuantizedType>,
+    texts: usize,
     bandwidth: Option<f64>,
     device: &Device,
 ) -> Result<Inference, BenchError> {
@@ -62,35 +63,39 @@ fn generate(
     let mut seconds = Vec::new();
     for _ in 0..6 {
         let started = Instant::now();
-        generate_text(&model)?;
-        seconds.push(started.elapsed().as_secs_f64() / TOKENS as f64);
+        generate_texts(&model, texts)?;
+        seconds.push(started.elapsed().as_secs_f64() / (texts * TOKENS) as f64);
     }
     seconds.remove(0); // the first run fills caches
     let config = model.config();
     let cached = 2 * config.d_model * config.n_layers * TOKENS / 2;
-    let what = match dtype {
-        None => format!("generate {}", load.name),
-        Some(dtype) => format!("generate {} {dtype}", load.name),
+    let what = match (dtype, texts) {
+        (None, 1) => format!("generate {}", load.name),
+        (None, texts) => format!("generate {} {texts} texts", load.name),
+        (Some(dtype), _) => format!("generate {} {dtype}", load.name),
     };
-    let read = model.params().bytes() as f64 + 4.0 * cached as f64;
+    let read = model.params().bytes() as f64 / texts as f64 + 4.0 * cached as f64;
     Ok(inference_of(what, &model, "tokens", median(seconds), read, bandwidth))
 }
 
-/// Generates tokens greedily, as `smalti generate` with temperature 0.
-fn generate_text(model: &Model) -> Result<(), BenchError> {
+/// Generates texts greedily, as `smalti generate` with temperature 0.
+fn generate_texts(model: &Model, texts: usize) -> Result<(), BenchError> {
     let mut cache = model.cache();
-    let mut id = 0;
+    let mut ids: Vec<u32> = (0..texts as u32).collect();
     for place in 0..TOKENS as u32 {
-        let group = Group {
-            content: Content::Ids(vec![id]),
-            positions: vec![place],
-            order: vec![place],
-            time: vec![place],
+        let sample = |id: &u32| {
+            let group = Group {
+                content: Content::Ids(vec![*id]),
+                positions: vec![place],
+                order: vec![place],
+                time: vec![place],
+            };
+            let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
+            (0, Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 })
         };
-        let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
-        let sample = Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 };
-        let logits = model.step(&collate(model.layouts(), &[(0, sample)])?, &mut cache)?.remove(0);
-        id = logits.get(0)?.argmax(0)?.to_scalar()?;
+        let samples: Vec<(usize, Sample)> = ids.iter().map(sample).collect();
+        let logits = model.step(&collate(model.layouts(), &samples)?, &mut cache)?.remove(0);
+        ids = logits.argmax(1)?.to_vec1()?;
     }
     Ok(())
 }

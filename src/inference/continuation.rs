@@ -1,7 +1,7 @@
 //! Continuing a prompt token by token, with cached keys and values.
 
 use super::PredictError;
-use super::generate::NextToken;
+use super::generate::{NextIds, NextToken};
 use super::sampling::{Sampling, draw};
 use crate::model::Cache;
 use crate::model::Model;
@@ -92,7 +92,9 @@ impl<'a> Continuation<'a> {
             self.cached = 0;
             self.cache = self.next.cache();
         }
-        let logits = self.next.after(self.window[self.cached..].to_vec(), self.cached, 0, &mut self.cache)?;
+        let ids = self.window[self.cached..].to_vec();
+        let logits =
+            self.next.after([NextIds { ids, first: self.cached, before: 0 }], &mut self.cache)?.remove(0);
         self.cached = self.window.len();
         let id = draw(&logits, &self.sampling, &mut self.random);
         if self.next.part.special_ids.end.contains(&id) {

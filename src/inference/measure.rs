@@ -1,7 +1,7 @@
 //! Metrics of generated values against those of the data set.
 
 use super::PredictError;
-use super::generate::{Generation, generate};
+use super::generate::{Generation, TEXTS, generate_batch};
 use crate::data::Dataset;
 use crate::head::Metrics;
 use crate::metrics::{bleu, chrf, error_rates};
@@ -38,6 +38,7 @@ pub fn generate_rows(
 ) -> Result<Vec<Generated>, PredictError> {
     let n = samples.len();
     let n_rows = if limit == 0 { n } else { limit.min(n) };
+    let indexes: Vec<usize> = (0..n_rows).map(|place| random::spread(place, n_rows, n)).collect();
     let mut all = vec![];
     for part in task.parts() {
         // A window of a longer text has no target of its own, and removed spans are drawn.
@@ -45,15 +46,19 @@ pub fn generate_rows(
         if part.windows || task.outputs()[output].spans.is_some() {
             continue;
         }
-        for place in 0..n_rows {
-            let index = random::spread(place, n_rows, n);
-            let (get, steps, id) = samples.row(index);
-            if !is_wanted(&Part::value(&part.fields, &get)?) {
-                continue;
+        for indexes in indexes.chunks(TEXTS) {
+            let (mut wanted, mut of_rows) = (vec![], vec![]);
+            for &index in indexes {
+                let (get, steps, id) = samples.row(index);
+                if is_wanted(&Part::value(&part.fields, &get)?) {
+                    wanted.push(index);
+                    of_rows.push(task.sample(&get, steps, Purpose::Predict, id)?);
+                }
             }
-            let sample = task.sample(&get, steps, Purpose::Predict, id)?;
-            let ids = generate(model, number, task, output, &sample, generation)?;
-            all.push(Generated { output, sample: index, value: task.decode(output, &ids)? });
+            let generated = generate_batch(model, number, task, output, &of_rows, generation)?;
+            for (sample, ids) in wanted.into_iter().zip(generated) {
+                all.push(Generated { output, sample, value: task.decode(output, &ids)? });
+            }
         }
     }
     Ok(all)

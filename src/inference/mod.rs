@@ -17,7 +17,7 @@ pub mod write;
 
 pub use continuation::Continuation;
 pub use embed::{Embedded, Embedding, embed, embed_tokens, embedded_part};
-pub use generate::{Generation, generate};
+pub use generate::{Generation, generate, generate_batch};
 pub use measure::{Generated, generate_rows, measure_generated, score_generated};
 pub(crate) use predict::predict_samples;
 pub use predict::{PredictError, Predicted, predict, predict_rows, predict_tokens};

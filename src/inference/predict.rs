@@ -1,6 +1,6 @@
 //! Predicting the outputs of rows.
 
-use super::generate::{Generation, NextToken, generate};
+use super::generate::{Generation, NextToken, generate_batch};
 use super::{Continuation, Sampling};
 use crate::data::{DataError, Sample, Stream, collate};
 use crate::head::Prediction;
@@ -70,7 +70,7 @@ pub enum PredictError {
 }
 
 /// Predict the outputs of rows, each with the steps of its window (`0..0` for rows without a clock), in one batch; then generate
-/// outputs row by row. `number` is the task's in the model.
+/// outputs, a few rows at a time. `number` is the task's in the model.
 ///
 /// # Errors
 /// [`PredictError`] for the first row that cannot be predicted.
@@ -94,8 +94,9 @@ pub fn predict(
     });
     let mut predicted = predict_samples(model, task, &not_generated.collect::<Vec<_>>())?;
     for (output, of) in task.outputs().iter().enumerate().filter(|(output, _)| is_generated(*output)) {
-        for (((get, _), sample), predicted) in rows.iter().zip(&samples).zip(&mut predicted) {
-            if let Some(value) = generate_value(model, number, task, output, (*get, sample), generation)? {
+        let values = generate_values((model, number, task), output, rows, &samples, generation)?;
+        for (value, predicted) in values.into_iter().zip(&mut predicted) {
+            if let Some(value) = value {
                 predicted.insert(of.name.clone(), Prediction { value, probabilities: vec![] });
             }
         }
@@ -148,33 +149,37 @@ fn check_fields(task: &Composition, place: usize, row: &Row) -> Result<(), Token
     Err(TokenizeError::Input(problem))
 }
 
-/// Generate the value of an output: for one trained on windows, the continuation of the row's value, if it has one; for one
-/// with decoding rules, the transcript.
-fn generate_value(
-    model: &Model,
-    number: usize,
-    task: &Composition,
+/// Generate the values of an output: for one trained on windows, the continuation of each row's value, if it has one; for one
+/// with decoding rules, the transcripts.
+fn generate_values(
+    (model, number, task): (&Model, usize, &Composition),
     output: usize,
-    (get, sample): (GetField, &Sample),
+    rows: &[(GetField, Range<usize>)],
+    samples: &[Sample],
     generation: &Generation,
-) -> Result<Option<Value>, PredictError> {
+) -> Result<Vec<Option<Value>>, PredictError> {
     #[cfg(feature = "audio")]
     if task.outputs()[output].decoding.is_some() {
-        let sampling = &generation.sampling;
-        return super::transcribe::of_row((model, number, task), output, get, sampling);
+        let transcript = |(get, _): &(GetField, Range<usize>)| {
+            super::transcribe::of_row((model, number, task), output, *get, &generation.sampling)
+        };
+        return rows.iter().map(transcript).collect();
     }
     let NextToken { part, .. } = NextToken::new(model, number, task, output)?;
     if !part.windows {
-        let ids = generate(model, number, task, output, sample, generation)?;
-        return Ok(Some(task.decode(output, &ids)?));
+        let texts = generate_batch(model, number, task, output, samples, generation)?;
+        return texts.iter().map(|ids| Ok(Some(task.decode(output, ids)?))).collect();
     }
-    let prompt = Part::value(&part.fields, get)?;
-    if prompt.is_missing() {
-        return Ok(None);
-    }
-    let sampling = Sampling { seed: generation.sampling.seed ^ sample.id, ..generation.sampling };
-    let mut continuation = Continuation::new(model, number, task, output, prompt, sampling)?;
-    continuation.value(generation.most_tokens(part)).map(Some)
+    let continued = |((get, _), sample): (&(GetField, Range<usize>), &Sample)| {
+        let prompt = Part::value(&part.fields, *get)?;
+        if prompt.is_missing() {
+            return Ok(None);
+        }
+        let sampling = Sampling { seed: generation.sampling.seed ^ sample.id, ..generation.sampling };
+        let mut continuation = Continuation::new(model, number, task, output, prompt, sampling)?;
+        continuation.value(generation.most_tokens(part)).map(Some)
+    };
+    rows.iter().zip(samples).map(continued).collect()
 }
 
 /// Predict every output that is not generated from the tokens of values of part number `part` alone. `number` is the task's in

@@ -136,6 +136,38 @@ fn predict_continues_the_value_of_the_outputs_field() {
     assert!(predicted[1].is_empty());
 }
 
+/// Texts of several lengths, more than are generated at one time, by an input in the main stream or in an encoder.
+#[test]
+fn texts_that_are_generated_together_are_those_alone() {
+    let ends: Vec<String> = (1..60).map(|id| id.to_string()).collect();
+    for (cross_attention, n_encoder_layers) in [(false, 0), (true, 1)] {
+        let settings = format!(
+            "[inputs.source]\nmodality = \"text\"\ncontext = 8\n[outputs.target]\nhead = \"generate\"\n\
+             share = \"source\"\ncross_attention = {cross_attention}\nbegin = 0\nend = [{}]\n",
+            ends.join(", ")
+        );
+        let heads = [("target", "generate", state(&Generate::new(256)))];
+        let task = task(&settings, &["source", "target"], &heads);
+        let model = model(&task, n_encoder_layers);
+        let sample = |id: u64| {
+            let source = &"mosaic"[..1 + id as usize % 6];
+            let get = |field: &str| Ok(if field == "source" { text(source) } else { Value::Missing });
+            task.sample(&get, 0..0, Purpose::Predict, id).unwrap()
+        };
+        let samples: Vec<Sample> = (0..19).map(sample).collect();
+        let sampling = Sampling { temperature: 1.0, seed: 3, ..Sampling::default() };
+        let generation = Generation { sampling, ..Generation::default() };
+        let together = generate_batch(&model, 0, &task, 0, &samples, &generation).unwrap();
+        for (sample, found) in samples.iter().zip(&together) {
+            assert_eq!(*found, generate(&model, 0, &task, 0, sample, &generation).unwrap());
+        }
+        let mut lengths: Vec<usize> = together.iter().map(Vec::len).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        assert!(lengths.len() > 3, "some texts end before others: {lengths:?}");
+    }
+}
+
 #[test]
 fn embeddings_are_pooled_hidden_states() {
     let values = || vec![text("ab"), text("mosaics of glass"), text("c")];

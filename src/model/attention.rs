@@ -7,7 +7,7 @@ use super::mixer::{Mixer, MixerInput};
 use super::norm::Norm;
 use super::params::Scope;
 use crate::ops::{self, Angles, Heads, Memory, RelativeBias, Value};
-use crate::rules::AttentionMask;
+use crate::rules::{AttentionMask, TokenMeta};
 use candle_core::{Result, Tensor};
 use std::sync::Arc;
 
@@ -72,8 +72,8 @@ impl Attention {
     /// The tokens of `queries` `[n, d_model]`, all or some of those of `keys` `[m, d_model]`, attend to `keys`. Returns all
     /// heads side by side, `[n, n_heads·d_head]`, for [`output_projection`](Self::output_projection).
     ///
-    /// `angles` are the rotary angles of queries and of keys. With a cache, the new keys and values are appended to the cached
-    /// ones, and `mask` has a column for each of them. The second mask is that of the keys that a memory may have.
+    /// `angles` are the rotary angles of queries and of keys. With a cache and the metadata of `keys`, the new keys and values
+    /// are appended to the cached ones, and `mask` has a column for each of them. The second mask is that of the keys that a memory may have.
     ///
     /// # Errors
     /// If shapes differ from the mask's.
@@ -84,11 +84,11 @@ impl Attention {
         (mask, allowed): (&Arc<AttentionMask>, Option<&Arc<AttentionMask>>),
         angles: Option<[&Arc<Angles>; 2]>,
         bias: Option<RelativeBias>,
-        cache: Option<&mut GrowingRows>,
+        cache: Option<(&mut GrowingRows, &TokenMeta)>,
     ) -> Result<Value> {
         let (query, mut key_value) = self.projections(queries, keys, angles)?;
-        if let Some(cache) = cache {
-            key_value = cache.append(&key_value)?;
+        if let Some((cache, tokens)) = cache {
+            key_value = cache.append(&key_value, tokens, mask.keys())?;
         }
         let attended = ops::attention(&query, &key_value, bias, self.heads, mask)?;
         let (Some(memory), Some(allowed)) = (&self.memory, allowed) else { return Ok(attended) };
@@ -191,8 +191,9 @@ impl Mixer for Attention {
     fn mix(&self, tokens: &MixerInput, cache: Option<&mut MixerCache>) -> Result<Value> {
         let MixerInput { queries, keys, plan, layer, bias } = *tokens;
         let (mask, angles) = (plan.mask(layer), plan.angles.of_layer(layer));
-        let masks = (mask, plan.memory.as_ref());
-        self.self_attention(queries, keys, masks, angles, bias, cache.map(|cache| &mut cache.key_values))
+        let (masks, tokens) = ((mask, plan.memory.as_ref()), plan.tokens());
+        let cache = cache.map(|cache| (&mut cache.key_values, tokens));
+        self.self_attention(queries, keys, masks, angles, bias, cache)
     }
 
     fn attention_weights(

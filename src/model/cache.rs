@@ -3,14 +3,17 @@
 use super::plan::EncoderOutput;
 use crate::ops::Value;
 use crate::rules::{AttentionRules, TokenMeta};
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Device, Result, Tensor, bail};
 use std::sync::Arc;
 
-/// The keys and values, or the state, of one document's tokens in each layer.
+/// The keys and values, or the state, of the tokens of some documents in each layer.
+///
+/// The first batch decides the number of documents. Each document has room for equally many tokens, so that all documents append
+/// in place to one tensor, in which attention finds each document's keys without a copy.
 pub struct Cache {
     /// One for each layer.
     pub layers: Vec<LayerCache>,
-    /// The tokens so far, of one document.
+    /// The tokens so far, and the room of each document.
     pub tokens: Arc<TokenMeta>,
     /// The encoder output that cross-attention attends to.
     pub encoder_output: Option<EncoderOutput>,
@@ -30,56 +33,54 @@ pub struct LayerCache {
 pub struct MixerCache {
     /// Keys and values of attention.
     pub key_values: GrowingRows,
-    /// The state of linear attention or of a state space, of one size for any number of tokens.
+    /// The state of linear attention or of a state space, of one size for any number of tokens; the first axis is documents.
     pub state: Option<Tensor>,
 }
 
-/// Rows that are appended in place; the capacity doubles when it is used up.
+/// Rows of some documents, which are appended in place.
 #[derive(Default)]
 pub struct GrowingRows {
-    /// `[capacity, width]`; the rows after the first `len` are unused.
+    /// `[documents·capacity, width]`.
     rows: Option<Tensor>,
-    len: usize,
 }
 
 impl GrowingRows {
-    /// A copy, to which rows are appended independently.
-    ///
-    /// # Errors
-    /// If an operation fails.
-    pub fn fork(&self) -> Result<Self> {
-        Ok(Self { rows: self.rows.as_ref().map(Tensor::copy).transpose()?, len: self.len })
-    }
-
-    /// Appends the rows of `new` `[n, width]`; returns all rows, `[len, width]`, which share this storage.
+    /// Appends the rows `new` `[n, width]` of `tokens` to those of their documents. `all` is the metadata of the result: that of
+    /// all rows, which end with the new ones in each document. The result shares this storage.
     ///
     /// # Errors
     /// If the width differs from that of earlier rows, or `new` has a gradient; nothing is appended then.
-    pub fn append(&mut self, new: &Value) -> Result<Value> {
-        /// The first capacity, in rows.
-        const CAPACITY: usize = 64;
-        let (n, width) = new.dims2()?;
+    pub fn append(&mut self, new: &Value, tokens: &TokenMeta, all: &TokenMeta) -> Result<Value> {
+        let (_, width) = new.dims2()?;
         if new.has_gradient() {
             bail!("cached rows have no gradient; use a cache within `without_gradients`");
         }
-        let (new, len) = (new.tensor().contiguous()?, self.len + n);
+        let (new, n) = (new.tensor().contiguous()?, all.documents.len());
         let rows = match &self.rows {
-            Some(rows) if len <= rows.dim(0)? => rows.clone(),
+            Some(rows) if rows.dim(0)? == all.len() => rows.clone(),
             old => {
-                let capacity = len.next_power_of_two().max(CAPACITY);
-                let rows = Tensor::zeros((capacity, width), new.dtype(), new.device())?;
+                let rows = Tensor::zeros((n, all.len() / n, width), new.dtype(), new.device())?;
                 if let Some(old) = old {
-                    rows.slice_set(&old.narrow(0, 0, self.len)?.contiguous()?, 0, 0)?;
+                    let (len, width) = old.dims2()?;
+                    rows.slice_set(&old.reshape((n, len / n, width))?, 1, 0)?;
                 }
-                rows
+                rows.reshape((all.len(), width))?
             }
         };
-        if n > 0 {
-            rows.slice_set(&new, 0, self.len)?;
+        for (from, to) in tokens.documents.iter().zip(&all.documents).filter(|(from, _)| !from.is_empty()) {
+            rows.slice_set(&new.narrow(0, from.start, from.len())?, 0, to.end - from.len())?;
         }
-        let all = rows.narrow(0, 0, len)?;
-        (self.rows, self.len) = (Some(rows), len);
-        Ok(Value::constant(all))
+        self.rows = Some(rows.clone());
+        Ok(Value::constant(rows))
+    }
+
+    /// A copy of the rows of these of `n` documents.
+    fn select(&self, documents: &Tensor, n: usize) -> Result<Self> {
+        let select = |rows: &Tensor| {
+            let (len, width) = rows.dims2()?;
+            rows.reshape((n, len / n * width))?.index_select(documents, 0)?.reshape(((), width))
+        };
+        Ok(Self { rows: self.rows.as_ref().map(select).transpose()? })
     }
 }
 
@@ -90,36 +91,65 @@ impl Cache {
         Self { layers, tokens: Arc::default(), encoder_output: None }
     }
 
-    /// A copy that is extended independently, for texts with the same beginning.
+    /// A copy with the documents of these numbers, in this order, for texts with the same beginning: a document may be left out,
+    /// or be there several times.
     ///
     /// # Errors
-    /// If an operation fails.
-    pub fn fork(&self) -> Result<Self> {
-        let fork = |LayerCache { mixer, cross_attention }: &LayerCache| {
-            // A state is replaced by the next one, and not written to.
-            let mixer = MixerCache { key_values: mixer.key_values.fork()?, state: mixer.state.clone() };
+    /// If a number is not that of a document, or there is none.
+    pub fn select(&self, documents: &[usize]) -> Result<Self> {
+        let n = self.tokens.documents.len();
+        if documents.is_empty() || documents.iter().any(|&document| document >= n) {
+            bail!("expected one or more of the {n} documents of the cache; found {documents:?}");
+        }
+        let places: Vec<u32> = documents.iter().map(|&document| document as u32).collect();
+        let select = |LayerCache { mixer, cross_attention }: &LayerCache| {
+            let rows = mixer.key_values.rows.as_ref();
+            let device = rows.or(mixer.state.as_ref()).map_or(&Device::Cpu, |tensor| tensor.device());
+            let places = Tensor::new(&places[..], device)?;
+            let state = mixer.state.as_ref().map(|state| state.index_select(&places, 0)).transpose()?;
+            let mixer = MixerCache { key_values: mixer.key_values.select(&places, n)?, state };
             Ok(LayerCache { mixer, cross_attention: cross_attention.clone() })
         };
         Ok(Self {
-            layers: self.layers.iter().map(fork).collect::<Result<_>>()?,
-            tokens: self.tokens.clone(),
-            encoder_output: self.encoder_output.clone(),
+            layers: self.layers.iter().map(select).collect::<Result<_>>()?,
+            tokens: Arc::new(self.tokens.spaced(documents, self.tokens.len() / n)),
+            encoder_output: self.encoder_output.as_ref().map(|output| output.select(documents)),
         })
     }
 
-    /// Adds the metadata of the next tokens.
+    /// Adds the metadata of the next tokens of each document.
     ///
     /// # Errors
-    /// If the new tokens are not of one document, or a rule lets an earlier token attend to a new one: the cached keys and
-    /// values would be wrong then.
+    /// If the number of documents is another, or a rule lets an earlier token attend to a new one: the cached keys and values
+    /// would be wrong then.
     pub fn extend(&mut self, next: &TokenMeta, rules: &[impl AsRef<AttentionRules>]) -> Result<()> {
-        if next.documents.len() != 1 {
-            bail!("a cache holds one document; found {}", next.documents.len());
+        /// The least capacity, in tokens of a document.
+        const CAPACITY: usize = 64;
+        let n = next.documents.len();
+        if self.tokens.documents.is_empty() {
+            self.tokens = Arc::new(TokenMeta { documents: vec![0..0; n], ..TokenMeta::default() });
         }
-        for rules in rules {
-            let rules = rules.as_ref();
-            for old in 0..self.tokens.len() {
-                if let Some(new) = (0..next.len()).find(|&new| rules.allows(&self.tokens, old, next, new)) {
+        if n == 0 || self.tokens.documents.len() != n {
+            bail!("a cache of {} documents cannot continue {n} documents", self.tokens.documents.len());
+        }
+        rules.iter().try_for_each(|rules| self.check_past(next, rules.as_ref()))?;
+        let lengths =
+            self.tokens.documents.iter().zip(&next.documents).map(|(old, new)| old.len() + new.len());
+        let longest = lengths.max().unwrap_or(0).max(1);
+        if longest * n > self.tokens.len() {
+            let all: Vec<usize> = (0..n).collect();
+            self.tokens = Arc::new(self.tokens.spaced(&all, longest.next_power_of_two().max(CAPACITY)));
+        }
+        Arc::make_mut(&mut self.tokens).append(next);
+        Ok(())
+    }
+
+    /// Fails if an earlier token attends to a new one.
+    fn check_past(&self, next: &TokenMeta, rules: &AttentionRules) -> Result<()> {
+        for (old_rows, new_rows) in self.tokens.documents.iter().zip(&next.documents) {
+            for old in old_rows.clone() {
+                let attends = |new: &usize| rules.allows(&self.tokens, old, next, *new);
+                if let Some(new) = new_rows.clone().find(attends) {
                     let name = |meta: &TokenMeta, i: usize| rules.kinds()[meta.kind[i] as usize].clone();
                     bail!(
                         "no cache with these rules: {} {} attends to the later {} {}",
@@ -131,7 +161,6 @@ impl Cache {
                 }
             }
         }
-        Arc::make_mut(&mut self.tokens).append(next);
         Ok(())
     }
 }
@@ -139,32 +168,73 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use candle_core::{Device, Var};
+    use crate::rules::Rule;
+    use candle_core::Var;
+
+    /// Documents of `lengths` tokens, of which the first is in place `first`.
+    fn documents(lengths: &[usize], first: usize) -> TokenMeta {
+        let mut meta = TokenMeta::default();
+        for (document, &n) in lengths.iter().enumerate() {
+            let start = meta.len();
+            meta.document.resize(start + n, document as u32);
+            meta.kind.resize(start + n, 0);
+            meta.order.extend((first..first + n).map(|place| place as u32));
+            meta.documents.push(start..start + n);
+        }
+        (meta.time, meta.positions) = (meta.order.clone(), vec![[0, 0]; meta.len()]);
+        meta
+    }
+
+    /// The rows of each document.
+    fn of_documents(rows: &Value, all: &TokenMeta) -> Result<Vec<Vec<f32>>> {
+        let rows = rows.tensor().to_vec2::<f32>()?;
+        assert!(rows.iter().all(|row| row.iter().all(|x| *x == row[0])));
+        Ok(all.documents.iter().map(|of| rows[of.clone()].iter().map(|row| row[0]).collect()).collect())
+    }
 
     #[test]
-    fn rows_are_appended_and_invalid_rows_are_not() -> Result<()> {
-        let row = |x: f32, width: usize| Tensor::full(x, (1, width), &Device::Cpu).map(Value::constant);
-        let mut rows = GrowingRows::default();
+    fn rows_are_appended_to_each_document_and_invalid_rows_are_not() -> Result<()> {
+        let rules = [AttentionRules::uniform(["token"], Rule::causal())].map(Arc::new);
+        let row =
+            |x: f32, n: usize, width: usize| Tensor::full(x, (n, width), &Device::Cpu).map(Value::constant);
+        let mut cache = Cache::new(1);
+        let first = documents(&[2, 0, 1], 0);
+        cache.extend(&first, &rules)?;
+        cache.layers[0].mixer.key_values.append(&row(0.5, 3, 2)?, &first, &cache.tokens)?;
+        let mut expected = vec![vec![0.5; 2], vec![], vec![0.5]];
         for i in 0..200 {
-            let all = rows.append(&row(i as f32, 3)?)?.into_tensor().to_vec2::<f32>()?;
-            assert!(all.iter().enumerate().all(|(i, row)| *row == [i as f32; 3]));
-            if i == 63 || i == 100 {
-                assert!(rows.append(&row(0.0, 4)?).is_err(), "another width");
-                let weight = Var::zeros((1, 3), candle_core::DType::F32, &Device::Cpu)?;
-                assert!(rows.append(&Value::parameter(&weight, 0)).is_err(), "a gradient would be cut");
+            let next = documents(&[1, 1, 1], 2 + i);
+            cache.extend(&next, &rules)?;
+            let rows = &mut cache.layers[0].mixer.key_values;
+            if i == 62 || i == 100 {
+                assert!(rows.append(&row(0.0, 3, 4)?, &next, &cache.tokens).is_err(), "another width");
+                let weight = Var::zeros((3, 2), candle_core::DType::F32, &Device::Cpu)?;
+                let parameter = Value::parameter(&weight, 0);
+                assert!(rows.append(&parameter, &next, &cache.tokens).is_err(), "a gradient would be cut");
             }
+            let all = rows.append(&row(i as f32, 3, 2)?, &next, &cache.tokens)?;
+            expected.iter_mut().for_each(|rows| rows.push(i as f32));
+            assert_eq!(of_documents(&all, &cache.tokens)?, expected);
         }
-        assert_eq!(rows.append(&row(0.0, 3)?)?.dims(), [201, 3]);
 
-        let mut fork = rows.fork()?;
-        rows.append(&row(1.0, 3)?)?;
-        let forked = fork.append(&row(2.0, 3)?)?.into_tensor().to_vec2::<f32>()?;
-        assert_eq!(
-            (forked.len(), forked[200].as_slice(), forked[201].as_slice()),
-            (202, &[0.0; 3][..], &[2.0; 3][..])
-        );
-        let rows = rows.append(&row(1.0, 3)?)?.into_tensor().to_vec2::<f32>()?;
-        assert_eq!(rows[201], [1.0; 3], "appending to a fork does not change the original");
+        let mut selected = cache.select(&[2, 0, 2])?;
+        let next = documents(&[1, 1, 1], 202);
+        for (cache, x) in [(&mut selected, 7.0), (&mut cache, 8.0)] {
+            cache.extend(&next, &rules)?;
+            cache.layers[0].mixer.key_values.append(&row(x, 3, 2)?, &next, &cache.tokens)?;
+        }
+        let rows = |cache: &Cache| {
+            let rows = cache.layers[0].mixer.key_values.rows.clone().map(Value::constant);
+            of_documents(&rows.ok_or_else(|| candle_core::Error::msg("no rows"))?, &cache.tokens)
+        };
+        let with = |document: usize, x: f32| [&expected[document][..], &[x]].concat();
+        assert_eq!(rows(&selected)?, [with(2, 7.0), with(0, 7.0), with(2, 7.0)]);
+        assert_eq!(rows(&cache)?, [with(0, 8.0), with(1, 8.0), with(2, 8.0)], "a copy does not change it");
+        let error = |documents: &[usize]| cache.select(documents).err().map(|e| e.to_string());
+        assert!(error(&[1, 3]).is_some_and(|e| e.contains("of the 3 documents of the cache; found [1, 3]")));
+        assert!(error(&[]).is_some());
+        let error = cache.extend(&documents(&[1], 203), &rules).unwrap_err().to_string();
+        assert!(error.contains("a cache of 3 documents cannot continue 1 documents"), "{error}");
         Ok(())
     }
 }

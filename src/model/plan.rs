@@ -45,8 +45,17 @@ pub struct LayerPlan {
 pub struct EncoderOutput {
     /// `[m, d_model]`.
     pub hidden: Value,
-    /// Kind, document, order, time and position of each row.
+    /// Kind, document, order, time and position of each row. Documents with the same input share rows.
     pub tokens: Arc<TokenMeta>,
+}
+
+impl EncoderOutput {
+    /// The output of documents of these numbers, which may repeat; all rows stay where they are.
+    pub(super) fn select(&self, documents: &[usize]) -> Self {
+        let rows = documents.iter().map(|&document| self.tokens.documents[document].clone()).collect();
+        let tokens = TokenMeta { documents: rows, ..(*self.tokens).clone() };
+        Self { hidden: self.hidden.clone(), tokens: Arc::new(tokens) }
+    }
 }
 
 /// How the rows of a layer attend to the encoder's output.

@@ -1,4 +1,4 @@
-//! Generation token by token: the next tokens of a document whose earlier tokens are cached.
+//! Generation token by token: the next tokens of documents whose earlier tokens are cached.
 
 use super::plan::{ForwardPlan, PlanInputs};
 use super::{Cache, Model, Pass};
@@ -12,11 +12,12 @@ impl Model {
         Cache::new(self.config.n_layers)
     }
 
-    /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of one document, whose earlier tokens have
-    /// their keys and values in `cache`.
+    /// The outputs, as [`outputs`](Self::outputs) gives them, of the next tokens of some documents, whose earlier tokens have
+    /// their keys and values in `cache`. The first step decides the number of documents; each later one has the same documents,
+    /// of which some may have no new token.
     ///
     /// # Errors
-    /// If a rule lets an earlier token attend to a later one.
+    /// If a rule lets an earlier token attend to a later one, or the number of documents is not that of the cache.
     pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         cache.extend(&batch.main.meta, &self.rules)?;
         without_gradients(|| self.step_with(batch, cache))

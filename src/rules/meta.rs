@@ -69,13 +69,40 @@ impl TokenMeta {
         }
     }
 
-    /// Appends the tokens of a list with one document to this list of the same one document.
-    pub fn append(&mut self, next: &TokenMeta) {
-        self.document.resize(self.len() + next.len(), 0);
-        self.kind.extend(&next.kind);
-        self.order.extend(&next.order);
-        self.time.extend(&next.time);
-        self.positions.extend(&next.positions);
-        self.documents = std::iter::once(0..self.len()).collect();
+    /// The documents of these numbers, each with room for `capacity` tokens: rows after its own are not in use.
+    pub fn spaced(&self, documents: &[usize], capacity: usize) -> Self {
+        let rows: Vec<Range<usize>> = documents.iter().map(|&of| self.documents[of].clone()).collect();
+        let numbers = 0..documents.len() as u32;
+        Self {
+            document: numbers.flat_map(|number| std::iter::repeat_n(number, capacity)).collect(),
+            kind: spaced(&self.kind, &rows, capacity),
+            order: spaced(&self.order, &rows, capacity),
+            time: spaced(&self.time, &rows, capacity),
+            positions: spaced(&self.positions, &rows, capacity),
+            documents: rows.iter().zip(0..).map(|(of, i)| i * capacity..i * capacity + of.len()).collect(),
+        }
     }
+
+    /// Appends to each document the tokens of the same document of `next`, in the room that [`spaced`](Self::spaced) leaves.
+    pub fn append(&mut self, next: &TokenMeta) {
+        for (rows, new) in self.documents.iter_mut().zip(&next.documents) {
+            let target = rows.end..rows.end + new.len();
+            rows.end = target.end;
+            let columns = [&mut self.kind, &mut self.order, &mut self.time];
+            for (column, new_column) in columns.into_iter().zip([&next.kind, &next.order, &next.time]) {
+                column[target.clone()].copy_from_slice(&new_column[new.clone()]);
+            }
+            self.positions[target].copy_from_slice(&next.positions[new.clone()]);
+        }
+    }
+}
+
+/// Some rows of a column, each followed by defaults up to `capacity`.
+fn spaced<T: Copy + Default>(column: &[T], rows: &[Range<usize>], capacity: usize) -> Vec<T> {
+    let mut all = Vec::with_capacity(rows.len() * capacity);
+    for (place, rows) in rows.iter().enumerate() {
+        all.extend_from_slice(&column[rows.clone()]);
+        all.resize((place + 1) * capacity, T::default());
+    }
+    all
 }

@@ -8,6 +8,7 @@ use smalti::model::{ModelConfig, NormKind, NormPlacement};
 use smalti::rules::Rule;
 use smalti::task::TaskSpec;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+use std::ops::Range;
 
 fn text(rule: &str) -> TaskSpec {
     TaskSpec {
@@ -127,20 +128,20 @@ fn attention_depends_on_order_not_on_the_row() {
     assert_eq!(hidden(&model, &[(0, straight)], 0, None), hidden(&model, &[(0, reversed)], 0, None));
 }
 
+/// The tokens of `ids` in these places.
+fn piece(ids: &[u32], places: Range<usize>) -> Group {
+    let content = Content::Ids(ids[places.clone()].to_vec());
+    let places: Vec<u32> = places.map(|place| place as u32).collect();
+    Group { content, positions: places.clone(), order: places.clone(), time: places }
+}
+
 /// The head's outputs for `ids`, processed in pieces with a cache.
 fn through_cache(model: &Model, ids: &[u32], pieces: &[usize]) -> candle_core::Result<Vec<Vec<f32>>> {
     let mut cache = model.cache();
     let mut outputs = Vec::new();
     let mut start = 0;
     for n in pieces {
-        let places: Vec<u32> = (start as u32..(start + n) as u32).collect();
-        let group = Group {
-            content: Content::Ids(ids[start..start + n].to_vec()),
-            positions: places.clone(),
-            order: places.clone(),
-            time: places,
-        };
-        let inputs = vec![(Stream::Main, Tokens::new(vec![group]))];
+        let inputs = vec![(Stream::Main, Tokens::new(vec![piece(ids, start..start + n)]))];
         let sample = Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 };
         let batch = collate(model.layouts(), &[(0, sample)]).unwrap();
         outputs.extend(model.step(&batch, &mut cache)?[0].to_vec2::<f32>()?);
@@ -179,6 +180,82 @@ fn a_cache_gives_the_same_outputs_with_each_setting_of_blocks() {
         let pieced = through_cache(&model, &ids, &[5, 1, 6]).unwrap();
         assert!(apart(&whole, &pieced) <= 1e-5, "{what}: {}", apart(&whole, &pieced));
     }
+}
+
+/// Steps of a cache: for each document, the number of its text and the places of its next tokens.
+const STEPS: [&[(usize, Range<usize>)]; 4] = [
+    &[(0, 0..5), (1, 0..1), (2, 0..8)],
+    &[(0, 5..6), (1, 1..1), (2, 8..9)],
+    // After the choice of documents 2, 0 and 2.
+    &[(2, 9..10), (0, 6..8), (3, 9..10)],
+    &[(2, 10..11), (0, 8..9), (3, 10..12)],
+];
+
+/// Checks that the steps give each text the outputs `whole` of all its tokens at once.
+fn check_steps(
+    model: &Model,
+    whole: &[Vec<Vec<f32>>],
+    sample: impl Fn(usize, Range<usize>) -> (usize, Sample),
+    what: &str,
+) {
+    let mut cache = model.cache();
+    for (number, step) in STEPS.iter().enumerate() {
+        if number == 2 {
+            cache = cache.select(&[2, 0, 2]).unwrap();
+        }
+        let samples: Vec<(usize, Sample)> =
+            step.iter().map(|(text, places)| sample(*text, places.clone())).collect();
+        let batch = collate(model.layouts(), &samples).unwrap();
+        let found: Vec<Vec<f32>> = model.step(&batch, &mut cache).unwrap()[0].to_vec2().unwrap();
+        let expected: Vec<Vec<f32>> =
+            step.iter().flat_map(|(text, places)| whole[*text][places.clone()].to_vec()).collect();
+        assert_eq!(expected.len(), found.len());
+        assert!(apart(&expected, &found) <= 1e-5, "{what}, {number}: {}", apart(&expected, &found));
+    }
+}
+
+/// Four texts, of which the last begins like the third.
+fn texts() -> [Vec<u32>; 4] {
+    [ids(12, 7), ids(12, 3), ids(12, 11), [&ids(9, 11)[..], &ids(3, 5)].concat()]
+}
+
+#[test]
+fn a_step_continues_several_documents_as_each_alone() {
+    for (what, config) in crate::block_settings::configs() {
+        for rule in ["causal", "causal & near(4)"] {
+            let model = model(
+                &ModelConfig { n_encoder_layers: 0, encoder: EncoderConfig::default(), ..config.clone() },
+                rule,
+            );
+            let texts = texts();
+            let whole = texts.each_ref().map(|ids| through_cache(&model, ids, &[12]).unwrap());
+            let sample = |text: usize, places: Range<usize>| {
+                let inputs = vec![(Stream::Main, Tokens::new(vec![piece(&texts[text], places)]))];
+                (0, Sample { inputs, outputs: vec![Target::Unknown.into()], id: 0 })
+            };
+            check_steps(&model, &whole, sample, &format!("{what}, {rule}"));
+        }
+    }
+}
+
+#[test]
+fn documents_with_the_same_beginning_share_the_encoder_output() {
+    let config = ModelConfig { n_encoder_layers: 1, ..small() };
+    let model = Model::new(&config, &[speech_task()], 3, &Device::Cpu).unwrap();
+    let (texts, third) = (texts(), ids(4, 13));
+    let sounds = [ids(7, 3), vec![], third.clone(), third];
+    let whole: Vec<Vec<Vec<f32>>> = (0..4)
+        .map(|text| {
+            let sample = speech_sample(0, &sounds[text], piece(&texts[text], 0..12));
+            let batch = collate(model.layouts(), &[sample]).unwrap();
+            model.outputs(&batch).unwrap()[0].to_vec2().unwrap()
+        })
+        .collect();
+    let sample = |text: usize, places: Range<usize>| {
+        let sounds = if places.start == 0 { &sounds[text][..] } else { &[] };
+        speech_sample(0, sounds, piece(&texts[text], places))
+    };
+    check_steps(&model, &whole, sample, "cross-attention");
 }
 
 #[test]
@@ -235,11 +312,8 @@ fn a_cache_keeps_the_encoder_output() {
     let config = ModelConfig { n_encoder_layers: 1, ..small() };
     let model = Model::new(&config, &[speech_task()], 3, &Device::Cpu).unwrap();
     let (sounds, words) = (ids(7, 3), ids(6, 7));
-    let batch = |sounds: &[u32], places: std::ops::Range<u32>| {
-        let content = Content::Ids(words[places.start as usize..places.end as usize].to_vec());
-        let places: Vec<u32> = places.collect();
-        let group = Group { content, positions: places.clone(), order: places.clone(), time: places };
-        collate(model.layouts(), &[speech_sample(0, sounds, group)]).unwrap()
+    let batch = |sounds: &[u32], places: Range<usize>| {
+        collate(model.layouts(), &[speech_sample(0, sounds, piece(&words, places))]).unwrap()
     };
     let whole: Vec<Vec<f32>> = model.outputs(&batch(&sounds, 0..6)).unwrap()[0].to_vec2().unwrap();
     let without_sounds: Vec<Vec<f32>> = model.outputs(&batch(&[], 0..6)).unwrap()[0].to_vec2().unwrap();

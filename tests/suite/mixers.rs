@@ -6,10 +6,11 @@ use crate::block_settings::{loss, slope};
 use candle_core::{Device, Tensor};
 use smalti::data::{Batch, Sample, Stream, Target, collate};
 use smalti::head::{Generate, HeadSpec};
-use smalti::model::{Model, ModelConfig};
+use smalti::model::{Cache, Model, ModelConfig};
 use smalti::ops::{FeatureMap, Heads, Span, Value, backward, linear_attention};
 use smalti::task::TaskSpec;
 use smalti_contract::{Axis, Content, ContentSpec, Group, KindSpec, Tokens};
+use std::ops::Range;
 
 const LINEAR: &str = "[[mixers]]\nkind = \"linear\"\n";
 const SPACE: &str = "[[mixers]]\nkind = \"state_space\"\nd_state = 4\nmin_step = 0.05\nmax_step = 0.5\n";
@@ -132,13 +133,43 @@ fn a_cache_gives_the_outputs_of_the_whole_sequence() {
             let (mut cache, mut found, mut start) = (model.cache(), vec![], 0);
             for n in pieces {
                 let next = batch(&model, &[piece(&ids[start..start + n], start as u32, Target::Unknown)]);
-                // A fork does not change the cache that it is made of.
-                model.step(&next, &mut cache.fork().unwrap()).unwrap();
+                if start > 0 {
+                    // A step of a copy does not change the cache that it is made of.
+                    model.step(&next, &mut cache.select(&[0]).unwrap()).unwrap();
+                }
                 found.extend(rows(&model.step(&next, &mut cache).unwrap()[0]));
                 start += n;
             }
             assert!(apart(&whole, &found) <= 1e-4, "{mixers}: {}", apart(&whole, &found));
         }
+    }
+}
+
+#[test]
+fn a_step_continues_several_documents_as_each_alone() {
+    for mixers in causal() {
+        let model = model(&mixers, "causal");
+        let texts = [ids(90, 7), ids(80, 3), ids(75, 11)];
+        let whole = texts
+            .each_ref()
+            .map(|ids| rows(&model.outputs(&batch(&model, &[piece(ids, 0, Target::Unknown)])).unwrap()[0]));
+        let mut cache = model.cache();
+        let step = |cache: &mut Cache, pieces: &[(usize, Range<usize>)]| {
+            let piece = |(text, places): &(usize, Range<usize>)| {
+                piece(&texts[*text][places.clone()], places.start as u32, Target::Unknown)
+            };
+            let next = batch(&model, &pieces.iter().map(piece).collect::<Vec<_>>());
+            let found = rows(&model.step(&next, cache).unwrap()[0]);
+            let expected: Vec<Vec<f32>> =
+                pieces.iter().flat_map(|(text, places)| whole[*text][places.clone()].to_vec()).collect();
+            assert!(apart(&expected, &found) <= 1e-4, "{mixers}: {}", apart(&expected, &found));
+        };
+        step(&mut cache, &[(0, 0..70), (1, 0..3), (2, 0..1)]);
+        step(&mut cache, &[(0, 70..71), (1, 3..3), (2, 1..2)]);
+        step(&mut cache.select(&[1, 1]).unwrap(), &[(1, 3..4), (1, 3..9)]);
+        let mut selected = cache.select(&[2, 0]).unwrap();
+        step(&mut selected, &[(2, 2..75), (0, 71..72)]);
+        step(&mut cache, &[(0, 71..72), (1, 3..4), (2, 2..3)]);
     }
 }
 

@@ -4,7 +4,6 @@ use super::rules::log_sum_exp;
 use super::search::{Hypothesis, WindowDecoder};
 use crate::inference::PredictError;
 use crate::model::Cache;
-use std::collections::BTreeMap;
 
 /// A beam search over the texts of one window.
 pub(super) struct BeamSearch<'a> {
@@ -12,6 +11,8 @@ pub(super) struct BeamSearch<'a> {
     /// The number of beams; also the most finished hypotheses that are kept.
     num_beams: usize,
     running: Vec<Beam>,
+    /// The cache of all beams, in their order.
+    cache: Cache,
     /// The finished hypotheses, best first, with their mean log-probability per id.
     finished: Vec<(f32, Hypothesis)>,
 }
@@ -22,7 +23,6 @@ struct Beam {
     /// The sum of log-probabilities by which beams are ranked. Unlike [`Hypothesis::logprob`], it is not normalized over the ids
     /// that the rules allow.
     score: f32,
-    cache: Cache,
     /// The logits of the next id.
     logits: Vec<f32>,
 }
@@ -39,13 +39,9 @@ struct Candidate {
 impl<'a> BeamSearch<'a> {
     /// A search that begins with one empty beam.
     pub fn new(decoder: &'a WindowDecoder<'a>, num_beams: usize) -> Result<Self, PredictError> {
-        let beam = Beam {
-            hypothesis: Hypothesis::default(),
-            score: 0.0,
-            cache: decoder.cache()?,
-            logits: decoder.first_logits().to_vec(),
-        };
-        Ok(Self { decoder, num_beams, running: vec![beam], finished: vec![] })
+        let logits = decoder.first_logits().to_vec();
+        let beam = Beam { hypothesis: Hypothesis::default(), score: 0.0, logits };
+        Ok(Self { decoder, num_beams, running: vec![beam], cache: decoder.cache()?, finished: vec![] })
     }
 
     /// The best hypothesis.
@@ -110,22 +106,21 @@ impl<'a> BeamSearch<'a> {
         hypothesis
     }
 
-    /// Replace the beams by these candidates. The last candidate of a beam takes its cache; the others take copies.
+    /// Replace the beams by these candidates, all of which the model reads in one step.
     fn advance(&mut self, candidates: Vec<Candidate>) -> Result<(), PredictError> {
         let hypotheses: Vec<Hypothesis> =
             candidates.iter().map(|candidate| self.hypothesis(candidate)).collect();
-        let mut n_uses: BTreeMap<usize, usize> = BTreeMap::new();
-        candidates.iter().for_each(|candidate| *n_uses.entry(candidate.beam).or_default() += 1);
-        let mut caches: Vec<Option<Cache>> = self.running.drain(..).map(|beam| Some(beam.cache)).collect();
-        for (candidate, hypothesis) in candidates.into_iter().zip(hypotheses) {
-            let (uses_left, cache) = (n_uses.entry(candidate.beam).or_default(), &mut caches[candidate.beam]);
-            *uses_left -= 1;
-            let cache =
-                if *uses_left == 0 { cache.take() } else { cache.as_ref().map(Cache::fork).transpose()? };
-            let Some(mut cache) = cache else { continue }; // unreachable: only the last use takes it
-            let logits = self.decoder.step(&mut cache, candidate.id, hypothesis.ids.len() - 1)?;
-            self.running.push(Beam { hypothesis, score: candidate.score, cache, logits });
+        let beams: Vec<usize> = candidates.iter().map(|candidate| candidate.beam).collect();
+        if !beams.iter().copied().eq(0..self.running.len()) {
+            self.cache = self.cache.select(&beams)?;
         }
+        let n = hypotheses.first().map_or(0, |hypothesis| hypothesis.ids.len() - 1);
+        let logits =
+            self.decoder.step(&mut self.cache, candidates.iter().map(|candidate| candidate.id), n)?;
+        let beams = candidates.iter().zip(hypotheses).zip(logits);
+        self.running = beams
+            .map(|((candidate, hypothesis), logits)| Beam { hypothesis, score: candidate.score, logits })
+            .collect();
         Ok(())
     }
 }

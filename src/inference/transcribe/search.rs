@@ -4,7 +4,7 @@ use super::beam::BeamSearch;
 use super::rules::{Rules, log_sum_exp};
 use crate::data::Sample;
 use crate::inference::PredictError;
-use crate::inference::generate::{NextToken, main_len};
+use crate::inference::generate::{NextIds, NextToken, main_len};
 use crate::model::Cache;
 use crate::random;
 use rand_pcg::Pcg64Mcg;
@@ -50,9 +50,9 @@ impl<'a> WindowDecoder<'a> {
         (rules, end, max_length): (&'a Rules, u32, usize),
     ) -> Result<Self, PredictError> {
         let before = main_len(&window.inputs);
-        next.set(&mut window.inputs, prefix.to_vec(), 0, before)?;
+        next.set(&mut window.inputs, NextIds { ids: prefix.to_vec(), first: 0, before })?;
         let mut cache = next.cache();
-        let logits = next.read(window.inputs, 0, &mut cache)?.to_vec2::<f32>()?;
+        let logits = next.read(vec![(0, window.inputs)], &mut cache)?.remove(0).to_vec2::<f32>()?;
         Ok(Self { next, rules, end, max_length, prefix_len: prefix.len(), before, cache, logits })
     }
 
@@ -68,7 +68,7 @@ impl<'a> WindowDecoder<'a> {
 
     /// A copy of the cache of the window and the prefix.
     pub fn cache(&self) -> Result<Cache, PredictError> {
-        Ok(self.cache.fork()?)
+        Ok(self.cache.select(&[0])?)
     }
 
     /// Whether a text of `n` ids after the prefix has the maximum length.
@@ -76,9 +76,15 @@ impl<'a> WindowDecoder<'a> {
         self.prefix_len + n >= self.max_length
     }
 
-    /// The logits after `id`, which is id number `n` after the prefix.
-    pub fn step(&self, cache: &mut Cache, id: u32, n: usize) -> Result<Vec<f32>, PredictError> {
-        self.next.after(vec![id], self.prefix_len + n, self.before, cache)
+    /// The logits after the ids of the texts in the cache, each of which is id number `n` after the prefix.
+    pub fn step(
+        &self,
+        cache: &mut Cache,
+        ids: impl IntoIterator<Item = u32>,
+        n: usize,
+    ) -> Result<Vec<Vec<f32>>, PredictError> {
+        let (first, before) = (self.prefix_len + n, self.before);
+        self.next.after(ids.into_iter().map(|id| NextIds { ids: vec![id], first, before }), cache)
     }
 
     /// Decode the window: by beam search or greedily at temperature 0, by sampling above it.
@@ -104,7 +110,7 @@ impl<'a> WindowDecoder<'a> {
             if id == self.end || self.is_full(hypothesis.ids.len()) {
                 return Ok(hypothesis);
             }
-            logits = self.step(&mut cache, id, hypothesis.ids.len() - 1)?;
+            logits = self.step(&mut cache, [id], hypothesis.ids.len() - 1)?.remove(0);
         }
     }
 }

@@ -40,13 +40,13 @@ impl Mixer for LinearAttention {
         let (query, key_value) = self.attention.projections(keys, keys, angles)?;
         let (heads, map, spans) = (self.attention.heads(), self.feature_map, plan.spans(layer));
         let mixed = match cache {
-            Some(cache) if spans.iter().all(|span| span.causal) => {
-                let state = cache.state.as_ref();
-                let (mixed, state) = ops::linear_attention_step(&query, &key_value, heads, map, state)?;
-                cache.state = Some(state);
-                mixed
+            Some(MixerCache { state, .. }) => {
+                let step =
+                    ops::linear_attention_step(&query, &key_value, heads, map, &spans, state.as_ref())?;
+                *state = Some(step.1);
+                step.0
             }
-            _ => ops::linear_attention(&query, &key_value, heads, map, &spans)?,
+            None => ops::linear_attention(&query, &key_value, heads, map, &spans)?,
         };
         plan.query_rows(&mixed) // [n_queries, n_heads·d_head]
     }

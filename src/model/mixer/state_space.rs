@@ -98,7 +98,8 @@ impl Mixer for StateSpace {
         let [exponents, weights] = self.discretized(&self.outputs[0])?;
         let mut y = match cache {
             Some(cache) => {
-                let (y, state) = ops::state_space_step(x, &exponents, &weights, cache.state.as_ref())?;
+                let state = cache.state.as_ref();
+                let (y, state) = ops::state_space_step(x, &exponents, &weights, documents, state)?;
                 cache.state = Some(state);
                 y
             }

@@ -30,30 +30,35 @@ pub(super) fn linear_attention(
     }))
 }
 
-/// The result of the next tokens of one document, and the state after them.
+/// The result of the next tokens of each document, and the states after them.
 pub(super) fn step(
     query: &Tensor,
     key_value: &Tensor,
     heads: Heads,
     map: FeatureMap,
-    state: Option<&Tensor>,
+    documents: &[Span],
+    states: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
-    let mut states = match state {
-        Some(state) => state.flatten_all()?.to_vec1::<f32>()?,
+    let mut states = match states {
+        Some(states) => states.flatten_all()?.to_vec1::<f32>()?,
         None => vec![],
     };
     let tensors = [query.clone(), key_value.clone()];
-    let (y, columns) = on(&tensors, heads, map, |inputs| {
-        let span = Span { rows: 0..query.dims()[0], causal: true };
-        states.resize(heads.n_kv_heads * inputs.d_head * inputs.d_sum(), 0.0);
+    let (y, rows, columns) = on(&tensors, heads, map, |inputs| {
+        let (tasks, columns) = (inputs.tasks(documents), inputs.d_sum());
+        states.resize(tasks.len() * inputs.d_head * columns, 0.0);
+        let of_tasks = states.par_chunks_exact_mut(inputs.d_head * columns).zip(&tasks);
+        let forward =
+            |(state, (span, head)): (&mut [f32], &(&Span, usize))| inputs.part(span, *head).forward(state);
+        let results: Vec<Vec<f32>> = of_tasks.map(forward).collect();
         let mut y = vec![0.0; inputs.query.len()];
-        for (head, state) in states.chunks_exact_mut(inputs.d_head * inputs.d_sum()).enumerate() {
-            inputs.write(&mut y, &span.rows, head, &inputs.part(&span, head).forward(state));
+        for ((span, head), result) in tasks.iter().zip(&results) {
+            inputs.write(&mut y, &span.rows, *head, result);
         }
-        (y, inputs.d_sum())
+        (y, heads.n_kv_heads * inputs.d_head, columns)
     })?;
-    let rows = states.len() / columns;
-    Ok((tensor(y, query)?, Tensor::from_vec(states, (rows, columns), query.device())?))
+    let states = Tensor::from_vec(states, (documents.len(), rows, columns), query.device())?;
+    Ok((tensor(y, query)?, states))
 }
 
 fn on<T>(

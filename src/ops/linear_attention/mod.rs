@@ -74,9 +74,9 @@ pub fn linear_attention(
         reference => from_candle(&[query, key_value], |t| reference::linear_attention(t, heads, map, documents)))
 }
 
-/// Causal linear attention of the next tokens of one document, without gradients: their result, and the state
-/// `[n_kv_heads·d_head, d_head]` after them, with a column more if the map is normalized. `state` is that after the tokens before;
-/// `None` for none.
+/// Linear attention of the next tokens of some documents, without gradients: their result, and the state of each document
+/// after them, `[documents, n_kv_heads·d_head, d_head]`, with a column more if the map is normalized. `states` are those after the
+/// tokens before; `None` for none. The rows of `documents` follow one another; a document may have none.
 ///
 /// # Errors
 /// If the shapes do not fit each other or the heads, or an input has a gradient.
@@ -85,28 +85,30 @@ pub fn linear_attention_step(
     key_value: &Value,
     heads: Heads,
     map: FeatureMap,
-    state: Option<&Tensor>,
+    documents: &[Span],
+    states: Option<&Tensor>,
 ) -> Result<(Value, Tensor)> {
     let (_, d_head) = check(query, key_value, heads)?;
     if query.has_gradient() || key_value.has_gradient() {
         bail!("linear_attention_step has no gradient; use it within `without_gradients`");
     }
     let (rows, columns) = (heads.n_kv_heads * d_head, d_head + usize::from(map.is_normalized()));
-    if let Some(state) = state
-        && state.dims() != [rows, columns]
+    let shape = [documents.len(), rows, columns];
+    if let Some(states) = states
+        && states.dims() != shape
     {
-        bail!("linear_attention_step: expected a state of [{rows}, {columns}]; found {:?}", state.dims())
+        bail!("linear_attention_step: expected states of {shape:?}; found {:?}", states.dims())
     }
     let (query, key_value) = (query.tensor(), key_value.tensor());
-    let (y, state) = match Kernels::of(query) {
-        Kernels::Cpu => cpu::step(query, key_value, heads, map, state)?,
+    let (y, states) = match Kernels::of(query) {
+        Kernels::Cpu => cpu::step(query, key_value, heads, map, documents, states)?,
         _ => {
-            let (wide, dtype) = (|x: &Tensor| x.to_dtype(DType::F32), query.dtype());
-            let (y, state) = reference::document(&wide(query)?, &wide(key_value)?, heads, map, true, state)?;
-            (y.to_dtype(dtype)?, state)
+            let inputs = [query.to_dtype(DType::F32)?, key_value.to_dtype(DType::F32)?];
+            let (y, states) = reference::step(&inputs, heads, map, documents, states)?;
+            (y.to_dtype(query.dtype())?, states)
         }
     };
-    Ok((Value::constant(y), state))
+    Ok((Value::constant(y), states))
 }
 
 /// The number of rows, and the width of a head.

@@ -2,7 +2,7 @@
 
 use super::{EPS, FeatureMap, Span};
 use crate::ops::attention::Heads;
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
 /// [`linear_attention`](super::linear_attention()). `t` holds queries, and keys and values.
 pub(crate) fn linear_attention(
@@ -25,6 +25,33 @@ pub(crate) fn linear_attention(
     }
     parts.push(zeros(n - end)?);
     Tensor::cat(&parts, 0)
+}
+
+/// [`linear_attention_step`](super::linear_attention_step()) of queries, and keys and values.
+pub(super) fn step(
+    [query, key_value]: &[Tensor; 2],
+    heads: Heads,
+    map: FeatureMap,
+    documents: &[Span],
+    states: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let d_head = query.dim(1)? / heads.n_heads;
+    let shape = (heads.n_kv_heads * d_head, d_head + usize::from(map.is_normalized()));
+    let (mut y, mut after) = (vec![query.narrow(0, 0, 0)?], vec![]);
+    for (place, Span { rows, causal }) in documents.iter().enumerate() {
+        let mut state = match states {
+            Some(states) => states.get(place)?,
+            None => Tensor::zeros(shape, DType::F32, query.device())?,
+        };
+        if !rows.is_empty() {
+            let [query, key_value] = [query, key_value].map(|x| x.narrow(0, rows.start, rows.len()));
+            let (of_rows, next) = document(&query?, &key_value?, heads, map, *causal, Some(&state))?;
+            y.push(of_rows);
+            state = next;
+        }
+        after.push(state);
+    }
+    Ok((Tensor::cat(&y, 0)?, Tensor::stack(&after, 0)?))
 }
 
 /// The result of one document, and its state: that of the tokens before, `state`, plus φ(k)ᵀv of its own.

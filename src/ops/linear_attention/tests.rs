@@ -38,15 +38,17 @@ fn a_state_gives_the_results_of_the_whole_document() -> Result<()> {
         let (mut state, mut pieces, mut start) = (None, vec![], 0);
         for n in [70, 1, 0, 1, 78] {
             let piece = |x: &Tensor| x.narrow(0, start, n).map(Value::constant);
-            let (y, next) =
-                linear_attention_step(&piece(&query)?, &piece(&key_value)?, heads, map, state.as_ref())?;
-            let [q, kv] = [query.narrow(0, start, n)?, key_value.narrow(0, start, n)?];
-            let plain = reference::document(&q, &kv, heads, map, true, state.as_ref());
-            if n > 0 {
-                let (plain, plain_state) = plain?;
-                assert_close("piece", y.tensor(), &plain, 1e-4)?;
-                assert_close("state", &next, &plain_state, 1e-4)?;
-            }
+            let (q, kv) = (piece(&query)?, piece(&key_value)?);
+            // The same state continues in three documents, one of which has no next token.
+            let documents = [0..n / 2, n / 2..n / 2, n / 2..n].map(|rows| span(rows, true));
+            let states = state.as_ref().map(|state: &Tensor| Tensor::cat(&[state; 3], 0)).transpose()?;
+            let (y_of_three, of_three) =
+                linear_attention_step(&q, &kv, heads, map, &documents, states.as_ref())?;
+            let tensors = [q.tensor().clone(), kv.tensor().clone()];
+            let (plain, plain_states) = reference::step(&tensors, heads, map, &documents, states.as_ref())?;
+            assert_close("pieces", y_of_three.tensor(), &plain, 1e-4)?;
+            assert_close("states", &of_three, &plain_states, 1e-4)?;
+            let (y, next) = linear_attention_step(&q, &kv, heads, map, &[span(0..n, true)], state.as_ref())?;
             pieces.push(y.into_tensor());
             (state, start) = (Some(next), start + n);
         }
@@ -94,9 +96,10 @@ fn shapes_that_do_not_fit_are_named() -> Result<()> {
     let error = of(&[3, 4], &[3, 8], 2, 0..4).unwrap_err().to_string();
     assert!(error.contains("within 3 rows; found 0..4"), "{error}");
     let (query, key_value) = (input(&random(&[3, 4], 1)?), input(&random(&[3, 8], 1)?));
-    let state = random(&[4, 4], 1)?;
+    let state = random(&[1, 4, 4], 1)?;
     let heads = Heads::even(2, 4);
-    let error = linear_attention_step(&query, &key_value, heads, BOTH[0], Some(&state)).unwrap_err();
-    assert!(error.to_string().contains("expected a state of [4, 3]; found [4, 4]"), "{error}");
+    let error = linear_attention_step(&query, &key_value, heads, BOTH[0], &[span(0..3, true)], Some(&state))
+        .unwrap_err();
+    assert!(error.to_string().contains("expected states of [1, 4, 3]; found [1, 4, 4]"), "{error}");
     Ok(())
 }

@@ -27,30 +27,34 @@ pub(super) fn state_space(inputs: [&Value; 3], documents: &[Range<usize>], rever
     }))
 }
 
-/// The result of the next tokens of one document, and the states after them.
+/// The result of the next tokens of each document, and the states after them.
 pub(super) fn step(
     x: &Tensor,
     exponents: &Tensor,
     weights: &Tensor,
-    state: Option<&Tensor>,
+    documents: &[Range<usize>],
+    states: Option<&Tensor>,
 ) -> Result<(Tensor, Tensor)> {
-    let mut states = match state {
-        Some(state) => state.flatten_all()?.to_vec1::<f32>()?,
-        None => vec![0.0; exponents.elem_count()],
+    let ((parts, d), size) = (exponents.dims2()?, exponents.elem_count());
+    let mut states = match states {
+        Some(states) => states.flatten_all()?.to_vec1::<f32>()?,
+        None => vec![0.0; documents.len() * size],
     };
     let y = on(&[x.clone(), exponents.clone(), weights.clone()], false, |scan| {
-        let (mut y, rows) = (vec![0.0; scan.x.len()], 0..scan.x.len() / scan.d.max(1));
-        for first in (0..scan.d).step_by(LANES) {
+        let mut y = vec![0.0; scan.x.len()];
+        for first in (0..d).step_by(LANES) {
             let filter = scan.filter(first);
-            let mut state = State::of(&states, scan.d, first);
-            let part: Vec<Lanes> =
-                scan.lanes(scan.x, &rows, first).iter().map(|x| filter.step(&mut state, x)).collect();
-            scan.write(&mut y, &rows, first, &part);
-            write_columns(&mut states, scan.d, first, state.0.iter().chain(&state.1));
+            for (rows, states) in documents.iter().zip(states.chunks_exact_mut(size.max(1))) {
+                let mut state = State::of(states, d, first);
+                let part: Vec<Lanes> =
+                    scan.lanes(scan.x, rows, first).iter().map(|x| filter.step(&mut state, x)).collect();
+                scan.write(&mut y, rows, first, &part);
+                write_columns(states, d, first, state.0.iter().chain(&state.1));
+            }
         }
         y
     })?;
-    Ok((tensor(y, x)?, Tensor::from_vec(states, exponents.dims(), exponents.device())?))
+    Ok((tensor(y, x)?, Tensor::from_vec(states, (documents.len(), parts, d), exponents.device())?))
 }
 
 fn on<T>([x, exponents, weights]: &[Tensor; 3], reverse: bool, compute: impl FnOnce(Scan) -> T) -> Result<T> {

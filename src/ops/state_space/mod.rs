@@ -46,8 +46,9 @@ pub fn state_space(
         reference => from_candle(&inputs, |t| reference::state_space(t, documents, reverse)))
 }
 
-/// [`state_space`] of the next tokens of one document, without gradients: their result, and the states `[2·n_states, d]` after
-/// them. `state` is that after the tokens before; `None` for none.
+/// [`state_space`] of the next tokens of some documents, without gradients: their result, and the states of each document after
+/// them, `[documents, 2·n_states, d]`. `states` are those after the tokens before; `None` for none. `documents` are the rows of
+/// each, one after another, and may be empty.
 ///
 /// # Errors
 /// If the shapes do not fit each other, or `x` has a gradient.
@@ -55,27 +56,29 @@ pub fn state_space_step(
     x: &Value,
     exponents: &Value,
     weights: &Value,
-    state: Option<&Tensor>,
+    documents: &[Range<usize>],
+    states: Option<&Tensor>,
 ) -> Result<(Value, Tensor)> {
     check(x, exponents, weights)?;
     if x.has_gradient() {
         bail!("state_space_step has no gradient; use it within `without_gradients`");
     }
-    if let Some(state) = state
-        && state.dims() != exponents.dims()
+    let shape = [&[documents.len()][..], exponents.dims()].concat();
+    if let Some(states) = states
+        && states.dims() != shape
     {
-        bail!("state_space_step: expected a state of {:?}; found {:?}", exponents.dims(), state.dims())
+        bail!("state_space_step: expected states of {shape:?}; found {:?}", states.dims())
     }
     let (x, exponents, weights) = (x.tensor(), exponents.tensor(), weights.tensor());
-    let (y, state) = match Kernels::of(x) {
-        Kernels::Cpu => cpu::step(x, exponents, weights, state)?,
+    let (y, states) = match Kernels::of(x) {
+        Kernels::Cpu => cpu::step(x, exponents, weights, documents, states)?,
         _ => {
-            let table = reference::Table::new(exponents, weights, x.dim(0)?)?;
-            let (y, state) = table.document(&x.to_dtype(DType::F32)?, state)?;
-            (y.to_dtype(x.dtype())?, state)
+            let wide = [x.to_dtype(DType::F32)?, exponents.clone(), weights.clone()];
+            let (y, states) = reference::step(&wide, documents, states)?;
+            (y.to_dtype(x.dtype())?, states)
         }
     };
-    Ok((Value::constant(y), state))
+    Ok((Value::constant(y), states))
 }
 
 /// The number of rows.

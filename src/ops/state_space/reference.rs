@@ -28,6 +28,24 @@ pub(crate) fn state_space(t: &[Tensor], documents: &[Range<usize>], reverse: boo
     Tensor::cat(&parts, 0)
 }
 
+/// [`state_space_step`](super::state_space_step()). `t` holds x, exponents and weights.
+pub(super) fn step(
+    t: &[Tensor; 3],
+    documents: &[Range<usize>],
+    states: Option<&Tensor>,
+) -> Result<(Tensor, Tensor)> {
+    let longest = documents.iter().map(Range::len).max().unwrap_or(0);
+    let table = Table::new(&t[1], &t[2], longest)?;
+    let (mut y, mut after) = (vec![t[0].narrow(0, 0, 0)?], vec![]);
+    for (place, rows) in documents.iter().enumerate() {
+        let state = states.map(|states| states.get(place)).transpose()?;
+        let (of_rows, state) = table.document(&t[0].narrow(0, rows.start, rows.len())?, state.as_ref())?;
+        y.push(of_rows);
+        after.push(state);
+    }
+    Ok((Tensor::cat(&y, 0)?, Tensor::stack(&after, 0)?))
+}
+
 /// The rows from the last to the first.
 fn reversed(x: &Tensor) -> Result<Tensor> {
     let rows: Vec<u32> = (0..x.dim(0)? as u32).rev().collect();

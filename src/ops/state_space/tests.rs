@@ -58,11 +58,15 @@ fn a_state_gives_the_results_of_the_whole_document() -> Result<()> {
     let (mut state, mut pieces, mut start) = (None, vec![], 0);
     for n in [70, 1, 0, 1, 78] {
         let piece = tensors[0].narrow(0, start, n)?;
-        let (y, next) = state_space_step(&input(&piece), &e, &w, state.as_ref())?;
-        let table = reference::Table::new(&tensors[1], &tensors[2], n)?;
-        let (plain, plain_state) = table.document(&piece, state.as_ref())?;
-        assert_close("piece", y.tensor(), &plain, 1e-4)?;
-        assert_close("state", &next, &plain_state, 1e-4)?;
+        // The same state continues in three documents, one of which has no next token.
+        let documents = [0..n / 2, n / 2..n / 2, n / 2..n];
+        let states = state.as_ref().map(|state: &Tensor| Tensor::cat(&[state; 3], 0)).transpose()?;
+        let (y_of_three, of_three) = state_space_step(&input(&piece), &e, &w, &documents, states.as_ref())?;
+        let pieces_of = [piece.clone(), tensors[1].clone(), tensors[2].clone()];
+        let (plain, plain_states) = reference::step(&pieces_of, &documents, states.as_ref())?;
+        assert_close("pieces", y_of_three.tensor(), &plain, 1e-4)?;
+        assert_close("states", &of_three, &plain_states, 1e-4)?;
+        let (y, next) = state_space_step(&input(&piece), &e, &w, &[0..n], state.as_ref())?;
         pieces.push(y.into_tensor());
         (state, start) = (Some(next), start + n);
     }
@@ -112,7 +116,8 @@ fn shapes_that_do_not_fit_are_named() -> Result<()> {
     assert!(of(&[3, 4], &[3, 4], &[3, 4], 0..3).is_err() && of(&[3, 4], &[6, 3], &[6, 3], 0..3).is_err());
     assert!(of(&[3, 4], &[6, 4], &[6, 4], 1..4).unwrap_err().to_string().contains("within 3 rows"));
     let [x, e, w] = inputs(3, 2, 4)?.each_ref().map(input);
-    let error = state_space_step(&x, &e, &w, Some(&random(&[2, 4], 1)?)).unwrap_err().to_string();
-    assert!(error.contains("expected a state of [4, 4]; found [2, 4]"), "{error}");
+    let states = random(&[1, 2, 4], 1)?;
+    let error = state_space_step(&x, &e, &w, &[0..3], Some(&states)).unwrap_err().to_string();
+    assert!(error.contains("expected states of [1, 4, 4]; found [1, 2, 4]"), "{error}");
     Ok(())
 }
