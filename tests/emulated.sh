@@ -57,7 +57,8 @@ run() {
   local libraries=$root/usr/lib/x86_64-linux-gnu
   # Ten minutes is far more than any takes.
   BXSHARE=$root/usr/share/bochs LTDL_LIBRARY_PATH=$libraries/bochs/plugins SDL_VIDEODRIVER=dummy SDL_AUDIODRIVER=dummy \
-    timeout 600 "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/pulseaudio" "$root/usr/bin/$1" "${@:2}"
+    timeout 600 "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/pulseaudio" \
+    "$root/usr/bin/$1" "${@:2}"
 }
 
 # The first files of Linux: the program, its libraries, and a shell that runs it and switches the computer off.
@@ -135,7 +136,8 @@ trap 'rm -rf "$work"' EXIT
 disc "$work/disc"
 computer
 tr -d '\r' <"$work/serial" | sed -n '/^model name/,$p' | tee "$work/results"
-grep -q '^all passed$' "$work/results" || fail "tests failed in the emulator: $(tail -n 3 "$work/log")"
+grep -q '^test result' "$work/results" || fail "the emulator stopped: $(tail -n 5 "$work/serial" "$work/output" "$work/log")"
+grep -q '^all passed$' "$work/results" || fail "tests failed in the emulator"
 for kernel in "${kernels[@]}"; do
   grep -q "tested: $kernel" "$work/results" || fail "the kernel $kernel was not tested"
 done
