@@ -20,8 +20,9 @@ pub(super) struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// Adds the sums of a tile, as far as they belong to the part.
     #[inline(always)]
-    fn add<const COLUMNS: usize>(&mut self, sums: &[[f32; COLUMNS]]) {
+    pub fn add<const COLUMNS: usize>(&mut self, sums: &[[f32; COLUMNS]]) {
         for (c, sums) in self.c.chunks_mut(self.row_stride).zip(sums).take(self.rows) {
             match c.first_chunk_mut() {
                 Some(c) if self.columns == COLUMNS => add(c, sums),
@@ -56,7 +57,7 @@ pub(super) trait Tile: Copy + Sync {
 
 /// The rows of a tile.
 #[inline(always)]
-fn rows<P, const ROWS: usize>(a: &[[P; DEPTH]]) -> &[[P; DEPTH]; ROWS] {
+pub(super) fn rows<P, const ROWS: usize>(a: &[[P; DEPTH]]) -> &[[P; DEPTH]; ROWS] {
     assert!(a.len() >= ROWS, "a tile has {ROWS} rows; found {}", a.len());
     let Some(rows) = a.first_chunk() else { unreachable!("the rows were counted") };
     rows

@@ -4,12 +4,16 @@
 //! rows of the left factor, `[rows, k / 2, 2]`, and adds tiles of the product to its rows of the result. A sum adds its terms
 //! in the order of k, in blocks that depend on k alone, so the result does not depend on the number of threads.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod kernel;
 mod pack;
 
 use super::bf16::{Element, rounded_by_blocks};
 use super::blank::{by_blocks, repeat};
 use super::product::Matrix;
+#[cfg(target_arch = "x86_64")]
+use amx::Amx;
 use half::bf16;
 #[cfg(target_arch = "x86_64")]
 use kernel::{Avx2, Avx512Bf16};
@@ -18,12 +22,14 @@ use pack::{pack_left, pack_right};
 use rayon::prelude::*;
 
 /// The most rows of a task: their packed block of a left factor, 72 or 144 KiB, stays in the L2 cache, and a row of the right
-/// factor serves 96 rows each time that it is read.
+/// factor serves 96 rows each time that it is read. A multiple of the rows of every kernel's tile.
 const ROWS: usize = 96;
 
 /// The kernel of a processor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Amx(Amx),
     #[cfg(target_arch = "x86_64")]
     Avx512Bf16(Avx512Bf16),
     #[cfg(target_arch = "x86_64")]
@@ -35,7 +41,11 @@ impl Kernel {
     /// The kernels that this processor can run, the fastest first.
     pub(crate) fn available() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
-        let vector = [Avx512Bf16::detect().map(Self::Avx512Bf16), Avx2::detect().map(Self::Avx2)];
+        let vector = [
+            Amx::detect().map(Self::Amx),
+            Avx512Bf16::detect().map(Self::Avx512Bf16),
+            Avx2::detect().map(Self::Avx2),
+        ];
         #[cfg(not(target_arch = "x86_64"))]
         let vector = [None];
         vector.into_iter().flatten().chain([Self::Portable(Portable)]).collect()
@@ -50,6 +60,8 @@ impl Kernel {
     pub(crate) fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
+            Self::Amx(_) => "AMX",
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512Bf16(_) => "AVX512-BF16",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "AVX2, widened to f32",
@@ -57,13 +69,19 @@ impl Kernel {
         }
     }
 
-    fn columns(self) -> usize {
+    /// Rows and columns of a tile.
+    fn tile(self) -> (usize, usize) {
+        fn of<K: Tile>(_: K) -> (usize, usize) {
+            (K::ROWS, K::COLUMNS)
+        }
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Bf16(_) => Avx512Bf16::COLUMNS,
+            Self::Amx(tile) => of(tile),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => Avx2::COLUMNS,
-            Self::Portable(_) => Portable::COLUMNS,
+            Self::Avx512Bf16(tile) => of(tile),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(tile) => of(tile),
+            Self::Portable(tile) => of(tile),
         }
     }
 }
@@ -83,7 +101,7 @@ impl Packed {
     }
 
     fn for_kernel<T: Element>(kernel: Kernel, b: Matrix<T>) -> Self {
-        let (k, n, width) = (b.rows(), b.cols(), kernel.columns());
+        let (k, n, (_, width)) = (b.rows(), b.cols(), kernel.tile());
         let depth = k.div_ceil(2);
         let mut pairs = vec![0; n.div_ceil(width) * depth * width];
         let panels = pairs.par_chunks_mut((depth * width).max(1)).enumerate();
@@ -99,6 +117,8 @@ impl Packed {
         let shapes = (a.rows(), a.cols(), self.k, self.n);
         assert!(a.cols() == self.k && c.len() == a.rows() * self.n, "{shapes:?} and {} do not fit", c.len());
         match self.kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Amx(tile) => self.multiply_with(tile, a, c),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512Bf16(tile) => self.multiply_with(tile, a, c),
             #[cfg(target_arch = "x86_64")]
@@ -159,9 +179,8 @@ impl Packed {
 
     /// Rows of a task, of `m` rows: an even share for each thread in whole tiles, at most [`ROWS`].
     pub(crate) fn rows(&self, m: usize) -> usize {
-        /// A multiple of the rows of every kernel's tile.
-        const TILES: usize = 12;
-        m.div_ceil(rayon::current_num_threads()).next_multiple_of(TILES).clamp(TILES, ROWS)
+        let (tile, _) = self.kernel.tile();
+        m.div_ceil(rayon::current_num_threads()).next_multiple_of(tile).clamp(tile, ROWS)
     }
 }
 

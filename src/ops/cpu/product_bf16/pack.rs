@@ -27,7 +27,11 @@ pub(super) fn pack_left<T: Element, P: Copy + Default>(
                 let row = &x.row(row)[2 * pairs.start..x.cols().min(2 * pairs.end)];
                 pairs_of(row, packed, pair);
             }),
-            false => left_from_columns(x.t(), first, pairs, &mut packed[..rows], pair),
+            false => {
+                packed[..rows].chunks_mut(TILE).zip((first..).step_by(TILE)).for_each(|(packed, first)| {
+                    left_from_columns(x.t(), first, pairs.clone(), packed, pair);
+                })
+            }
         },
     )
 }
@@ -42,7 +46,7 @@ fn pairs_of<T: Element, P>(x: &[T], packed: &mut [P], pair: impl Fn(u16, u16) ->
     }
 }
 
-/// Packs the columns of `x` `[k, rows]` from `first` on.
+/// Packs the columns of `x` `[k, rows]` from `first` on, at most 16.
 #[inline(always)]
 fn left_from_columns<T: Element, P: Copy + Default>(
     x: Matrix<T>,

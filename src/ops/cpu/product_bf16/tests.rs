@@ -88,6 +88,22 @@ fn kernels_multiply_strided_matrices_and_add_to_the_bias() {
 }
 
 #[test]
+fn an_infinite_number_stays_in_its_row() {
+    // Three blocks, of 151, 151 and 149 pairs: the infinite pair is the last of the second, beyond the end of the third.
+    let (m, n, k) = (33, 34, 901);
+    let mut a = numbers(m * k, 1);
+    a[5 * k + 603] = f32::INFINITY;
+    for kernel in Kernel::available() {
+        let c = Packed::for_kernel(kernel, Matrix::new(&vec![1.0; k * n], k, n))
+            .product(Matrix::new(&a, m, k), None);
+        for (row, c) in c.chunks(n).enumerate() {
+            let is_right = |c: &f32| if row == 5 { *c == f32::INFINITY } else { c.is_finite() };
+            assert!(c.iter().all(is_right), "{}, row {row}: {c:?}", kernel.name());
+        }
+    }
+}
+
+#[test]
 fn empty_factors_leave_the_bias() {
     for kernel in Kernel::available() {
         let product = |m, n, k, bias: Option<&[f32]>| {

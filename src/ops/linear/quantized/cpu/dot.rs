@@ -2,6 +2,11 @@
 //!
 //! Each kernel adds in the order of the portable one, so results have the same bits.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+
 use super::super::{COLUMNS, GROUP, Int4Block, Integers, QuantizedWeight};
 
 /// Partial sums of the product of a group.
@@ -31,19 +36,31 @@ pub(super) fn offsets(x: &[i16; GROUP]) -> [i32; LANES] {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kernel {
     Portable,
-    /// Made by [`best`](Self::best) alone, on processors that have it.
+    /// Made by [`available`](Self::available) alone, on processors that have it.
     #[cfg(target_arch = "x86_64")]
     Avx2,
+    /// As `Avx2`.
+    #[cfg(target_arch = "x86_64")]
+    Avx512Vnni,
 }
 
 impl Kernel {
+    /// The kernels that this processor can run, the fastest first.
+    fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let vector = {
+            use std::arch::is_x86_feature_detected as has;
+            let vnni = has!("avx512f") && has!("avx512bw") && has!("avx512vnni");
+            [vnni.then_some(Self::Avx512Vnni), has!("avx2").then_some(Self::Avx2)]
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let vector = [None];
+        vector.into_iter().flatten().chain([Self::Portable])
+    }
+
     /// The best kernel of this processor.
     pub(super) fn best() -> Self {
-        #[cfg(target_arch = "x86_64")]
-        if std::arch::is_x86_feature_detected!("avx2") {
-            return Self::Avx2;
-        }
-        Self::Portable
+        Self::available().next().unwrap_or(Self::Portable)
     }
 
     /// Σ wᵢ·xᵢ for each row of a band.
@@ -53,8 +70,13 @@ impl Kernel {
             Self::Portable => int8(band, x),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
-                // SAFETY: `best` has found AVX2.
+                // SAFETY: `available` has found AVX2.
                 unsafe { avx2::int8(band, x) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                // SAFETY: `available` has found the three features.
+                unsafe { avx512_vnni::int8(band, x) }
             }
         }
     }
@@ -71,8 +93,13 @@ impl Kernel {
             Self::Portable => int4(band, x, offsets),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => {
-                // SAFETY: `best` has found AVX2.
+                // SAFETY: `available` has found AVX2.
                 unsafe { avx2::int4(band, x, offsets) }
+            }
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512Vnni => {
+                // SAFETY: `available` has found the three features.
+                unsafe { avx512_vnni::int4(band, x, offsets) }
             }
         }
     }
@@ -110,76 +137,6 @@ fn fold(x: [f32; LANES]) -> f32 {
     ((x[0] + x[4]) + (x[2] + x[6])) + ((x[1] + x[5]) + (x[3] + x[7]))
 }
 
-#[cfg(target_arch = "x86_64")]
-mod avx2 {
-    use super::{COLUMNS, GROUP, Int4Block, LANES, fold};
-    use std::arch::x86_64::*;
-
-    /// 32 bytes at place `PLACE` of the array, in units of 32 bytes.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn load<const PLACE: usize, T, const N: usize>(x: &[T; N]) -> __m256i {
-        const { assert!((PLACE + 1) * 32 <= N * size_of::<T>()) }
-        // SAFETY: the array has these bytes, and any bytes are integers.
-        unsafe { _mm256_loadu_si256(x.as_ptr().cast::<__m256i>().add(PLACE)) }
-    }
-
-    /// 16 bytes at place `PLACE` of the array, in units of 16 bytes.
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    fn load_half<const PLACE: usize, T, const N: usize>(x: &[T; N]) -> __m128i {
-        const { assert!((PLACE + 1) * 16 <= N * size_of::<T>()) }
-        // SAFETY: the array has these bytes, and any bytes are integers.
-        unsafe { _mm_loadu_si128(x.as_ptr().cast::<__m128i>().add(PLACE)) }
-    }
-
-    #[target_feature(enable = "avx2")]
-    pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
-        let mut sums = [_mm256_setzero_si256(); COLUMNS];
-        for (block, x) in band.iter().zip(x) {
-            let (low, high) = (load::<0, _, _>(x), load::<1, _, _>(x));
-            for (sum, w) in sums.iter_mut().zip(block) {
-                let of_low = _mm256_madd_epi16(_mm256_cvtepi8_epi16(load_half::<0, _, _>(w)), low);
-                let of_high = _mm256_madd_epi16(_mm256_cvtepi8_epi16(load_half::<1, _, _>(w)), high);
-                *sum = _mm256_add_epi32(*sum, _mm256_add_epi32(of_low, of_high));
-            }
-        }
-        // Adding neighbours twice leaves a quarter of each of the four sums in either half.
-        let [a, b, c, d] = sums;
-        let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
-        let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-        let mut result = [0; COLUMNS];
-        // SAFETY: the array has the 16 bytes that are written.
-        unsafe { _mm_storeu_si128(result.as_mut_ptr().cast(), sums) };
-        result
-    }
-
-    #[target_feature(enable = "avx2")]
-    pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; COLUMNS] {
-        let halves = _mm256_set1_epi16(15);
-        let mut sums = [_mm256_setzero_ps(); COLUMNS];
-        for (block, (x, offsets)) in band.iter().zip(x.iter().zip(offsets)) {
-            let (low, high) = (load::<0, _, _>(x), load::<1, _, _>(x));
-            let offsets = load::<0, _, _>(offsets);
-            for ((sum, bytes), scale) in sums.iter_mut().zip(&block.bytes).zip(block.scales) {
-                let bytes = _mm256_cvtepu8_epi16(load_half::<0, _, _>(bytes));
-                let of_low = _mm256_madd_epi16(_mm256_and_si256(bytes, halves), low);
-                let of_high = _mm256_madd_epi16(_mm256_srli_epi16::<4>(bytes), high);
-                let product = _mm256_add_epi32(_mm256_add_epi32(of_low, of_high), offsets);
-                // Product and sum are rounded apart, as in the portable kernel.
-                let product = _mm256_mul_ps(_mm256_cvtepi32_ps(product), _mm256_set1_ps(scale));
-                *sum = _mm256_add_ps(*sum, product);
-            }
-        }
-        sums.map(|sum| {
-            let mut lanes = [0.0; LANES];
-            // SAFETY: the array has the 32 bytes that are written.
-            unsafe { _mm256_storeu_ps(lanes.as_mut_ptr(), sum) };
-            fold(lanes)
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,10 +165,13 @@ mod tests {
             let offsets: Vec<_> = x.iter().map(offsets).collect();
             // Sums of int8 stay below 2³¹ with integers of 13 bits.
             let small: Vec<[i16; GROUP]> = x.iter().map(|x| x.map(|x| x / 8)).collect();
-            let [plain, best] = [Kernel::Portable, Kernel::best()].map(|kernel| {
+            let product = |kernel: Kernel| {
                 (kernel.int8(&int8, &small), kernel.int4(&int4, &x, &offsets).map(f32::to_bits))
-            });
-            assert_eq!(plain, best, "{groups} groups");
+            };
+            for kernel in Kernel::available() {
+                println!("tested: {kernel:?}"); // shown by `cargo test -- --nocapture`
+                assert_eq!(product(kernel), product(Kernel::Portable), "{kernel:?}, {groups} groups");
+            }
         }
     }
 
@@ -223,8 +183,14 @@ mod tests {
             let greatest = greatest(&QuantizedWeight { outputs: 0, inputs, integers }) as i16;
             let mut x = vec![[0; GROUP]; groups];
             x.as_flattened_mut()[..inputs].fill(greatest);
-            let sums = Kernel::best().int8(&vec![[[-127; GROUP]; COLUMNS]; groups], &x);
-            assert_eq!(sums, [-127 * i32::from(greatest) * inputs as i32; COLUMNS], "{inputs} inputs");
+            for kernel in Kernel::available() {
+                let sums = kernel.int8(&vec![[[-127; GROUP]; COLUMNS]; groups], &x);
+                assert_eq!(
+                    sums,
+                    [-127 * i32::from(greatest) * inputs as i32; COLUMNS],
+                    "{kernel:?}, {inputs}"
+                );
+            }
         }
     }
 }
