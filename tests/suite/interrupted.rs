@@ -227,11 +227,11 @@ fn a_policy_with_images_resumes() {
     let place = Place::with(
         "log.npz",
         &files::image_log(),
-        format!("train policy.toml {TINY} {STATEFUL} --set train.workers=2 --set train.max_steps=60"),
+        format!("train policy.toml {TINY} {STATEFUL} --set train.workers=2 --set train.max_steps=400"),
     );
     let output = place.signalled(&place.start(), "-INT", 8);
     assert_eq!(output.status.code(), Some(0));
-    assert!((8..60).contains(&place.step()));
+    assert!((8..400).contains(&place.step()));
     place.resumes();
 }
 
