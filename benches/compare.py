@@ -57,8 +57,8 @@ def main():
         ours, theirs, memory = [], {mode: [] for mode in modes}, {"smalti": [], "torch": []}
         gflop, products = [], []
         for _ in range(args.rounds):
-            precise = ["--precision", args.precision] if args.precision != "f32" else []
-            output, mib = run([args.smalti, "bench", load, "--json", "--steps", str(args.steps), *precise])
+            bench = [args.smalti, "bench", load, "--json", "--precision", args.precision]
+            output, mib = run([*bench, "--steps", str(args.steps)])
             measured = json.loads(output)["loads"][0]
             ours.append(measured["tokens_per_s"])
             gflop.append(measured["gflop_per_s"])

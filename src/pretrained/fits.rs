@@ -269,7 +269,7 @@ fn same(a: &Value, b: &Value) -> bool {
     }
 }
 
-/// The first pair of kinds for which a layer has another rule, as an error says it.
+/// The first pair of kinds for which a layer has another rule, in the words of an error.
 fn differing_rule(compared: &Compared, described: &Model) -> Option<String> {
     let Compared { model, renaming, of, .. } = *compared;
     let number = |name: &str| model.kinds().iter().position(|kind| renaming.kind(&kind.name) == name);

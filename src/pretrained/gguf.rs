@@ -46,7 +46,7 @@ const OTHERS: [(&str, &str); 7] = [
     ("transformer.ln_f.weight", "output_norm.weight"),
     ("transformer.ln_f.bias", "output_norm.bias"),
 ];
-/// The tokenizer that a file may have, as an error says it.
+/// The tokenizer that a file may have, in the words of an error.
 const EXPECTED_TOKENIZER: &str = "expected byte-level BPE with GPT-2's pattern, such as { bpe = 4096 }, or bytes, to export it as \
                                   GGUF";
 /// The ends of names of buffers that are no weights.

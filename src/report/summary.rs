@@ -6,7 +6,7 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// What the log of a run says of its training.
+/// The course of a training, from the log of its run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Summary {
     /// The evaluation with the least validation loss, whose weights the run keeps.

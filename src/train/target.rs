@@ -33,7 +33,7 @@ pub fn check_target(path: &Path) -> Result<(), SaveError> {
 pub fn check_new_file(path: &Path) -> Result<(), SaveError> {
     match std::fs::symlink_metadata(path) {
         Ok(_) => Err(SaveError::Exists { path: path.into() }),
-        Err(_) => Ok(()), // whoever writes the file says why that fails
+        Err(_) => Ok(()), // writing the file reports why that fails
     }
 }
 

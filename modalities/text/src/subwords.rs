@@ -212,8 +212,8 @@ impl Subwords {
     }
 }
 
-/// A `tokenizer.json` as the type of its model. The type that holds any model copies the file three times before it reads it, which
-/// takes twice as long as all else.
+/// A tokenizer, read as one of its model's type. The type for any model copies the file three times first, and takes
+/// twice as long: 80 ms instead of 40 for 49,152 tokens.
 fn deserialize(json: &Value) -> serde_json::Result<Tokenizer> {
     match json["model"]["type"].as_str() {
         Some("BPE") => with_model::<BPE>(json),

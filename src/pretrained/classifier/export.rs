@@ -136,7 +136,7 @@ impl Classifier {
         }
     }
 
-    /// The kinds of checkpoint that have such a head in transformers, as an error says it.
+    /// The kinds of checkpoint that have such a head in transformers, in the words of an error.
     fn expected_kinds(&self) -> String {
         let of_tokens = self.reads.is_none();
         let mut kinds: Vec<_> = PUBLISHED.iter().filter(|of| of.reads.is_none() == of_tokens).collect();
