@@ -91,6 +91,8 @@ impl Ranks for Mpi {
 impl Drop for Mpi {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            // The message of MPI about the abort can get lost while the processes end.
+            eprintln!("error: rank {} has panicked", self.rank);
             self.abort("has panicked");
         }
     }
