@@ -14,6 +14,10 @@ mod value;
 use pyo3::prelude::*;
 use smalti::data::Notice;
 
+/// As in the program: tokenizers allocate and free many small blocks, for which it takes less time than the system's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Passes a message to Python's logger "smalti".
 fn log(level: &str, message: &str) {
     Python::attach(|py| {

@@ -82,7 +82,9 @@ impl Tokenizer {
         }
     }
 
-    fn python(&self, py: Python<'_>, tokens: contract::Tokens) -> PyResult<Tokens> {
+    fn encode_with(&self, py: Python<'_>, value: &Bound<'_, PyAny>, options: Options) -> PyResult<Tokens> {
+        let input = self.input(value, options)?;
+        let tokens = py.detach(|| self.tokens(input, options)).map_err(raise)?;
         Tokens::new(py, &self.tokenizer.spec().kinds, tokens)
     }
 }
@@ -177,9 +179,7 @@ impl Tokenizer {
         max_length: Option<usize>,
         seed: Option<u64>,
     ) -> PyResult<Tokens> {
-        let options = Options { sampling_rate, max_length, seed };
-        let input = self.input(value, options)?;
-        self.python(py, py.detach(|| self.tokens(input, options)).map_err(raise)?)
+        self.encode_with(py, value, Options { sampling_rate, max_length, seed })
     }
 
     /// The tokens of each of several values, computed on all cores; the options are those of `encode`.
@@ -192,24 +192,18 @@ impl Tokenizer {
         max_length: Option<usize>,
         seed: Option<u64>,
     ) -> PyResult<Vec<Tokens>> {
-        let values = items("values", values)?;
+        let values: Vec<_> = items("values", values)?.into_iter().map(Bound::unbind).collect();
         let mut all = Vec::with_capacity(values.len());
         for (first, values) in values.chunks(CHUNK).enumerate() {
             py.check_signals()?;
-            let of = |place: usize| {
+            // Each thread copies its own input and output, so that the others compute in the meantime.
+            let encode = |(place, value): (usize, &Py<PyAny>)| {
                 let seed = seed.map(|seed| seed.wrapping_add((first * CHUNK + place) as u64));
-                Options { sampling_rate, max_length, seed }
+                let options = Options { sampling_rate, max_length, seed };
+                Python::attach(|py| self.encode_with(py, value.bind(py), options))
             };
-            let inputs = values.iter().enumerate().map(|(place, value)| {
-                let options = of(place);
-                Ok((self.input(value, options)?, options))
-            });
-            let inputs = inputs.collect::<PyResult<Vec<_>>>()?;
-            let encode = |(input, options)| self.tokens(input, options);
-            let tokens: Result<Vec<_>, _> = py.detach(|| inputs.into_par_iter().map(encode).collect());
-            for tokens in tokens.map_err(raise)? {
-                all.push(self.python(py, tokens)?);
-            }
+            let encoded = || values.par_iter().enumerate().map(encode).collect::<PyResult<Vec<_>>>();
+            all.extend(py.detach(encoded)?);
         }
         Ok(all)
     }
