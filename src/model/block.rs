@@ -45,7 +45,8 @@ impl Block {
         custom: Option<&BuildLayer>,
     ) -> Result<Self> {
         // Scaled by depth, so that the variance of the residual stream does not grow with it (GPT-2).
-        let residual_std = init_std(config.d_model) / (2.0 * n_layers as f64).sqrt();
+        let depth_scale = if config.depth_init { (2.0 * n_layers as f64).sqrt() } else { 1.0 };
+        let residual_std = init_std(config.d_model) / depth_scale;
         let site = |sublayer: u64| 1 + 3 * layer as u64 + sublayer;
         let first = scope.n_parameters();
         let cross_attention = match cross {

@@ -41,6 +41,8 @@ pub struct ModelConfig {
     /// Initial value of a learned scale of each sublayer's output (Touvron et al. 2021); no scale if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_scale: Option<f64>,
+    /// Whether initial weights that write to the residual stream are divided by √(2·n_layers), as GPT-2's.
+    pub depth_init: bool,
     /// Share of values dropped from the embedding and from each sublayer's output, in training.
     pub dropout: f32,
     /// Self-attention and cross-attention.
@@ -245,6 +247,7 @@ impl Default for ModelConfig {
             norm_eps: 1e-5,
             bias: true,
             layer_scale: None,
+            depth_init: true,
             dropout: 0.0,
             attention: AttentionConfig::default(),
             memory: None,

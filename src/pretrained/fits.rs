@@ -231,6 +231,7 @@ fn comparable(model: &Model) -> ModelConfig {
     ModelConfig {
         dropout: 0.0,
         layer_scale: None,
+        depth_init: true,
         bias: true,
         attention: AttentionConfig {
             n_kv_heads: heads.n_kv_heads,

@@ -123,6 +123,27 @@ fn norms_of_heads_take_away_the_scale_of_queries_and_keys() {
     assert!((before - other).abs() > 1e-6 * before.abs(), "{before} and {other}");
 }
 
+/// Of two blocks, the weights that write to the residual stream are divided by √4; all others stay.
+#[test]
+fn initial_weights_that_write_to_the_residual_stream_are_scaled_by_depth() {
+    let (_, config) = configs().remove(0);
+    let of = |depth_init: bool| {
+        let config = ModelConfig { n_layers: 2, n_encoder_layers: 2, depth_init, ..config.clone() };
+        let model = Model::new(&config, &[image(), speech()], 5, &Device::Cpu).unwrap();
+        let values = |var: &Var| var.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        model.params().iter().map(|(name, var)| (name.to_string(), values(var))).collect::<Vec<_>>()
+    };
+    let mut scaled = 0;
+    for ((name, plain), (_, divided)) in of(false).into_iter().zip(of(true)) {
+        let writes = ["attention.output.weight", "cross.output.weight", "mlp.outer.weight"];
+        let factor = if writes.iter().any(|end| name.ends_with(end)) { 2.0 } else { 1.0 };
+        scaled += usize::from(factor == 2.0);
+        let near = |(plain, divided): (&f32, &f32)| (plain - factor * divided).abs() <= 1e-6;
+        assert!(plain.iter().zip(&divided).all(near), "{name}");
+    }
+    assert!(scaled >= 4, "{scaled}");
+}
+
 #[test]
 fn an_encoder_has_heads_and_an_mlp_of_its_own() {
     let of = |name: &str| configs().into_iter().find(|(known, _)| *known == name).unwrap().1;
