@@ -242,10 +242,7 @@ fn a_rank_that_panics_ends_the_job(by: By) {
     let ended = by.start(&program, &folder, "--nocapture --exact rank_1_panics").ended();
     assert!(ended.code > Some(0), "{ended:?}");
     assert!(!ended.err.contains("has not been ended"), "{ended:?}");
-    assert!(
-        ended.err.contains("a defect") && ended.err.contains("error: rank 1 has panicked"),
-        "{ended:?}"
-    );
+    assert!(ended.err.contains("a defect") && ended.err.contains("error: rank 1 has panicked"), "{ended:?}");
 }
 
 /// The test above starts this one twice, by its name; alone it does nothing.

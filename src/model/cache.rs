@@ -3,7 +3,8 @@
 use super::plan::EncoderOutput;
 use crate::ops::Value;
 use crate::rules::{AttentionRules, TokenMeta};
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{Result, Tensor, bail};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// The keys and values, or the state, of the tokens of some documents in each layer.
@@ -13,7 +14,7 @@ use std::sync::Arc;
 pub struct Cache {
     /// One for each layer.
     pub layers: Vec<LayerCache>,
-    /// The tokens so far, and the room of each document.
+    /// The tokens so far to which a later one may attend, and the room of each document.
     pub tokens: Arc<TokenMeta>,
     /// The encoder output that cross-attention attends to.
     pub encoder_output: Option<EncoderOutput>,
@@ -55,17 +56,10 @@ impl GrowingRows {
         if new.has_gradient() {
             bail!("cached rows have no gradient; use a cache within `without_gradients`");
         }
-        let (new, n) = (new.tensor().contiguous()?, all.documents.len());
+        let new = new.tensor().contiguous()?;
         let rows = match &self.rows {
-            Some(rows) if rows.dim(0)? == all.len() => rows.clone(),
-            old => {
-                let rows = Tensor::zeros((n, all.len() / n, width), new.dtype(), new.device())?;
-                if let Some(old) = old {
-                    let (len, width) = old.dims2()?;
-                    rows.slice_set(&old.reshape((n, len / n, width))?, 1, 0)?;
-                }
-                rows.reshape((all.len(), width))?
-            }
+            Some(rows) => rows.clone(),
+            None => Tensor::zeros((all.len(), width), new.dtype(), new.device())?,
         };
         for (from, to) in tokens.documents.iter().zip(&all.documents).filter(|(from, _)| !from.is_empty()) {
             rows.slice_set(&new.narrow(0, from.start, from.len())?, 0, to.end - from.len())?;
@@ -74,13 +68,14 @@ impl GrowingRows {
         Ok(Value::constant(rows))
     }
 
-    /// A copy of the rows of these of `n` documents.
-    fn select(&self, documents: &Tensor, n: usize) -> Result<Self> {
-        let select = |rows: &Tensor| {
-            let (len, width) = rows.dims2()?;
-            rows.reshape((n, len / n * width))?.index_select(documents, 0)?.reshape(((), width))
-        };
-        Ok(Self { rows: self.rows.as_ref().map(select).transpose()? })
+    /// A copy with a document for each of these ranges of rows, as [`TokenMeta::spaced`] makes it.
+    fn spaced(&self, documents: &[Range<usize>], capacity: usize) -> Result<Self> {
+        let Some(old) = &self.rows else { return Ok(Self::default()) };
+        let rows = Tensor::zeros((documents.len() * capacity, old.dim(1)?), old.dtype(), old.device())?;
+        for (document, from) in documents.iter().enumerate().filter(|(_, from)| !from.is_empty()) {
+            rows.slice_set(&old.narrow(0, from.start, from.len())?, 0, document * capacity)?;
+        }
+        Ok(Self { rows: Some(rows) })
     }
 }
 
@@ -101,46 +96,69 @@ impl Cache {
         if documents.is_empty() || documents.iter().any(|&document| document >= n) {
             bail!("expected one or more of the {n} documents of the cache; found {documents:?}");
         }
+        let capacity = self.tokens.len() / n;
+        let rows: Vec<_> = documents.iter().map(|&of| self.tokens.documents[of].clone()).collect();
         let places: Vec<u32> = documents.iter().map(|&document| document as u32).collect();
         let select = |LayerCache { mixer, cross_attention }: &LayerCache| {
-            let rows = mixer.key_values.rows.as_ref();
-            let device = rows.or(mixer.state.as_ref()).map_or(&Device::Cpu, |tensor| tensor.device());
-            let places = Tensor::new(&places[..], device)?;
-            let state = mixer.state.as_ref().map(|state| state.index_select(&places, 0)).transpose()?;
-            let mixer = MixerCache { key_values: mixer.key_values.select(&places, n)?, state };
+            let of_documents =
+                |state: &Tensor| state.index_select(&Tensor::new(&places[..], state.device())?, 0);
+            let state = mixer.state.as_ref().map(of_documents).transpose()?;
+            let mixer = MixerCache { key_values: mixer.key_values.spaced(&rows, capacity)?, state };
             Ok(LayerCache { mixer, cross_attention: cross_attention.clone() })
         };
         Ok(Self {
             layers: self.layers.iter().map(select).collect::<Result<_>>()?,
-            tokens: Arc::new(self.tokens.spaced(documents, self.tokens.len() / n)),
+            tokens: Arc::new(self.tokens.spaced(&rows, capacity)),
             encoder_output: self.encoder_output.as_ref().map(|output| output.select(documents)),
         })
     }
 
-    /// Adds the metadata of the next tokens of each document.
+    /// Adds the metadata of the next tokens of each document. When there is no room for them, the cache drops the tokens at the
+    /// beginning of a document to which no later token attends by any of the rules, those of all layers.
     ///
     /// # Errors
     /// If the number of documents is another, or a rule lets an earlier token attend to a new one: the cached keys and values
     /// would be wrong then.
-    pub fn extend(&mut self, next: &TokenMeta, rules: &[impl AsRef<AttentionRules>]) -> Result<()> {
-        /// The least capacity, in tokens of a document.
-        const CAPACITY: usize = 64;
-        let n = next.documents.len();
+    pub fn extend<'a>(
+        &mut self,
+        next: &TokenMeta,
+        rules: impl IntoIterator<Item = &'a AttentionRules>,
+    ) -> Result<()> {
+        let (n, rules) = (next.documents.len(), rules.into_iter().collect::<Vec<_>>());
         if self.tokens.documents.is_empty() {
             self.tokens = Arc::new(TokenMeta { documents: vec![0..0; n], ..TokenMeta::default() });
         }
         if n == 0 || self.tokens.documents.len() != n {
             bail!("a cache of {} documents cannot continue {n} documents", self.tokens.documents.len());
         }
-        rules.iter().try_for_each(|rules| self.check_past(next, rules.as_ref()))?;
-        let lengths =
-            self.tokens.documents.iter().zip(&next.documents).map(|(old, new)| old.len() + new.len());
-        let longest = lengths.max().unwrap_or(0).max(1);
-        if longest * n > self.tokens.len() {
-            let all: Vec<usize> = (0..n).collect();
-            self.tokens = Arc::new(self.tokens.spaced(&all, longest.next_power_of_two().max(CAPACITY)));
+        rules.iter().try_for_each(|rules| self.check_past(next, rules))?;
+        let mut documents = self.tokens.documents.iter().zip(&next.documents);
+        if documents.any(|(old, new)| (old.len() + new.len()) * n > self.tokens.len()) {
+            self.make_room(next, &rules)?;
         }
         Arc::make_mut(&mut self.tokens).append(next);
+        Ok(())
+    }
+
+    /// Drops what no later token attends to, and makes room for the next tokens and for half as many more as are kept, so that
+    /// rows are moved rarely.
+    fn make_room(&mut self, next: &TokenMeta, rules: &[&AttentionRules]) -> Result<()> {
+        /// The least capacity, in tokens of a document.
+        const CAPACITY: usize = 64;
+        let kept = |(old, new): (&Range<usize>, &Range<usize>)| {
+            let Some(first) = new.clone().next().map(|row| next.order[row]) else { return old.clone() };
+            let is_read = |&row: &usize| !rules.iter().all(|rules| rules.forgets(&self.tokens, row, first));
+            old.clone().find(is_read).unwrap_or(old.end)..old.end
+        };
+        let documents = self.tokens.documents.iter().zip(&next.documents);
+        let kept: Vec<_> = documents.map(kept).collect();
+        let lengths = kept.iter().zip(&next.documents).map(|(old, new)| old.len() + new.len());
+        let longest = lengths.max().unwrap_or_default();
+        let capacity = (longest + longest / 2).max(CAPACITY);
+        for layer in &mut self.layers {
+            layer.mixer.key_values = layer.mixer.key_values.spaced(&kept, capacity)?;
+        }
+        self.tokens = Arc::new(self.tokens.spaced(&kept, capacity));
         Ok(())
     }
 
@@ -169,7 +187,7 @@ impl Cache {
 mod tests {
     use super::*;
     use crate::rules::Rule;
-    use candle_core::Var;
+    use candle_core::{Device, Var};
 
     /// Documents of `lengths` tokens, of which the first is in place `first`.
     fn documents(lengths: &[usize], first: usize) -> TokenMeta {
@@ -194,17 +212,17 @@ mod tests {
 
     #[test]
     fn rows_are_appended_to_each_document_and_invalid_rows_are_not() -> Result<()> {
-        let rules = [AttentionRules::uniform(["token"], Rule::causal())].map(Arc::new);
+        let rules = AttentionRules::uniform(["token"], Rule::causal());
         let row =
             |x: f32, n: usize, width: usize| Tensor::full(x, (n, width), &Device::Cpu).map(Value::constant);
         let mut cache = Cache::new(1);
         let first = documents(&[2, 0, 1], 0);
-        cache.extend(&first, &rules)?;
+        cache.extend(&first, [&rules])?;
         cache.layers[0].mixer.key_values.append(&row(0.5, 3, 2)?, &first, &cache.tokens)?;
         let mut expected = vec![vec![0.5; 2], vec![], vec![0.5]];
         for i in 0..200 {
             let next = documents(&[1, 1, 1], 2 + i);
-            cache.extend(&next, &rules)?;
+            cache.extend(&next, [&rules])?;
             let rows = &mut cache.layers[0].mixer.key_values;
             if i == 62 || i == 100 {
                 assert!(rows.append(&row(0.0, 3, 4)?, &next, &cache.tokens).is_err(), "another width");
@@ -220,7 +238,7 @@ mod tests {
         let mut selected = cache.select(&[2, 0, 2])?;
         let next = documents(&[1, 1, 1], 202);
         for (cache, x) in [(&mut selected, 7.0), (&mut cache, 8.0)] {
-            cache.extend(&next, &rules)?;
+            cache.extend(&next, [&rules])?;
             cache.layers[0].mixer.key_values.append(&row(x, 3, 2)?, &next, &cache.tokens)?;
         }
         let rows = |cache: &Cache| {
@@ -233,8 +251,36 @@ mod tests {
         let error = |documents: &[usize]| cache.select(documents).err().map(|e| e.to_string());
         assert!(error(&[1, 3]).is_some_and(|e| e.contains("of the 3 documents of the cache; found [1, 3]")));
         assert!(error(&[]).is_some());
-        let error = cache.extend(&documents(&[1], 203), &rules).unwrap_err().to_string();
+        let error = cache.extend(&documents(&[1], 203), [&rules]).unwrap_err().to_string();
         assert!(error.contains("a cache of 3 documents cannot continue 1 documents"), "{error}");
+        Ok(())
+    }
+
+    /// The cache keeps what the widest window of a layer reaches, and all that a layer without one attends to.
+    #[test]
+    fn tokens_before_the_windows_of_all_layers_are_dropped() -> Result<()> {
+        let window =
+            |rule: &str| AttentionRules::uniform(["token"], rule.parse().unwrap_or_else(|e| panic!("{e}")));
+        let windows = [window("causal & near(5, order)"), window("causal & near(40, order)")];
+        let full = [window("causal & near(5, order)"), window("causal")];
+        for (rules, most, kept) in [(&windows, 70, 41), (&full, 400, 301)] {
+            let mut cache = Cache::new(1);
+            for place in 0..301 {
+                // The second document begins later, so it has fewer tokens, but the same places.
+                let next = documents(&[1, usize::from(place >= 10)], place);
+                cache.extend(&next, rules)?;
+                let values: Vec<f32> = next.order.iter().flat_map(|&place| [place as f32; 2]).collect();
+                let rows = Value::constant(Tensor::from_vec(values, (next.len(), 2), &Device::Cpu)?);
+                let all = cache.layers[0].mixer.key_values.append(&rows, &next, &cache.tokens.clone())?;
+                for (rows, of) in of_documents(&all, &cache.tokens)?.iter().zip(&cache.tokens.documents) {
+                    let orders = &cache.tokens.order[of.clone()];
+                    assert!(rows.iter().zip(orders).all(|(row, place)| *row == *place as f32));
+                    assert!(orders.last().is_none_or(|last| *last == place as u32));
+                }
+            }
+            let (capacity, held) = (cache.tokens.len() / 2, cache.tokens.documents[0].len());
+            assert!(capacity <= most && held >= kept, "{capacity} rows of a document, {held} in use");
+        }
         Ok(())
     }
 }

@@ -19,7 +19,8 @@ impl Model {
     /// # Errors
     /// If a rule lets an earlier token attend to a later one, or the number of documents is not that of the cache.
     pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
-        cache.extend(&batch.main.meta, &self.rules)?;
+        let rules = self.rules.iter().chain(&self.memory_rules).map(AsRef::as_ref);
+        cache.extend(&batch.main.meta, rules)?;
         without_gradients(|| self.step_with(batch, cache))
     }
 

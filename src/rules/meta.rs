@@ -69,16 +69,15 @@ impl TokenMeta {
         }
     }
 
-    /// The documents of these numbers, each with room for `capacity` tokens: rows after its own are not in use.
-    pub fn spaced(&self, documents: &[usize], capacity: usize) -> Self {
-        let rows: Vec<Range<usize>> = documents.iter().map(|&of| self.documents[of].clone()).collect();
-        let numbers = 0..documents.len() as u32;
+    /// A document for each of these ranges of rows, with room for `capacity` tokens: rows after its own are not in use.
+    pub fn spaced(&self, rows: &[Range<usize>], capacity: usize) -> Self {
+        let numbers = 0..rows.len() as u32;
         Self {
             document: numbers.flat_map(|number| std::iter::repeat_n(number, capacity)).collect(),
-            kind: spaced(&self.kind, &rows, capacity),
-            order: spaced(&self.order, &rows, capacity),
-            time: spaced(&self.time, &rows, capacity),
-            positions: spaced(&self.positions, &rows, capacity),
+            kind: spaced(&self.kind, rows, capacity),
+            order: spaced(&self.order, rows, capacity),
+            time: spaced(&self.time, rows, capacity),
+            positions: spaced(&self.positions, rows, capacity),
             documents: rows.iter().zip(0..).map(|(of, i)| i * capacity..i * capacity + of.len()).collect(),
         }
     }

@@ -92,6 +92,12 @@ impl AttentionRules {
             && self.get(queries.kind[q] as usize, keys.kind[k] as usize).allows(queries, q, keys, k)
     }
 
+    /// Whether no query at place `first` of the sequence, or after it, attends to key token `k`.
+    pub fn forgets(&self, keys: &TokenMeta, k: usize, first: u32) -> bool {
+        let kind = keys.kind[k] as usize;
+        (0..self.kinds.len()).all(|query| self.get(query, kind).forgets(keys.order[k], first))
+    }
+
     /// Draws the mask of self-attention: a row for each query, `x` for each key that it attends to, `.` for others.
     pub fn draw(&self, tokens: &TokenMeta) -> String {
         self.draw_cross(tokens, tokens)

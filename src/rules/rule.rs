@@ -92,6 +92,14 @@ impl Rule {
         }
     }
 
+    /// Whether no query at place `first` of the sequence, or after it, attends to a key at place `key`.
+    pub fn forgets(&self, key: u32, first: u32) -> bool {
+        let Rule::When(conditions) = self else { return true };
+        let forgets =
+            |c: &Condition| matches!(*c, Condition::NearOrder(radius) if key.saturating_add(radius) < first);
+        conditions.iter().any(forgets)
+    }
+
     /// The rule without its conditions of nearness.
     pub fn without_near(&self) -> Rule {
         let Rule::When(conditions) = self else { return Rule::Never };

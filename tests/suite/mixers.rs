@@ -1,5 +1,5 @@
-//! Linear attention and state spaces in place of softmax attention: gradients, documents, caches, rules and one step of gradient
-//! descent.
+//! Linear attention and state spaces in place of softmax attention: gradients, documents, rules and one step of gradient descent.
+//! Caches of these and of attention.
 
 use crate::block_settings::{loss, slope};
 
@@ -124,13 +124,19 @@ fn another_document_of_the_same_length_changes_no_bit() {
 
 #[test]
 fn a_cache_gives_the_outputs_of_the_whole_sequence() {
-    for mixers in causal() {
-        let model = model(&mixers, "causal");
+    // Of the last two, the cache drops what the window excludes, and keeps what a layer attends to without a window.
+    let window = "attention.n_kv_heads = 1\nattention.rotary = {}\n";
+    let memory = "memory = { layer = 1, size = 96, top_k = 4 }\n";
+    let windows = [window, memory].map(|settings| (settings.to_string(), "causal & near(5, order)"));
+    let all = causal().into_iter().map(|mixers| (mixers, "causal"));
+    for (mixers, rule) in all.chain(windows) {
+        let model = model(&mixers, rule);
         let ids = ids(90, 7);
         let whole = batch(&model, &[piece(&ids, 0, Target::Unknown)]);
         let whole = rows(&model.outputs(&whole).unwrap()[0]);
         for pieces in [vec![90], vec![70, 1, 1, 18], vec![1; 90]] {
             let (mut cache, mut found, mut start) = (model.cache(), vec![], 0);
+            let n_pieces = pieces.len();
             for n in pieces {
                 let next = batch(&model, &[piece(&ids[start..start + n], start as u32, Target::Unknown)]);
                 if start > 0 {
@@ -141,6 +147,8 @@ fn a_cache_gives_the_outputs_of_the_whole_sequence() {
                 start += n;
             }
             assert!(apart(&whole, &found) <= 1e-4, "{mixers}: {}", apart(&whole, &found));
+            let has_dropped = cache.tokens.documents[0].len() < 90;
+            assert_eq!(has_dropped, mixers == window && n_pieces == 90, "{mixers}");
         }
     }
 }
