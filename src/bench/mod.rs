@@ -1,8 +1,9 @@
-//! Speed on standard loads: training, inference, tokenizers, the loader, and cost by length; and comparison of the
-//! operations of a device with the CPU.
+//! Speed on standard loads: training, inference, tokenizers, the loader, attention, and cost by length; and comparison of
+//! the operations of a device with the CPU.
 //!
 //! Models and samples have the sizes of published code; the measured code is that of `train`, `generate` and `classify`.
 
+mod attention;
 mod growth;
 mod inference;
 #[cfg(feature = "image")]
@@ -14,6 +15,7 @@ mod standard;
 mod tokenizers;
 mod training;
 
+pub use attention::{ATTENTION_LENGTHS, ATTENTION_RULES, AttentionCost, attention_cost};
 pub use growth::{Growth, growth};
 pub use inference::{Inference, inference};
 #[cfg(feature = "image")]

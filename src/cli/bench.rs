@@ -2,16 +2,17 @@
 
 use super::{device::DeviceChoice, print};
 use crate::bench::{
-    Checked, Growth, LOADS, Load, Measured, gpu_product_rate, growth, inference, operations, product_rate,
-    read_rate, tokenizers,
+    ATTENTION_LENGTHS, ATTENTION_RULES, AttentionCost, Checked, Growth, LOADS, Load, Measured,
+    attention_cost, gpu_product_rate, growth, inference, operations, product_rate, read_rate, tokenizers,
 };
+use crate::rules::Rule;
 use crate::train::{Precision, TrainConfig};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::process::{Command, Stdio};
 
-/// Benchmark training, inference, tokenizers, the loader, and growth with sequence length.
+/// Benchmark training, inference, tokenizers, the loader, attention, and growth with sequence length.
 #[derive(Args)]
 pub struct BenchArgs {
     /// Benchmark to run.
@@ -19,7 +20,7 @@ pub struct BenchArgs {
     what: What,
     /// Number of training steps to measure, after three warm-up steps [default: 20].
     ///
-    /// Not for inference, tokenizers and ops.
+    /// For attention, the number of measurements, after one to warm up [default: 3]. Not for inference, tokenizers and ops.
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     steps: Option<u64>,
     /// Device: auto, cpu, cuda or cuda:N [default: auto].
@@ -30,6 +31,12 @@ pub struct BenchArgs {
     /// Arithmetic of training loads: f32 or bf16, or on a GPU tf32.
     #[arg(long, value_parser = precision)]
     precision: Option<Precision>,
+    /// Length of the document for attention, in tokens [default: 8192 and 32768].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    length: Option<u32>,
+    /// Rule of attention [default: causal and "causal & near(64, order)"].
+    #[arg(long)]
+    rule: Option<Rule>,
     /// Train with activation checkpointing (train.checkpoint_activations).
     #[arg(long)]
     checkpoint_activations: bool,
@@ -67,6 +74,8 @@ enum What {
     /// Loader: images on disk to batches, against the speed of training.
     #[cfg(feature = "image")]
     Loader,
+    /// Attention: forward and backward pass on one long document, each in its own process.
+    Attention,
     /// Training: step time by sequence length, attention rule and number of threads.
     Growth,
 }
@@ -94,7 +103,10 @@ impl BenchArgs {
     /// Fails for an option that this benchmark does not use.
     fn refuse_unused(&self) -> Result<()> {
         if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers | What::Ops) {
-            bail!("--steps is for training loads and growth");
+            bail!("--steps is for training loads, attention and growth");
+        }
+        if (self.length.is_some() || self.rule.is_some()) && self.what != What::Attention {
+            bail!("--length and --rule are for attention");
         }
         let trains = self.what.load().is_some() || self.what == What::All;
         if self.precision.is_some() && !trains {
@@ -131,6 +143,7 @@ pub fn run(args: BenchArgs) -> Result<()> {
         }
         (None, What::Inference) => print_inference(&args),
         (None, What::Tokenizers) => print_tokenizers(&args),
+        (None, What::Attention) => print_attention(&args),
         (None, What::Growth) => print_growth(&args),
         (None, What::Ops) => check_operations(&args),
         #[cfg(feature = "image")]
@@ -145,20 +158,62 @@ pub fn run(args: BenchArgs) -> Result<()> {
 
 /// Measures a load in another process, so that its peak memory is its own.
 fn measure_in_process(load: &Load, args: &BenchArgs) -> Result<Measured> {
+    let (steps, device) = (args.steps().to_string(), args.device().to_string());
+    let mut line =
+        vec![load.name, "--steps", &steps, "--device", &device, "--precision", args.precision().name()];
+    line.extend(args.checkpoint_activations.then_some("--checkpoint-activations"));
+    Ok(serde_json::from_value(bench_in_process(&line)?["loads"][0].take())?)
+}
+
+/// What `smalti bench` prints as JSON in another process.
+fn bench_in_process(line: &[&str]) -> Result<serde_json::Value> {
     let program = std::env::current_exe().context("the file of this program cannot be found")?;
     let output = Command::new(program)
-        .args(["bench", load.name, "--json", "--steps", &args.steps().to_string()])
-        .args(["--device", &args.device().to_string()])
-        .args(["--precision", args.precision().name()])
-        .args(args.checkpoint_activations.then_some("--checkpoint-activations"))
+        .args(["bench", "--json"])
+        .args(line)
         .stderr(Stdio::inherit())
         .output()
-        .with_context(|| format!("the process for {} cannot be started", load.name))?;
+        .with_context(|| format!("the process for {} cannot be started", line[0]))?;
     if !output.status.success() {
-        bail!("the process for {} failed: {}", load.name, output.status);
+        bail!("the process for {} failed: {}", line[0], output.status);
     }
-    let mut printed: serde_json::Value = serde_json::from_slice(&output.stdout)?;
-    Ok(serde_json::from_value(printed["loads"][0].take())?)
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+fn print_attention(args: &BenchArgs) -> Result<()> {
+    let lengths = args.length.map_or(ATTENTION_LENGTHS.to_vec(), |length| vec![length as usize]);
+    let rules =
+        args.rule.clone().map_or(ATTENTION_RULES.map(String::from).to_vec(), |rule| vec![rule.to_string()]);
+    let (repeats, device) = (args.steps.unwrap_or(3), args.device());
+    let mut measured: Vec<AttentionCost> = Vec::new();
+    for (&length, rule) in lengths.iter().flat_map(|length| rules.iter().map(move |rule| (length, rule))) {
+        measured.push(match lengths.len() * rules.len() {
+            1 => attention_cost(length, &rule.parse()?, repeats, &device.open()?)?,
+            _ => {
+                let (length, steps) = (length.to_string(), repeats.to_string());
+                let line = ["attention", "--length", &length, "--rule", rule, "--steps", &steps];
+                let device = ["--device", &device.to_string()];
+                serde_json::from_value(
+                    bench_in_process(&[&line[..], &device].concat())?["attention"][0].take(),
+                )?
+            }
+        });
+    }
+    if args.json {
+        return print::json(&json!({ "attention": measured }));
+    }
+    let rows = measured.iter().map(|m| {
+        vec![
+            m.length.to_string(),
+            m.rule.clone(),
+            format!("{:.1} ms", m.forward_ms),
+            format!("{:.1} ms", m.backward_ms),
+            format!("{:.0}", m.gflop_per_s),
+            m.peak_memory_mib.map_or("–".into(), |mib| format!("{mib:.0} MiB")),
+        ]
+    });
+    print::table(&["tokens", "rule", "forward", "backward", "GFLOP/s", "memory"], &rows.collect::<Vec<_>>());
+    Ok(())
 }
 
 fn print_loads(measured: &[Measured], args: &BenchArgs) -> Result<()> {
