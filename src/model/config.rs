@@ -42,6 +42,7 @@ pub struct ModelConfig {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub layer_scale: Option<f64>,
     /// Whether initial weights that write to the residual stream are divided by √(2·n_layers), as GPT-2's.
+    #[serde(skip_serializing_if = "is_true")]
     pub depth_init: bool,
     /// Share of values dropped from the embedding and from each sublayer's output, in training.
     pub dropout: f32,
@@ -232,6 +233,10 @@ pub enum Sublayers {
 pub struct Stem {
     /// The kind of token, named `task.kind`.
     pub kind: String,
+}
+
+fn is_true(setting: &bool) -> bool {
+    *setting
 }
 
 impl Default for ModelConfig {

@@ -1,4 +1,4 @@
-//! What a training measures of itself: the time of its steps, the loss of the first, and the load of experts.
+//! What a training measures of itself: the time of its steps, and the load of experts.
 
 use crate::train::{Metrics, Observer, StepReport};
 use std::collections::BTreeMap;
@@ -14,13 +14,11 @@ pub(super) struct Clock {
     seconds: Vec<f64>,
     /// The load-balance losses; none without experts.
     load_balance: Vec<f64>,
-    /// The loss of the first step; `None` if the training resumed after it.
-    pub first_loss: Option<f64>,
 }
 
 impl Clock {
     pub fn new(observer: Box<dyn Observer>) -> Self {
-        Self { observer, last: Instant::now(), seconds: vec![], load_balance: vec![], first_loss: None }
+        Self { observer, last: Instant::now(), seconds: vec![], load_balance: vec![] }
     }
 
     /// The median time of a step, without the first, which audits gradients; other programs disturb a mean.
@@ -43,9 +41,6 @@ impl Observer for Clock {
         self.seconds.push(self.last.elapsed().as_secs_f64());
         self.last = Instant::now();
         self.load_balance.extend(report.load_balance);
-        if report.step == 1 {
-            self.first_loss = Some(report.loss);
-        }
         self.observer.step(report);
     }
 

@@ -88,11 +88,18 @@ impl MeasureId {
 impl MeasurePoint {
     /// Whether its settings are of the data alone, among them the fields of targets and of their weights.
     pub fn is_of_data(&self) -> bool {
-        let is_field = |path: &str| {
-            let of_output = path.strip_prefix("outputs.").and_then(|path| path.split_once('.'));
-            matches!(of_output, Some((_, "field" | "weight_field")))
+        let is_of_data = |path: &str| {
+            let mut keys = path.split('.').peekable();
+            if keys.next_if_eq(&"mix").is_some() {
+                keys.next(); // the name of the task
+            }
+            match keys.next() {
+                Some("data") => true,
+                Some("outputs") => matches!(keys.nth(1), Some("field" | "weight_field")),
+                _ => false,
+            }
         };
-        self.settings.iter().all(|(path, _)| path.starts_with("data.") || is_field(path))
+        self.settings.iter().all(|(path, _)| is_of_data(path))
     }
 }
 

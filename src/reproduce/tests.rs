@@ -88,6 +88,27 @@ fn values_may_have_names_and_figures_may_be_several() {
     assert_eq!(Report::of(&experiment, false, measured()).figures().len(), 2);
 }
 
+/// Any other setting of a measure builds the model anew.
+#[test]
+fn settings_of_the_data_are_also_those_of_a_task_of_a_mix() {
+    let is_of_data = |setting: &str| {
+        let text = SMALL.replace(
+            "measures.loss = { metric = \"loss\" }",
+            &format!("measures.loss = {{ metric = \"loss\", settings.{setting} = \"split = test\" }}"),
+        );
+        Experiment::parse("small", &text).unwrap().points().unwrap()[0].measures[0].is_of_data()
+    };
+    for setting in
+        ["data.validation", "mix.sort.data.validation", "outputs.text.field", "mix.sort.outputs.text.field"]
+    {
+        assert!(is_of_data(setting), "{setting}");
+    }
+    for setting in ["model.attention.rules", "mix.sort.inputs.text.modality", "outputs.text.head", "mix.data"]
+    {
+        assert!(!is_of_data(setting), "{setting}");
+    }
+}
+
 #[test]
 fn a_matrix_is_drawn_of_what_is_seen_with_the_first_seed() {
     let text = SMALL.replace("metric = \"loss\", sweep", "metric = \"near\", positions = \"text\", sweep");

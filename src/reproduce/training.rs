@@ -8,7 +8,7 @@ use super::points::{RunPoint, overrides};
 use super::store;
 use crate::config::{RunConfig, preset};
 use crate::run::{CONFIG_FILE, Run, RunError};
-use crate::train::{Alone, End, SaveError, Trainer};
+use crate::train::{Alone, End, SaveError, Trainer, log};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -123,7 +123,7 @@ impl Session<'_, '_> {
             version: env!("CARGO_PKG_VERSION").into(),
             finished: outcome.end != End::Stopped,
             seconds: known.as_ref().map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
-            first_loss: clock.first_loss.or(known.and_then(|known| known.first_loss)),
+            first_loss: first_loss(&folder)?,
             seconds_per_step: clock.seconds_per_step(),
             steps: outcome.step,
             parameters: trainer.model().params().count(),
@@ -157,6 +157,12 @@ impl Session<'_, '_> {
             }
         })
     }
+}
+
+/// The training loss of the first step, in the log of a run.
+fn first_loss(folder: &Path) -> Result<Option<f64>, SaveError> {
+    let lines = log::read(folder)?;
+    Ok(lines.iter().filter(|line| line["step"] == 1).find_map(|line| line["loss"].as_f64()))
 }
 
 /// Whether another process trains the run.
