@@ -230,11 +230,11 @@ impl Model {
         };
         let generation = Generation { max_new_tokens, sampling };
         let mut interrupted = Ok(());
-        let goes_on = || {
+        let keep_generating = || {
             interrupted = Python::attach(|py| py.check_signals());
             interrupted.is_ok()
         };
-        let completion = py.detach(|| prompted.complete(&self.model, prompt, &generation, goes_on));
+        let completion = py.detach(|| prompted.complete(&self.model, prompt, &generation, keep_generating));
         interrupted?;
         to_python(py, completion.map_err(raise)?.value)
     }

@@ -16,8 +16,8 @@ use std::process::{Command, Stdio};
 #[derive(Args)]
 pub struct BenchArgs {
     /// Benchmark to run.
-    #[arg(value_enum, default_value_t = What::All)]
-    what: What,
+    #[arg(value_enum, default_value_t = Benchmark::All)]
+    what: Benchmark,
     /// Number of training steps to measure, after three warm-up steps [default: 20].
     ///
     /// For attention, the number of measurements, after one to warm up [default: 3]. Not for inference, tokenizers and ops.
@@ -46,7 +46,7 @@ pub struct BenchArgs {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum What {
+enum Benchmark {
     /// Training: all loads, each in its own process.
     All,
     /// Training: 4 layers 128 wide, 12 texts of 64 characters.
@@ -80,7 +80,7 @@ enum What {
     Growth,
 }
 
-impl What {
+impl Benchmark {
     /// The training load of this name.
     fn load(self) -> Option<Load> {
         Load::named(self.to_possible_value()?.get_name())
@@ -102,20 +102,22 @@ impl BenchArgs {
 
     /// Fails for an option that this benchmark does not use.
     fn refuse_unused(&self) -> Result<()> {
-        if self.steps.is_some() && matches!(self.what, What::Inference | What::Tokenizers | What::Ops) {
-            bail!("--steps is for training loads, attention and growth");
+        if self.steps.is_some()
+            && matches!(self.what, Benchmark::Inference | Benchmark::Tokenizers | Benchmark::Ops)
+        {
+            bail!("--steps is for training loads, the loader, attention and growth");
         }
-        if (self.length.is_some() || self.rule.is_some()) && self.what != What::Attention {
+        if (self.length.is_some() || self.rule.is_some()) && self.what != Benchmark::Attention {
             bail!("--length and --rule are for attention");
         }
-        let trains = self.what.load().is_some() || self.what == What::All;
+        let trains = self.what.load().is_some() || self.what == Benchmark::All;
         if self.precision.is_some() && !trains {
             bail!("--precision is for training loads");
         }
         if self.checkpoint_activations && !trains {
             bail!("--checkpoint-activations is for training loads");
         }
-        if self.device.is_some() && self.what == What::Tokenizers {
+        if self.device.is_some() && self.what == Benchmark::Tokenizers {
             bail!("--device is not for tokenizers, which always run on the CPU");
         }
         Ok(())
@@ -141,13 +143,13 @@ pub fn run(args: BenchArgs) -> Result<()> {
             };
             print_loads(&[load.measure(&train, Some(peak), &device)?], &args)
         }
-        (None, What::Inference) => print_inference(&args),
-        (None, What::Tokenizers) => print_tokenizers(&args),
-        (None, What::Attention) => print_attention(&args),
-        (None, What::Growth) => print_growth(&args),
-        (None, What::Ops) => check_operations(&args),
+        (None, Benchmark::Inference) => print_inference(&args),
+        (None, Benchmark::Tokenizers) => print_tokenizers(&args),
+        (None, Benchmark::Attention) => print_attention(&args),
+        (None, Benchmark::Growth) => print_growth(&args),
+        (None, Benchmark::Ops) => check_operations(&args),
         #[cfg(feature = "image")]
-        (None, What::Loader) => print_loading(&args),
+        (None, Benchmark::Loader) => print_loading(&args),
         (None, _) => {
             let measured =
                 LOADS.iter().map(|load| measure_in_process(load, &args)).collect::<Result<Vec<_>>>()?;
@@ -165,7 +167,7 @@ fn measure_in_process(load: &Load, args: &BenchArgs) -> Result<Measured> {
     Ok(serde_json::from_value(bench_in_process(&line)?["loads"][0].take())?)
 }
 
-/// What `smalti bench` prints as JSON in another process.
+/// Benchmark `smalti bench` prints as JSON in another process.
 fn bench_in_process(line: &[&str]) -> Result<serde_json::Value> {
     let program = std::env::current_exe().context("the file of this program cannot be found")?;
     let output = Command::new(program)
@@ -180,25 +182,28 @@ fn bench_in_process(line: &[&str]) -> Result<serde_json::Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-fn print_attention(args: &BenchArgs) -> Result<()> {
-    let lengths = args.length.map_or(ATTENTION_LENGTHS.to_vec(), |length| vec![length as usize]);
-    let rules =
-        args.rule.clone().map_or(ATTENTION_RULES.map(String::from).to_vec(), |rule| vec![rule.to_string()]);
+/// Measures attention, each of several lengths and rules in another process, so that its peak memory is its own.
+fn measure_attention(args: &BenchArgs) -> Result<Vec<AttentionCost>> {
     let (repeats, device) = (args.steps.unwrap_or(3), args.device());
-    let mut measured: Vec<AttentionCost> = Vec::new();
-    for (&length, rule) in lengths.iter().flat_map(|length| rules.iter().map(move |rule| (length, rule))) {
-        measured.push(match lengths.len() * rules.len() {
-            1 => attention_cost(length, &rule.parse()?, repeats, &device.open()?)?,
-            _ => {
-                let (length, steps) = (length.to_string(), repeats.to_string());
-                let line = ["attention", "--length", &length, "--rule", rule, "--steps", &steps];
-                let device = ["--device", &device.to_string()];
-                serde_json::from_value(
-                    bench_in_process(&[&line[..], &device].concat())?["attention"][0].take(),
-                )?
-            }
-        });
+    let lengths = args.length.map_or(ATTENTION_LENGTHS.to_vec(), |length| vec![length as usize]);
+    let shipped = || ATTENTION_RULES.iter().map(|rule| rule.parse()).collect();
+    let rules: Vec<Rule> = args.rule.clone().map_or_else(shipped, |rule| Ok(vec![rule]))?;
+    if let ([length], [rule]) = (&lengths[..], &rules[..]) {
+        return Ok(vec![attention_cost(*length, rule, repeats, &device.open()?)?]);
     }
+    let (repeats, device) = (repeats.to_string(), device.to_string());
+    let in_process = |(length, rule): (&usize, &Rule)| {
+        let (length, rule) = (length.to_string(), rule.to_string());
+        let line =
+            ["attention", "--length", &length, "--rule", &rule, "--steps", &repeats, "--device", &device];
+        Ok(serde_json::from_value(bench_in_process(&line)?["attention"][0].take())?)
+    };
+    let all = lengths.iter().flat_map(|length| rules.iter().map(move |rule| (length, rule)));
+    all.map(in_process).collect()
+}
+
+fn print_attention(args: &BenchArgs) -> Result<()> {
+    let measured = measure_attention(args)?;
     if args.json {
         return print::json(&json!({ "attention": measured }));
     }

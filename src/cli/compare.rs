@@ -57,7 +57,7 @@ pub fn show(folders: &[PathBuf], metric: Option<&str>, json: bool, modalities: &
     header.extend(listed.iter().map(String::as_str));
     header.extend(["parameters", "steps", "best at"]);
     header.extend(metrics.iter().map(String::as_str));
-    header.push("tokens/s");
+    header.extend(["time", "tokens/s"]);
     let rows: Vec<_> = runs.iter().map(|run| row(run, listed, metrics)).collect();
     print::table(&header, &rows);
     if listed.len() < settings.len() {
@@ -81,6 +81,7 @@ fn row(run: &ComparedRun, settings: &[String], metrics: &[String]) -> Vec<String
     let metric =
         |name: &String| run.metrics.get(name).map_or(NONE.into(), |value| print::metric(name, *value));
     row.extend(metrics.iter().map(metric));
+    row.push(run.seconds.map_or(NONE.into(), |seconds| format!("{:.1} min", seconds / 60.0)));
     row.push(run.tokens_per_s.map_or(NONE.into(), |rate| format!("{rate:.0}")));
     row
 }

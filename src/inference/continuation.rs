@@ -134,18 +134,18 @@ impl<'a> Continuation<'a> {
         self.value_while(n, || true)
     }
 
-    /// [`value`](Self::value), which ends early when `goes_on`, called before each id, returns false.
+    /// [`value`](Self::value), which ends early when `keep_generating`, called before each id, returns false.
     ///
     /// # Errors
     /// As for `value`.
     pub fn value_while(
         &mut self,
         n: usize,
-        mut goes_on: impl FnMut() -> bool,
+        mut keep_generating: impl FnMut() -> bool,
     ) -> Result<Value, PredictError> {
         let before = self.window.clone();
         let mut new = vec![];
-        while new.len() < n && goes_on() {
+        while new.len() < n && keep_generating() {
             let Some(id) = self.next_id()? else { break };
             new.push(id);
         }

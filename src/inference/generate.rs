@@ -37,7 +37,7 @@ impl Generation {
 }
 
 /// The number of texts that are generated at one time: as many rows as a CPU multiplies by weights that it reads once.
-pub(super) const TEXTS: usize = 8;
+pub(super) const BATCH_SIZE: usize = 8;
 
 /// The inputs of a sample.
 type Inputs = Vec<(Stream, Tokens)>;
@@ -143,7 +143,7 @@ pub(super) fn main_len(inputs: &[(Stream, Tokens)]) -> usize {
 /// one for prediction. An output trained on windows has no beginning: [`Continuation`](super::Continuation) continues it.
 ///
 /// # Errors
-/// If the output is not generated from the inputs of a row, or a token does not fit the model.
+/// If a sampling setting is out of range, the output is not generated from the inputs of a row, or a token does not fit the model.
 pub fn generate(
     model: &Model,
     number: usize,
@@ -169,12 +169,13 @@ pub fn generate_batch(
     samples: &[Sample],
     generation: &Generation,
 ) -> Result<Vec<Vec<u32>>, PredictError> {
+    generation.sampling.check()?;
     let next = NextToken::new(model, number, task, output)?;
     if next.part.windows {
         return Err(PredictError::Windows { output: task.outputs()[output].name.clone(), is_windows: true });
     }
     let mut all = Vec::with_capacity(samples.len());
-    for samples in samples.chunks(TEXTS) {
+    for samples in samples.chunks(BATCH_SIZE) {
         all.extend(generate_together(&next, samples, generation)?);
     }
     Ok(all)

@@ -1,7 +1,7 @@
 //! Metrics of generated values against those of the data set.
 
 use super::PredictError;
-use super::generate::{Generation, TEXTS, generate_batch};
+use super::generate::{BATCH_SIZE, Generation, generate_batch};
 use crate::data::Dataset;
 use crate::head::Metrics;
 use crate::metrics::{bleu, chrf, error_rates};
@@ -46,7 +46,7 @@ pub fn generate_rows(
         if part.windows || task.outputs()[output].spans.is_some() {
             continue;
         }
-        for indexes in indexes.chunks(TEXTS) {
+        for indexes in indexes.chunks(BATCH_SIZE) {
             let (mut wanted, mut of_rows) = (vec![], vec![]);
             for &index in indexes {
                 let (get, steps, id) = samples.row(index);

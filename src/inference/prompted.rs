@@ -65,7 +65,7 @@ impl<'a> Prompted<'a> {
         tasks.iter().enumerate().find_map(of)
     }
 
-    /// Complete a prompt. `goes_on` is called before each token of a continuation, which ends when it returns false.
+    /// Complete a prompt. `keep_generating` is called before each token of a continuation, which ends when it returns false.
     ///
     /// # Errors
     /// If a sampling setting is out of range, the prompt cannot be tokenized or has no token, or an operation fails.
@@ -74,11 +74,11 @@ impl<'a> Prompted<'a> {
         model: &'a Model,
         prompt: Value,
         generation: &Generation,
-        goes_on: impl FnMut() -> bool,
+        keep_generating: impl FnMut() -> bool,
     ) -> Result<Completion, PredictError> {
         generation.sampling.check()?;
         match self.method {
-            Method::Continue => self.continued(model, prompt, generation, goes_on),
+            Method::Continue => self.continued(model, prompt, generation, keep_generating),
             Method::Answer(input) => self.answer(model, input, &prompt, generation),
             Method::Fill => {
                 let unmasking = Unmasking { sampling: generation.sampling, ..Unmasking::default() };
@@ -92,7 +92,7 @@ impl<'a> Prompted<'a> {
         model: &'a Model,
         prompt: Value,
         generation: &Generation,
-        goes_on: impl FnMut() -> bool,
+        keep_generating: impl FnMut() -> bool,
     ) -> Result<Completion, PredictError> {
         let Self { number, task, output, .. } = *self;
         let mut continuation = Continuation::new(model, number, task, output, prompt, generation.sampling)?;
@@ -100,13 +100,14 @@ impl<'a> Prompted<'a> {
         if given > context {
             note(&format!("the prompt has {given} tokens; the model reads the last {context}"));
         }
-        let value = continuation.value_while(generation.max_new_tokens.unwrap_or(context), goes_on)?;
+        let value =
+            continuation.value_while(generation.max_new_tokens.unwrap_or(context), keep_generating)?;
         let n_tokens = continuation.n_generated();
         let all = given + n_tokens;
         if all > context {
             note(&format!(
                 "the text has {all} tokens, more than the model's context of {context}: each time the context is full, the \
-                 model goes on from its second half, which it reads from position 0 again; other programs differ there"
+                 model resumes from its second half, which it reads from position 0 again; other programs differ there"
             ));
         }
         Ok(Completion { value, n_tokens, follows_prompt: true })

@@ -59,17 +59,31 @@ impl Sampling {
 
 /// Sample an id from `logits`.
 pub fn draw(logits: &[f32], sampling: &Sampling, random: &mut Pcg64Mcg) -> u32 {
-    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
-    let logit = |id: u32| f64::from(logits[id as usize]);
-    ids.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
+    let likeliest = argmax(logits);
     if sampling.temperature == 0.0 {
-        return ids.first().copied().unwrap_or_default();
+        return likeliest;
     }
+    let highest = logits.get(likeliest as usize).copied().map_or(0.0, f64::from);
+    let weight = |id: u32| ((f64::from(logits[id as usize]) - highest) / sampling.temperature).exp();
+    let mut ids: Vec<u32> = (0..logits.len() as u32).collect();
+    if sampling.top_k > 0 || sampling.top_p < 1.0 {
+        let logit = |id: u32| logits[id as usize];
+        ids.sort_by(|&a, &b| logit(b).total_cmp(&logit(a)).then(a.cmp(&b)));
+        keep_likely(&mut ids, sampling, weight);
+    }
+    let mut left = random::uniform(random) * ids.iter().map(|&id| weight(id)).sum::<f64>();
+    let chosen = ids.iter().find(|&&id| {
+        left -= weight(id);
+        left < 0.0
+    });
+    chosen.copied().unwrap_or(likeliest)
+}
+
+/// Keeps the `top_k` first of ids in falling order of their weights, and of these the first that have the share `top_p`.
+fn keep_likely(ids: &mut Vec<u32>, sampling: &Sampling, weight: impl Fn(u32) -> f64) {
     if sampling.top_k > 0 {
         ids.truncate(sampling.top_k);
     }
-    let highest = ids.first().map_or(0.0, |&id| logit(id));
-    let weight = |id: u32| ((logit(id) - highest) / sampling.temperature).exp();
     let total: f64 = ids.iter().map(|&id| weight(id)).sum();
     let mut reached = 0.0;
     let enough = ids.iter().position(|&id| {
@@ -77,14 +91,12 @@ pub fn draw(logits: &[f32], sampling: &Sampling, random: &mut Pcg64Mcg) -> u32 {
         reached >= sampling.top_p
     });
     ids.truncate(enough.map_or(ids.len(), |last| last + 1));
-    let mut left = random::uniform(random) * ids.iter().map(|&id| weight(id)).sum::<f64>();
-    for &id in &ids {
-        left -= weight(id);
-        if left < 0.0 {
-            return id;
-        }
-    }
-    ids.last().copied().unwrap_or_default()
+}
+
+/// The id with the highest score; of equal scores, the first. 0 if there is none.
+pub(super) fn argmax(scores: &[f32]) -> u32 {
+    let better = |best: usize, id: usize| if scores[id] > scores[best] { id } else { best };
+    (0..scores.len()).reduce(better).unwrap_or_default() as u32
 }
 
 #[cfg(test)]
@@ -108,5 +120,20 @@ mod tests {
         // The probabilities are 0.64, 0.24, 0.09, 0.03.
         assert_eq!(draws(Sampling { top_p: 0.6, ..all }), [1]);
         assert_eq!(draws(Sampling { top_p: 0.7, ..all }), [1, 2]);
+    }
+
+    #[test]
+    fn draws_follow_the_distribution() {
+        assert_eq!(argmax(&[f32::NEG_INFINITY, 1.0, 3.0, 3.0]), 2);
+        let logits = [0.0, f32::NEG_INFINITY, 2_f32.ln()];
+        let mut random = random::generator(1);
+        let mut of = |temperature: f64| {
+            let sampling = Sampling { temperature, ..Sampling::default() };
+            draw(&logits, &sampling, &mut random)
+        };
+        let mut counts = [0; 3];
+        (0..30_000).for_each(|_| counts[of(1.0) as usize] += 1);
+        assert!(counts[1] == 0 && (9_600..10_400).contains(&counts[0]), "{counts:?}");
+        assert!((0..1000).all(|_| of(1e-3) == 2));
     }
 }

@@ -17,7 +17,8 @@ impl Model {
     /// of which some may have no new token.
     ///
     /// # Errors
-    /// If a rule lets an earlier token attend to a later one, or the number of documents is not that of the cache.
+    /// If a rule lets an earlier token attend to a later one, the number of documents is not that of the cache, or an operation
+    /// fails. The cache is unusable then: begin with a new one.
     pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         let rules = self.rules.iter().chain(&self.memory_rules).map(AsRef::as_ref);
         cache.extend(&batch.main.meta, rules)?;

@@ -15,10 +15,11 @@ pub enum Weight {
 }
 
 impl Weight {
-    /// x·Wᵀ + b.
+    /// x·Wᵀ + b: `x` is `[n, inputs]`, `bias` `[outputs]`; the result is `[n, outputs]`.
     ///
     /// # Errors
-    /// If the shapes do not fit, or a rounded weight has no values yet.
+    /// If the shapes do not fit. With a rounded weight, if it has no values yet, x is not `f32` on the CPU, or x or the bias has
+    /// a gradient.
     pub fn linear(&self, x: &Value, bias: Option<&Value>) -> Result<Value> {
         match self {
             Self::Float(weight) => ops::linear(x, weight, bias),
@@ -26,7 +27,7 @@ impl Weight {
         }
     }
 
-    /// As [`linear`](Self::linear), added to `residual`.
+    /// As [`linear`](Self::linear), added to `residual` `[n, outputs]`.
     ///
     /// # Errors
     /// As for `linear`.
@@ -45,25 +46,25 @@ pub struct QuantizedParameter {
     dims: [usize; 2],
     dtype: QuantizedType,
     /// The parameter that it is a copy of; `None` if it has values of its own.
-    of: Option<Tensor>,
+    copied_from: Option<Tensor>,
     rounded: OnceLock<QuantizedWeight>,
 }
 
 impl QuantizedParameter {
     /// A parameter without values.
     pub(super) fn blank(name: String, dims: [usize; 2], dtype: QuantizedType) -> Self {
-        Self { name, dims, dtype, of: None, rounded: OnceLock::new() }
+        Self { name, dims, dtype, copied_from: None, rounded: OnceLock::new() }
     }
 
     /// A rounded copy of the parameter `of`, which stays as it is.
     pub(super) fn copy(of: &Tensor, dtype: QuantizedType) -> Result<Self> {
         let (outputs, inputs) = of.dims2()?;
-        Ok(Self { of: Some(of.clone()), ..Self::blank(String::new(), [outputs, inputs], dtype) })
+        Ok(Self { copied_from: Some(of.clone()), ..Self::blank(String::new(), [outputs, inputs], dtype) })
     }
 
     /// Its name; `None` for a copy.
     pub(super) fn name(&self) -> Option<&str> {
-        self.of.is_none().then_some(self.name.as_str())
+        self.copied_from.is_none().then_some(self.name.as_str())
     }
 
     /// Its shape.
@@ -78,7 +79,7 @@ impl QuantizedParameter {
 
     /// Rounds saved values, or those of the parameter that it copies.
     pub(super) fn load(&self, saved: &impl SavedTensors) -> Result<()> {
-        if let Some(of) = &self.of {
+        if let Some(of) = &self.copied_from {
             return self.set(of);
         }
         // The values in f32 are dropped before the next parameter's are read.
@@ -97,7 +98,7 @@ impl QuantizedParameter {
 
     /// Rounds the parameter that it copies, whose values are known.
     pub(super) fn set_to_copy(&self) -> Result<()> {
-        self.of.as_ref().map_or(Ok(()), |of| self.set(of))
+        self.copied_from.as_ref().map_or(Ok(()), |of| self.set(of))
     }
 
     /// The bytes of its rounded values.

@@ -50,6 +50,8 @@ pub struct ComparedRun {
     /// The metrics at the best evaluation: [`LOSS`], and those of the outputs. They have the name of their output before
     /// them if there are several.
     pub metrics: BTreeMap<String, f64>,
+    /// The seconds of its training.
+    pub seconds: Option<f64>,
     /// The median of the logged tokens per second.
     pub tokens_per_s: Option<f64>,
 }
@@ -151,7 +153,8 @@ fn summary(run: &Run) -> Result<ComparedRun, CompareError> {
     let tasks: Vec<TaskSpec> = run.tasks()?.iter().map(|named| named.task.spec().clone()).collect();
     let loss_weights: BTreeMap<String, f64> = tasks.iter().flat_map(TaskSpec::loss_weights).collect();
     let parameters = Model::outline(&run.config().model, &tasks)?.count(|_| true) as u64;
-    let Summary { best, step, end, tokens_per_s, .. } = Summary::read(run.folder(), &loss_weights, |_| {})?;
+    let Summary { best, step, end, seconds, tokens_per_s, .. } =
+        Summary::read(run.folder(), &loss_weights, |_| {})?;
     Ok(ComparedRun {
         run: run.folder().into(),
         settings: BTreeMap::new(),
@@ -160,6 +163,7 @@ fn summary(run: &Run) -> Result<ComparedRun, CompareError> {
         end,
         best_step: best.as_ref().map(|best| best.step),
         metrics: best.map(|best| metrics(&best, &loss_weights)).unwrap_or_default(),
+        seconds,
         tokens_per_s,
     })
 }

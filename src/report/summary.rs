@@ -15,10 +15,12 @@ pub struct Summary {
     pub last: Option<Evaluation>,
     /// The last step.
     pub step: Option<u64>,
-    /// Why the training ended; `None` while it goes on, and if it was stopped or killed.
+    /// Why the training ended; `None` while it trains, and if it was stopped or killed.
     pub end: Option<End>,
     /// The samples that cannot be used, each with its problem.
     pub not_used: Vec<String>,
+    /// The seconds of the training, over all its parts.
+    pub seconds: Option<f64>,
     /// The median of the logged tokens per second.
     pub tokens_per_s: Option<f64>,
 }
@@ -42,6 +44,7 @@ impl Summary {
             summary.step = summary.step.max(line["step"].as_u64());
             summary.end = serde_json::from_value(line[log::END].clone()).ok();
             summary.not_used.extend(line["not_used"].as_str().map(String::from));
+            summary.seconds = line[log::SECONDS].as_f64().or(summary.seconds);
             rates.extend(line["tokens_per_s"].as_f64());
             let Some(found) = curves::evaluation(&line) else { continue };
             // As the trainer keeps weights: without a finite loss, those of the last evaluation.
@@ -69,7 +72,7 @@ mod tests {
                    {\"step\":6,\"not_used\":\"a.png: no image\"}\n\
                    {\"step\":10,\"eval\":{\"a\":{\"loss\":3.0},\"b\":{\"loss\":2.5}}}\n\
                    {\"step\":15,\"eval\":{\"a\":{\"loss\":null},\"b\":{\"loss\":2.5}}}\n\
-                   {\"step\":15,\"end\":\"patience\"}\n";
+                   {\"step\":15,\"end\":\"patience\",\"seconds\":7.5}\n";
         std::fs::write(folder.path().join(log::METRICS_FILE), log).unwrap();
         for (weight, best) in [(1.0, 10), (3.0, 5)] {
             let weights = BTreeMap::from([("b".to_string(), weight)]);
@@ -77,7 +80,8 @@ mod tests {
             let summary = Summary::read(folder.path(), &weights, |_| lines += 1).unwrap();
             let steps = [summary.best, summary.last].map(|evaluation| evaluation.unwrap().step);
             assert_eq!((steps, summary.step, lines), ([best, 15], Some(15), 6));
-            assert_eq!((summary.end, summary.tokens_per_s), (Some(End::Patience), Some(9.0)));
+            assert_eq!(summary.end, Some(End::Patience));
+            assert_eq!((summary.tokens_per_s, summary.seconds), (Some(9.0), Some(7.5)));
             assert_eq!(summary.not_used, ["a.png: no image"]);
         }
     }

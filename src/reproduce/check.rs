@@ -15,6 +15,7 @@ impl Experiment {
         if let Some(name) = self.data.make.keys().find(|name| *name == USERS) {
             return Err(format!("data.make.{name}: {{{name}}} is the folder of --data; choose another name"));
         }
+        self.check_quick()?;
         let points = self.points()?;
         let ids: Vec<MeasureId> = points.iter().flat_map(RunPoint::ids).collect();
         if ids.is_empty() {
@@ -36,6 +37,19 @@ impl Experiment {
         Ok(())
     }
 
+    /// Fails if `[quick]` names a run, a data set or a swept setting that the experiment does not have.
+    fn check_quick(&self) -> Result<(), String> {
+        let runs = || self.runs.keys();
+        let made = self.data.make.keys();
+        let measures = self.runs.values().flat_map(|run| run.measures.values());
+        let swept = self.runs.values().flat_map(|run| run.sweep.keys());
+        let swept: Vec<&String> = swept.chain(measures.flat_map(|measure| measure.sweep.keys())).collect();
+        let quick = &self.quick;
+        check_known("quick.runs", quick.runs.keys(), runs())?;
+        check_known("quick.make", quick.make.keys(), made)?;
+        check_known("quick.sweep", quick.sweep.keys(), swept)
+    }
+
     /// Fails if a figure of kind `matrix` has another measure than one of an alignment or of positions.
     fn check_matrices(&self, points: &[RunPoint]) -> Result<(), String> {
         let measures = points.iter().flat_map(|point| point.ids().zip(&point.measures));
@@ -51,6 +65,20 @@ impl Experiment {
             }
         }
         Ok(())
+    }
+}
+
+/// Fails at a name that is none of the known ones.
+fn check_known<'a>(
+    setting: &str,
+    names: impl IntoIterator<Item = &'a String>,
+    known: impl IntoIterator<Item = &'a String>,
+) -> Result<(), String> {
+    let known: Vec<&str> = known.into_iter().map(String::as_str).collect();
+    match names.into_iter().find(|name| !known.contains(&name.as_str())) {
+        Some(name) if known.is_empty() => Err(format!("{setting}: expected none; found {name:?}")),
+        Some(name) => Err(format!("{setting}: expected one of {}; found {name:?}", known.join(", "))),
+        None => Ok(()),
     }
 }
 

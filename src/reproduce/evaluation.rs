@@ -93,20 +93,29 @@ impl Trained<'_> {
         measure: &Measure,
         settings: &[String],
     ) -> Result<ByOutput, ReproduceError> {
-        let first = opened.first().and_then(|(_, opened)| Some(opened.task.outputs().first()?.name.clone()));
-        let output = measure.output.clone().or(first).unwrap_or_default();
-        let field = format!("outputs.{output}.field={}", toml::Value::from(field));
+        let outputs = |(number, (entry, opened)): (usize, &'_ (TaskEntry, Opened))| {
+            let output = |name: &String| (number, entry.name.clone(), name.clone());
+            opened.task.outputs().iter().map(|it| output(&it.name)).collect::<Vec<_>>()
+        };
+        let mut outputs = opened.iter().enumerate().flat_map(outputs);
+        let is_chosen = |task: &str, output: &str| {
+            measure.output.as_ref().is_none_or(|chosen| *chosen == joined(&[task, output]))
+        };
+        let Some((number, task, output)) = outputs.find(|(_, task, output)| is_chosen(task, output)) else {
+            return Ok(ByOutput::new()); // without a metric
+        };
+        let path = match task.is_empty() {
+            true => format!("outputs.{output}.field"),
+            false => format!("mix.{task}.outputs.{output}.field"),
+        };
+        let field = format!("{path}={}", toml::Value::from(field));
         let with_field: Vec<String> = settings.iter().cloned().chain([field]).collect();
         let predictions = self.run.splits(&self.config(&with_field)?).map_err(|error| self.failed(error))?;
         let batch = self.run.config().train.batch_size.max(1);
-        let mut all = ByOutput::new();
-        for (number, ((_, scored), (_, predicted))) in opened.iter().zip(&predictions).enumerate() {
-            let datasets = [scored.validation.as_ref(), predicted.validation.as_ref()];
-            let task = scored.task.as_ref();
-            let scores = evaluate_predictions(model, number, task, datasets, measure.samples, batch)?;
-            all.extend(scores.metrics());
-        }
-        Ok(all)
+        let (scored, predicted) = (&opened[number].1, &predictions[number].1);
+        let datasets = [scored.validation.as_ref(), predicted.validation.as_ref()];
+        let task = scored.task.as_ref();
+        Ok(evaluate_predictions(model, number, task, datasets, measure.samples, batch)?.metrics())
     }
 
     /// The settings of the run with those of an evaluation.

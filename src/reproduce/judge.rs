@@ -9,6 +9,7 @@ use crate::inference::{Generated, PredictError, generate_rows};
 use crate::model::Model;
 use crate::run::{NamedTask, Run, RunError, Weights};
 use crate::sample::{Composition, Opened, Part, Purpose, Role, Samples};
+use crate::task::joined;
 use crate::train::evaluate;
 use candle_core::Device;
 use smalti_contract::{TokenizeError, Value};
@@ -36,14 +37,14 @@ impl Judge {
     ) -> Result<ByOutput, ReproduceError> {
         let is_there = |value: &Value| !value.is_missing();
         let mut all = ByOutput::new();
-        for (number, (_, opened)) in opened.iter().enumerate() {
+        for (number, (entry, opened)) in opened.iter().enumerate() {
             let (task, rows) = (opened.task.as_ref(), opened.validation_rows.as_ref());
             let settings = generation(measure);
             let values = generate_rows(model, number, task, rows, measure.generate, &settings, &is_there)?;
             for part in task.parts() {
                 let Role::Generated(output) = part.role else { continue };
-                let name = &task.outputs()[output].name;
-                if measure.output.as_ref().is_some_and(|chosen| chosen != name) {
+                let name = joined(&[&entry.name, &task.outputs()[output].name]);
+                if measure.output.as_ref().is_some_and(|chosen| *chosen != name) {
                     continue;
                 }
                 let own: Vec<&Generated> = values.iter().filter(|made| made.output == output).collect();

@@ -35,6 +35,11 @@ impl Session<'_, '_> {
         let trained = self.open(point, seed)?;
         measured.seconds += trained.record.seconds;
         for measure in &point.measures {
+            // Without the run that judges it, a value is not measured.
+            let judge = measure.measure.judge.as_ref();
+            if judge.is_some_and(|judge| measured.left_out.contains_key(&judge.run)) {
+                continue;
+            }
             let id = MeasureId { run: point.name.clone(), measure: measure.name.clone() };
             let value = if measure.measure.is_view() {
                 let View { metrics, matrices } = self.view(&trained, measure)?;

@@ -36,9 +36,9 @@ pub fn verdict(report: &Report, bound: &Judged) -> &'static str {
 
 /// The bounded values.
 pub fn found(bound: &Judged) -> String {
-    let values = bound.found.iter().map(|value| match value.is_nan() {
-        true => "not measured".into(),
-        false => number(*value),
+    let values = bound.found.iter().map(|value| match bound.passed {
+        None if value.is_nan() => "not measured".into(),
+        _ => number(*value),
     });
     values.collect::<Vec<_>>().join(", ")
 }

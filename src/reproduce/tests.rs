@@ -190,6 +190,13 @@ fn an_error_of_a_file_names_the_place() {
     let problem =
         |from: &str, to: &str| Experiment::parse("small", &SMALL.replace(from, to)).unwrap_err().to_string();
     for (from, to, expected) in [
+        ("[quick]", "[quick]\nmake.b = [\"recall\"]", "quick.make: expected none; found \"b\""),
+        ("[quick]", "[quick]\nruns.c.train.max_steps = 1", "quick.runs: expected one of a, b; found \"c\""),
+        (
+            "sweep = { \"model.n_layers\" = [1] }",
+            "sweep = { \"model.n_layer\" = [1] }",
+            "quick.sweep: expected one of model.n_layers, outputs.text.context; found \"model.n_layer\"",
+        ),
         ("like = \"a\"", "like = \"c\"", "expected one of the runs a, b; found \"c\""),
         ("like = \"a\"", "like = \"b\"", "runs.b.like: it is like itself"),
         ("like = \"a\"", "like = \"a\"\nfrom = \"b\"", "runs.b: it needs itself"),

@@ -8,12 +8,11 @@ use super::points::{RunPoint, overrides};
 use super::store;
 use crate::config::{RunConfig, preset};
 use crate::run::{CONFIG_FILE, Run, RunError};
-use crate::train::{Alone, End, SaveError, Trainer, log};
+use crate::train::{Alone, End, Observers, SaveError, Trainer, log};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 use toml::Value;
 
 /// A finished training, or the part of one that was done when it was stopped.
@@ -113,21 +112,22 @@ impl Session<'_, '_> {
         self.lab.host.note(&at);
         let mut trainer =
             self.trainer(&folder, config, from.as_deref()).map_err(|error| failed(&name, error))?;
-        let mut clock = Clock::new(self.lab.host.watch(&trainer));
-        let started = Instant::now();
-        let outcome = trainer.run(Some(folder.as_path()), self.lab.stop, &mut clock)?;
+        let (mut clock, mut host) = (Clock::start(), self.lab.host.watch(&trainer));
+        let mut observers = Observers(vec![&mut clock, &mut *host]);
+        let outcome = trainer.run(Some(folder.as_path()), self.lab.stop, &mut observers)?;
+        let Logged { seconds, first_loss, load_balance } = Logged::read(&folder, outcome.step)?;
         let record = Record {
             experiment: self.experiment.name.clone(),
             run: name,
             seed,
             version: env!("CARGO_PKG_VERSION").into(),
             finished: outcome.end != End::Stopped,
-            seconds: known.as_ref().map_or(0.0, |known| known.seconds) + started.elapsed().as_secs_f64(),
-            first_loss: first_loss(&folder)?,
-            seconds_per_step: clock.seconds_per_step(),
+            seconds,
+            first_loss,
+            seconds_per_step: clock.seconds_per_step().unwrap_or(seconds / outcome.step.max(1) as f64),
             steps: outcome.step,
             parameters: trainer.model().params().count(),
-            load_balance: clock.load_balance(),
+            load_balance,
         };
         self.store.write("runs", &key, &record)?;
         if outcome.end == End::Stopped {
@@ -142,10 +142,8 @@ impl Session<'_, '_> {
         if folder.join(CONFIG_FILE).exists() {
             let resumed =
                 Run::open_with(folder, modalities).and_then(|run| run.resume(device, Arc::new(Alone)));
-            // A run that was killed before its first checkpoint, or is damaged, starts anew.
             match resumed {
-                Err(error) if is_locked(&error) => return Err(error),
-                Err(_) => store::remove(folder)?,
+                Err(error) if must_restart(&error) => store::remove(folder)?,
                 resumed => return resumed,
             }
         }
@@ -159,13 +157,41 @@ impl Session<'_, '_> {
     }
 }
 
-/// The training loss of the first step, in the log of a run.
-fn first_loss(folder: &Path) -> Result<Option<f64>, SaveError> {
-    let lines = log::read(folder)?;
-    Ok(lines.iter().filter(|line| line["step"] == 1).find_map(|line| line["loss"].as_f64()))
+/// The number of last steps over which the load-balance loss is averaged.
+const LOAD_STEPS: u64 = 100;
+
+/// What the log of a run has of its training, also of parts that were killed.
+struct Logged {
+    seconds: f64,
+    first_loss: Option<f64>,
+    load_balance: Option<f64>,
 }
 
-/// Whether another process trains the run.
-fn is_locked(error: &RunError) -> bool {
-    matches!(error, RunError::Save(SaveError::Locked { .. }))
+impl Logged {
+    /// Reads the log of a training of `steps` steps so far.
+    fn read(folder: &Path, steps: u64) -> Result<Self, SaveError> {
+        let mut logged = Self { seconds: 0.0, first_loss: None, load_balance: None };
+        let mut loads = vec![];
+        for line in log::lines(folder)? {
+            let line = line?;
+            let step = line["step"].as_u64().unwrap_or_default();
+            logged.seconds = line[log::SECONDS].as_f64().unwrap_or(logged.seconds);
+            logged.first_loss = logged.first_loss.or(line["loss"].as_f64().filter(|_| step == 1));
+            loads.extend(line["load_balance"].as_f64().filter(|_| step + LOAD_STEPS > steps));
+        }
+        logged.load_balance = (!loads.is_empty()).then(|| loads.iter().sum::<f64>() / loads.len() as f64);
+        Ok(logged)
+    }
+}
+
+/// Whether a run can only be trained anew: it was killed before its first checkpoint, or a file of it is damaged.
+fn must_restart(error: &RunError) -> bool {
+    matches!(
+        error,
+        RunError::NoRun { .. }
+            | RunError::NoState(_)
+            | RunError::NotSaved(_)
+            | RunError::DamagedModel(_)
+            | RunError::Save(SaveError::Format { .. } | SaveError::Checksum { .. })
+    )
 }

@@ -29,8 +29,13 @@ struct Segment {
 }
 
 impl AttentionMask {
-    /// The mask of `queries` over `keys`; for self-attention both are the same list.
+    /// The mask of `queries` over `keys`, which have the same documents; for self-attention both are the same list.
+    ///
+    /// # Panics
+    /// If the numbers of documents differ, or a kind is not one of the rules'.
     pub fn new(rules: Arc<AttentionRules>, queries: Arc<TokenMeta>, keys: Arc<TokenMeta>) -> Self {
+        let documents = [&queries, &keys].map(|tokens| tokens.documents.len());
+        assert_eq!(documents[0], documents[1], "expected queries and keys of the same documents");
         let kinds_in = |meta: &TokenMeta, rows: &Range<usize>| {
             let mut kinds = Vec::new();
             for kind in &meta.kind[rows.clone()] {

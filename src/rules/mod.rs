@@ -72,6 +72,9 @@ impl AttentionRules {
     }
 
     /// The rule for this pair of kinds, by their numbers.
+    ///
+    /// # Panics
+    /// If a number is not that of a kind.
     pub fn get(&self, query: usize, key: usize) -> &Rule {
         &self.distinct[usize::from(self.place(query, key))]
     }
@@ -124,6 +127,7 @@ impl AttentionRules {
     }
 
     fn place(&self, query: usize, key: usize) -> u16 {
+        assert!(key < self.kinds.len(), "expected one of {} kinds; found {key}", self.kinds.len());
         self.table[query * self.kinds.len() + key]
     }
 }

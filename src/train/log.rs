@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one JSON object per line, each with its `step`.
+//! `metrics.jsonl`: one JSON object per line, each with its `step` and the `seconds` of the training so far.
 
 use super::SaveError;
 use super::checkpoint::{finish, unfinished};
@@ -7,6 +7,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{self, BufRead, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 /// The file's name in a run folder.
@@ -15,10 +16,16 @@ pub const METRICS_FILE: &str = "metrics.jsonl";
 /// The key of the last line of a training that was not stopped: why it [ended](super::End).
 pub const END: &str = "end";
 
+/// The key of the seconds of a training up to a line, over all parts of a training that was resumed.
+pub const SECONDS: &str = "seconds";
+
 /// The metrics file of a run, open for appending.
 pub struct MetricsLog {
     path: PathBuf,
     file: File,
+    opened: Instant,
+    /// The seconds of the earlier parts of the training.
+    seconds_before: f64,
 }
 
 impl MetricsLog {
@@ -31,23 +38,27 @@ impl MetricsLog {
         let path = folder.join(METRICS_FILE);
         let failed = |source| SaveError::Write { path: path.clone(), source };
         let mut kept = BufWriter::new(unfinished(&path).map_err(failed)?);
+        let mut seconds_before = 0.0;
         for line in lines(folder)? {
             let line = line?;
             if line["step"].as_u64().is_some_and(|at| at <= step) && line[END].is_null() {
                 writeln!(kept, "{line}").map_err(failed)?;
+                seconds_before = line[SECONDS].as_f64().unwrap_or(seconds_before);
             }
         }
         let kept = kept.into_inner().map_err(|e| failed(e.into_error()))?;
         finish(kept, &path).map_err(failed)?;
         let file = OpenOptions::new().append(true).open(&path).map_err(failed)?;
-        Ok(Self { path, file })
+        Ok(Self { path, file, opened: Instant::now(), seconds_before })
     }
 
-    /// Appends one line.
+    /// Appends one line, an object, with the seconds of the training so far.
     ///
     /// # Errors
     /// [`SaveError::Write`] if the file cannot be written.
-    pub fn write(&mut self, line: &Value) -> Result<(), SaveError> {
+    pub fn write(&mut self, mut line: Value) -> Result<(), SaveError> {
+        let seconds = self.seconds_before + self.opened.elapsed().as_secs_f64();
+        line[SECONDS] = ((1e3 * seconds).round() / 1e3).into();
         let written = self.file.write_all(format!("{line}\n").as_bytes());
         written.map_err(|source| SaveError::Write { path: self.path.clone(), source })
     }

@@ -140,12 +140,12 @@ impl Place {
     }
 }
 
-/// The lines of the metrics, without the one number that depends on time.
+/// The lines of the metrics, without the numbers that depend on time.
 fn metrics(path: PathBuf) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     let mut lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     lines.iter_mut().for_each(|line| {
-        line.as_object_mut().unwrap().remove("tokens_per_s");
+        line.as_object_mut().unwrap().retain(|key, _| key != "tokens_per_s" && key != "seconds");
     });
     lines
 }

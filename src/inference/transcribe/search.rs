@@ -5,8 +5,8 @@ use super::rules::{Rules, log_sum_exp};
 use crate::data::Sample;
 use crate::inference::PredictError;
 use crate::inference::generate::{NextIds, NextToken, main_len};
+use crate::inference::sampling::{Sampling, draw};
 use crate::model::Cache;
-use crate::random;
 use rand_pcg::Pcg64Mcg;
 
 /// A text of a window.
@@ -100,11 +100,12 @@ impl<'a> WindowDecoder<'a> {
         if temperature == 0.0 && num_beams > 1 {
             return BeamSearch::new(self, num_beams)?.search();
         }
+        let sampling = Sampling { temperature, ..Sampling::default() };
         let mut hypothesis = Hypothesis::default();
         let (mut logits, mut cache) = (self.first_logits().to_vec(), self.cache()?);
         loop {
             self.rules.apply(&hypothesis.ids, &mut logits);
-            let id = if temperature > 0.0 { draw(&logits, temperature, random) } else { argmax(&logits) };
+            let id = draw(&logits, &sampling, random);
             hypothesis.logprob += f64::from(logits[id as usize] - log_sum_exp(&logits));
             hypothesis.ids.push(id);
             if id == self.end || self.is_full(hypothesis.ids.len()) {
@@ -112,40 +113,5 @@ impl<'a> WindowDecoder<'a> {
             }
             logits = self.step(&mut cache, [id], hypothesis.ids.len() - 1)?.remove(0);
         }
-    }
-}
-
-/// The id with the highest score; of equal scores, the first.
-pub(super) fn argmax(scores: &[f32]) -> u32 {
-    let better = |best: usize, id: usize| if scores[id] > scores[best] { id } else { best };
-    (0..scores.len()).reduce(better).unwrap_or_default() as u32
-}
-
-/// Sample an id from the logits divided by the temperature.
-fn draw(logits: &[f32], temperature: f64, random: &mut Pcg64Mcg) -> u32 {
-    let highest = f64::from(logits[argmax(logits) as usize]);
-    let weights: Vec<f64> =
-        logits.iter().map(|&logit| ((f64::from(logit) - highest) / temperature).exp()).collect();
-    let mut left = random::uniform(random) * weights.iter().sum::<f64>();
-    let chosen = weights.iter().position(|weight| {
-        left -= weight;
-        left < 0.0
-    });
-    chosen.map_or(argmax(logits), |id| id as u32)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn draws_follow_the_distribution() {
-        assert_eq!(argmax(&[f32::NEG_INFINITY, 1.0, 3.0, 3.0]), 2);
-        let logits = [0.0, f32::NEG_INFINITY, 2_f32.ln()];
-        let mut random = random::generator(1);
-        let mut counts = [0; 3];
-        (0..30_000).for_each(|_| counts[draw(&logits, 1.0, &mut random) as usize] += 1);
-        assert!(counts[1] == 0 && (9_600..10_400).contains(&counts[0]), "{counts:?}");
-        assert!((0..1000).all(|_| draw(&logits, 1e-3, &mut random) == 2));
     }
 }

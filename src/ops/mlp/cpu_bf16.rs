@@ -52,11 +52,11 @@ impl Mlp {
             let rows = inner.rows(n);
             two_rounded_by_blocks(n, [d_out, d_ff], rows, |block, y, hidden| {
                 let n = y.len() / d_out;
-                inner.start(inner_bias.as_deref(), hidden);
+                inner.set_to_bias(inner_bias.as_deref(), hidden);
                 inner.multiply(x.rows_from(block * rows, n), hidden);
                 let mut active = vec![0.0; hidden.len()];
                 self.activation.forward(hidden, &mut active);
-                outer.start(outer_bias.as_deref(), y);
+                outer.set_to_bias(outer_bias.as_deref(), y);
                 outer.multiply(Matrix::new(&active, n, d_ff), y);
             })
         };

@@ -42,6 +42,7 @@ fn compared(runs: &[&Run], names: &[String], comparison: &Comparison, body: &mut
     rows.push(row("best at step", &|run| Some(run.best_step?.to_string())));
     let metric = |name: &String| row(name, &|run| run.metrics.get(name).map(|value| rounded(*value)));
     rows.extend(comparison.metrics.iter().map(metric));
+    rows.push(row("time", &|run| Some(format!("{:.1} min", run.seconds? / 60.0))));
     rows.push(row("tokens/s", &|run| Some(format!("{:.0}", run.tokens_per_s?))));
     let caption = "Settings that differ, size, steps, and the metrics at the best step";
     let header: Vec<&str> = std::iter::once("").chain(names.iter().map(String::as_str)).collect();

@@ -316,7 +316,7 @@ impl<'a> TrainLog<'a> {
     }
 
     fn write(&mut self, line: serde_json::Value) -> Result<(), SaveError> {
-        self.file.as_mut().map_or(Ok(()), |file| file.write(&line))
+        self.file.as_mut().map_or(Ok(()), |file| file.write(line))
     }
 }
 

@@ -5,7 +5,7 @@
 /// The most pairs of k of one call: 24 KiB at most of a packed right factor, which stay in the L1 cache.
 pub(super) const DEPTH: usize = 192;
 
-/// The right factor's pair, the number of the lower k in the lower half.
+/// Two neighbours in k, the lower k in the lower half.
 pub(super) fn pair(low: u16, high: u16) -> u32 {
     u32::from(low) | (u32::from(high) << 16)
 }
@@ -58,8 +58,7 @@ pub(super) trait Tile: Copy + Sync {
 /// The rows of a tile.
 #[inline(always)]
 pub(super) fn rows<P, const ROWS: usize>(a: &[[P; DEPTH]]) -> &[[P; DEPTH]; ROWS] {
-    assert!(a.len() >= ROWS, "a tile has {ROWS} rows; found {}", a.len());
-    let Some(rows) = a.first_chunk() else { unreachable!("the rows were counted") };
+    let Some(rows) = a.first_chunk() else { panic!("a tile has {ROWS} rows; found {}", a.len()) };
     rows
 }
 

@@ -165,13 +165,13 @@ impl Packed {
     pub(crate) fn rounded_product<T: Element>(&self, a: Matrix<T>, bias: Option<&[f32]>) -> Vec<bf16> {
         let rows = self.rows(a.rows());
         rounded_by_blocks(a.rows() * self.n, rows * self.n, |block, c| {
-            self.start(bias, c);
+            self.set_to_bias(bias, c);
             self.multiply(a.rows_from(block * rows, c.len() / self.n), c);
         })
     }
 
     /// Sets each row of `c` to the bias, if there is one.
-    pub(crate) fn start(&self, bias: Option<&[f32]>, c: &mut [f32]) {
+    pub(crate) fn set_to_bias(&self, bias: Option<&[f32]>, c: &mut [f32]) {
         if let Some(bias) = bias {
             c.chunks_exact_mut(self.n.max(1)).for_each(|row| row.copy_from_slice(bias));
         }

@@ -3,7 +3,7 @@
 mod dot;
 
 use super::rounding::round_row;
-use super::{COLUMNS, GROUP, Integers, QuantizedWeight};
+use super::{BAND, GROUP, Integers, QuantizedWeight};
 use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32};
 use crate::ops::cpu::storage::Elements;
@@ -79,7 +79,7 @@ fn few_rows(y: &mut [f32], x: &[f32], weight: &QuantizedWeight) {
     }
     let (x, kernel) = (Rounded::of(x, weight), Kernel::best());
     let tasks = (weight.bytes() / LEAST).clamp(1, rayon::current_num_threads());
-    let columns = m.div_ceil(tasks).next_multiple_of(COLUMNS);
+    let columns = m.div_ceil(tasks).next_multiple_of(BAND);
     // Tasks take columns of y, because tasks that take rows would each read all weights.
     let mut cut: Vec<Vec<&mut [f32]>> = (0..m.div_ceil(columns)).map(|_| Vec::with_capacity(x.n)).collect();
     for row in y.chunks_exact_mut(m) {
@@ -87,13 +87,13 @@ fn few_rows(y: &mut [f32], x: &[f32], weight: &QuantizedWeight) {
     }
     let compute = |(task, mut y): (usize, Vec<&mut [f32]>)| {
         let width = y.first().map_or(0, |part| part.len());
-        for j in (0..width).step_by(COLUMNS) {
-            let band = (task * columns + j) / COLUMNS;
+        for j in (0..width).step_by(BAND) {
+            let band = (task * columns + j) / BAND;
             let blocks = band * groups..(band + 1) * groups;
             for (i, y) in y.iter_mut().enumerate() {
                 let of_row = i * groups..(i + 1) * groups;
                 let row = &x.groups[of_row.clone()];
-                let sums: [f32; COLUMNS] = match &weight.integers {
+                let sums: [f32; BAND] = match &weight.integers {
                     Integers::Int8 { blocks: all, scales } => {
                         let (sums, scales) = (kernel.int8(&all[blocks.clone()], row), scales[band]);
                         std::array::from_fn(|column| sums[column] as f32 * scales[column])
@@ -137,7 +137,7 @@ pub(super) fn dequantize(weight: &QuantizedWeight, rows: Range<usize>) -> Vec<f3
         return result;
     }
     result.par_chunks_exact_mut(inputs).zip(rows).for_each(|(result, row)| {
-        let (band, column) = (row / COLUMNS, row % COLUMNS);
+        let (band, column) = (row / BAND, row % BAND);
         let of_row = band * groups..(band + 1) * groups;
         math::vectorize(
             #[inline(always)]

@@ -13,8 +13,7 @@ mod stored;
 
 use crate::ops::autograd::{Value, traced};
 use crate::ops::cpu::storage::Elements;
-use crate::ops::dispatch::dispatch;
-use candle_core::{Device, Result, Tensor, bail};
+use candle_core::{DType, Device, Result, Tensor, bail};
 use std::fmt;
 use std::ops::Range;
 
@@ -38,8 +37,8 @@ impl fmt::Display for QuantizedType {
 
 /// Inputs that share a scale in int4. Rows are padded to a multiple of it with zeros, in both types.
 const GROUP: usize = 32;
-/// Outputs that a kernel computes together. There are rows of zeros up to a multiple of it.
-const COLUMNS: usize = 4;
+/// Outputs of a band, which a kernel computes together. The last band is filled with rows of zeros.
+const BAND: usize = 4;
 
 /// The weight of a linear map, `[outputs, inputs]`, rounded to integers, on the CPU.
 pub struct QuantizedWeight {
@@ -48,12 +47,12 @@ pub struct QuantizedWeight {
     integers: Integers,
 }
 
-/// Blocks of [`COLUMNS`] outputs and [`GROUP`] inputs, row by row: a kernel reads one stream.
+/// Blocks of [`BAND`] outputs and [`GROUP`] inputs, row by row: a kernel reads one stream.
 enum Integers {
     /// Integers, and the scale of each output.
     Int8 {
-        blocks: Vec<[[i8; GROUP]; COLUMNS]>,
-        scales: Vec<[f32; COLUMNS]>,
+        blocks: Vec<[[i8; GROUP]; BAND]>,
+        scales: Vec<[f32; BAND]>,
     },
     Int4(Vec<Int4Block>),
 }
@@ -61,9 +60,9 @@ enum Integers {
 /// A block of int4.
 #[derive(Clone)]
 struct Int4Block {
-    scales: [f32; COLUMNS],
+    scales: [f32; BAND],
     /// Byte i of a row has input i in its low half and input i + 16 in its high half, each plus 8.
-    bytes: [[u8; GROUP / 2]; COLUMNS],
+    bytes: [[u8; GROUP / 2]; BAND],
 }
 
 impl fmt::Debug for QuantizedWeight {
@@ -76,7 +75,7 @@ impl QuantizedWeight {
     /// Rounds a weight `[outputs, inputs]`.
     ///
     /// # Errors
-    /// If it is no contiguous `f32` matrix on the CPU.
+    /// If it is no contiguous matrix on the CPU, in `f32` or `bf16`.
     pub fn quantize(weight: &Tensor, dtype: QuantizedType) -> Result<Self> {
         let (outputs, inputs) = weight.dims2()?;
         let values = Elements::of(weight)?;
@@ -152,12 +151,15 @@ pub fn quantized_linear(x: &Value, weight: &QuantizedWeight, bias: Option<&Value
             weight.dtype()
         )
     }
-    dispatch!(x.tensor();
-    cpu => cpu::linear(x.tensor(), weight, bias.map(Value::tensor)).map(Value::constant),
-    reference => bail!(
-        "weights in {} are for f32 activations on the CPU; found {:?} on {:?}",
-        weight.dtype(), x.tensor().dtype(), x.tensor().device().location()
-    ))
+    if x.tensor().dtype() != DType::F32 || !x.tensor().device().is_cpu() {
+        bail!(
+            "weights in {} are for f32 activations on the CPU; found {:?} on {:?}",
+            weight.dtype(),
+            x.tensor().dtype(),
+            x.tensor().device().location()
+        )
+    }
+    cpu::linear(x.tensor(), weight, bias.map(Value::tensor)).map(Value::constant)
 }
 
 #[cfg(test)]

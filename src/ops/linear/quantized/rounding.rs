@@ -1,17 +1,17 @@
 //! Weights to integers and scales.
 
-use super::{COLUMNS, GROUP, Int4Block, Integers};
+use super::{BAND, GROUP, Int4Block, Integers};
 use crate::ops::cpu::math;
 use rayon::prelude::*;
 
 /// A weight `[outputs, inputs]` with a scale for each output.
 pub(super) fn int8(weight: &[f32], outputs: usize, inputs: usize) -> Integers {
-    let (bands, groups) = (outputs.div_ceil(COLUMNS), inputs.div_ceil(GROUP));
-    let mut blocks = vec![[[0; GROUP]; COLUMNS]; bands * groups];
-    let mut scales = vec![[0.0; COLUMNS]; bands];
+    let (bands, groups) = (outputs.div_ceil(BAND), inputs.div_ceil(GROUP));
+    let mut blocks = vec![[[0; GROUP]; BAND]; bands * groups];
+    let mut scales = vec![[0.0; BAND]; bands];
     if inputs > 0 {
         let bands = blocks.par_chunks_exact_mut(groups).zip(&mut scales);
-        bands.zip(weight.par_chunks(COLUMNS * inputs)).for_each(|((blocks, scales), rows)| {
+        bands.zip(weight.par_chunks(BAND * inputs)).for_each(|((blocks, scales), rows)| {
             math::vectorize(
                 #[inline(always)]
                 || {
@@ -58,12 +58,12 @@ fn magnitude(x: &[f32]) -> f32 {
 
 /// A weight `[outputs, inputs]` with a scale for each output and group of inputs.
 pub(super) fn int4(weight: &[f32], outputs: usize, inputs: usize) -> Integers {
-    let (bands, groups) = (outputs.div_ceil(COLUMNS), inputs.div_ceil(GROUP));
+    let (bands, groups) = (outputs.div_ceil(BAND), inputs.div_ceil(GROUP));
     // Both halves of a byte are 8, which stands for 0.
-    let zeros = Int4Block { scales: [0.0; COLUMNS], bytes: [[0x88; GROUP / 2]; COLUMNS] };
+    let zeros = Int4Block { scales: [0.0; BAND], bytes: [[0x88; GROUP / 2]; BAND] };
     let mut blocks = vec![zeros; bands * groups];
     if inputs > 0 {
-        let bands = blocks.par_chunks_exact_mut(groups).zip(weight.par_chunks(COLUMNS * inputs));
+        let bands = blocks.par_chunks_exact_mut(groups).zip(weight.par_chunks(BAND * inputs));
         bands.for_each(|(blocks, rows)| {
             math::vectorize(
                 #[inline(always)]

@@ -1,6 +1,6 @@
 //! Integers and scales row by row, as files have them.
 
-use super::{COLUMNS, GROUP, Integers, QuantizedType, QuantizedWeight, cpu};
+use super::{BAND, GROUP, Integers, QuantizedType, QuantizedWeight, cpu};
 
 impl QuantizedWeight {
     /// The bytes of the integers, row by row, and the scales of each row: one for int8, one for each 32 inputs for int4, which
@@ -8,7 +8,7 @@ impl QuantizedWeight {
     pub(crate) fn to_rows(&self) -> (Vec<u8>, Vec<f32>) {
         let (groups, mut bytes, mut scales) = (self.groups(), vec![], vec![]);
         for row in 0..self.outputs {
-            let (band, column) = (row / COLUMNS, row % COLUMNS);
+            let (band, column) = (row / BAND, row % BAND);
             let of_row = band * groups..(band + 1) * groups;
             match &self.integers {
                 Integers::Int8 { blocks, scales: of_bands } => {

@@ -70,7 +70,7 @@ fn a_timeout_names_the_missing_rank() {
     assert!(message.starts_with(&start) && message.contains("MASTER_ADDR"), "{message}");
 }
 
-/// Rank 0 rejects the second request for this reason, goes on waiting, and names the reason at its time-out.
+/// Rank 0 rejects the second request for this reason, waits on, and names the reason at its time-out.
 fn rejects(first: Option<usize>, second: (usize, usize), world_size: usize, reason: &str) {
     let rendezvous = free("");
     let rank_0 = accepts(world_size, &rendezvous, 2 * SHORT);

@@ -7,7 +7,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
 
-use super::super::{COLUMNS, GROUP, Int4Block, Integers, QuantizedWeight};
+use super::super::{BAND, GROUP, Int4Block, Integers, QuantizedWeight};
 
 /// Partial sums of the product of a group.
 pub(super) const LANES: usize = 8;
@@ -36,13 +36,16 @@ pub(super) fn offsets(x: &[i16; GROUP]) -> [i32; LANES] {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Kernel {
     Portable,
-    /// Made by [`available`](Self::available) alone, on processors that have it.
     #[cfg(target_arch = "x86_64")]
-    Avx2,
-    /// As `Avx2`.
+    Avx2(Detected),
     #[cfg(target_arch = "x86_64")]
-    Avx512Vnni,
+    Avx512Vnni(Detected),
 }
+
+/// Proof that the processor has the instructions: only [`Kernel::available`] makes one.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Detected(());
 
 impl Kernel {
     /// The kernels that this processor can run, the fastest first.
@@ -51,7 +54,8 @@ impl Kernel {
         let vector = {
             use std::arch::is_x86_feature_detected as has;
             let vnni = has!("avx512f") && has!("avx512bw") && has!("avx512vnni");
-            [vnni.then_some(Self::Avx512Vnni), has!("avx2").then_some(Self::Avx2)]
+            let avx2 = has!("avx2").then_some(Self::Avx2(Detected(())));
+            [vnni.then_some(Self::Avx512Vnni(Detected(()))), avx2]
         };
         #[cfg(not(target_arch = "x86_64"))]
         let vector = [None];
@@ -65,16 +69,16 @@ impl Kernel {
 
     /// Σ wᵢ·xᵢ for each row of a band.
     #[inline]
-    pub(super) fn int8(self, band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
+    pub(super) fn int8(self, band: &[[[i8; GROUP]; BAND]], x: &[[i16; GROUP]]) -> [i32; BAND] {
         match self {
             Self::Portable => int8(band, x),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
+            Self::Avx2(_) => {
                 // SAFETY: `available` has found AVX2.
                 unsafe { avx2::int8(band, x) }
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => {
+            Self::Avx512Vnni(_) => {
                 // SAFETY: `available` has found the three features.
                 unsafe { avx512_vnni::int8(band, x) }
             }
@@ -88,16 +92,16 @@ impl Kernel {
         band: &[Int4Block],
         x: &[[i16; GROUP]],
         offsets: &[[i32; LANES]],
-    ) -> [f32; COLUMNS] {
+    ) -> [f32; BAND] {
         match self {
             Self::Portable => int4(band, x, offsets),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => {
+            Self::Avx2(_) => {
                 // SAFETY: `available` has found AVX2.
                 unsafe { avx2::int4(band, x, offsets) }
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => {
+            Self::Avx512Vnni(_) => {
                 // SAFETY: `available` has found the three features.
                 unsafe { avx512_vnni::int4(band, x, offsets) }
             }
@@ -105,8 +109,8 @@ impl Kernel {
     }
 }
 
-fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
-    let mut sums = [0; COLUMNS];
+fn int8(band: &[[[i8; GROUP]; BAND]], x: &[[i16; GROUP]]) -> [i32; BAND] {
+    let mut sums = [0; BAND];
     for (block, x) in band.iter().zip(x) {
         for (sum, row) in sums.iter_mut().zip(block) {
             *sum += row.iter().zip(x).map(|(&w, &x)| i32::from(w) * i32::from(x)).sum::<i32>();
@@ -115,8 +119,8 @@ fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
     sums
 }
 
-fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; COLUMNS] {
-    let mut sums = [[0.0; LANES]; COLUMNS];
+fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; BAND] {
+    let mut sums = [[0.0; LANES]; BAND];
     for (block, (x, offsets)) in band.iter().zip(x.iter().zip(offsets)) {
         for ((sums, bytes), scale) in sums.iter_mut().zip(&block.bytes).zip(block.scales) {
             for (lane, sum) in sums.iter_mut().enumerate() {
@@ -153,7 +157,7 @@ mod tests {
             let next = |from: &mut dyn Iterator<Item = i32>| from.next().unwrap_or_default();
             let x: Vec<[i16; GROUP]> =
                 (0..groups).map(|_| std::array::from_fn(|_| (next(&mut a) - 32_760) as i16)).collect();
-            let int8: Vec<[[i8; GROUP]; COLUMNS]> = (0..groups)
+            let int8: Vec<[[i8; GROUP]; BAND]> = (0..groups)
                 .map(|_| std::array::from_fn(|_| std::array::from_fn(|_| (next(&mut b) % 255 - 127) as i8)))
                 .collect();
             let int4: Vec<Int4Block> = (0..groups)
@@ -184,12 +188,8 @@ mod tests {
             let mut x = vec![[0; GROUP]; groups];
             x.as_flattened_mut()[..inputs].fill(greatest);
             for kernel in Kernel::available() {
-                let sums = kernel.int8(&vec![[[-127; GROUP]; COLUMNS]; groups], &x);
-                assert_eq!(
-                    sums,
-                    [-127 * i32::from(greatest) * inputs as i32; COLUMNS],
-                    "{kernel:?}, {inputs}"
-                );
+                let sums = kernel.int8(&vec![[[-127; GROUP]; BAND]; groups], &x);
+                assert_eq!(sums, [-127 * i32::from(greatest) * inputs as i32; BAND], "{kernel:?}, {inputs}");
             }
         }
     }

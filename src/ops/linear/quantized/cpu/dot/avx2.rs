@@ -1,6 +1,6 @@
 //! AVX2: 16-bit integers are multiplied, and neighbours added, 16 at a time.
 
-use super::{COLUMNS, GROUP, Int4Block, LANES, fold};
+use super::{BAND, GROUP, Int4Block, LANES, fold};
 use std::arch::x86_64::*;
 
 /// 32 bytes at place `PLACE` of the array, in units of 32 bytes.
@@ -22,8 +22,8 @@ fn load_half<const PLACE: usize, T, const N: usize>(x: &[T; N]) -> __m128i {
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
-    let mut sums = [_mm256_setzero_si256(); COLUMNS];
+pub(super) fn int8(band: &[[[i8; GROUP]; BAND]], x: &[[i16; GROUP]]) -> [i32; BAND] {
+    let mut sums = [_mm256_setzero_si256(); BAND];
     for (block, x) in band.iter().zip(x) {
         let (low, high) = (load::<0, _, _>(x), load::<1, _, _>(x));
         for (sum, w) in sums.iter_mut().zip(block) {
@@ -36,16 +36,16 @@ pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32;
     let [a, b, c, d] = sums;
     let sums = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
     let sums = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
-    let mut result = [0; COLUMNS];
+    let mut result = [0; BAND];
     // SAFETY: the array has the 16 bytes that are written.
     unsafe { _mm_storeu_si128(result.as_mut_ptr().cast(), sums) };
     result
 }
 
 #[target_feature(enable = "avx2")]
-pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; COLUMNS] {
+pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; BAND] {
     let halves = _mm256_set1_epi16(15);
-    let mut sums = [_mm256_setzero_ps(); COLUMNS];
+    let mut sums = [_mm256_setzero_ps(); BAND];
     for (block, (x, offsets)) in band.iter().zip(x.iter().zip(offsets)) {
         let (low, high) = (load::<0, _, _>(x), load::<1, _, _>(x));
         let offsets = load::<0, _, _>(offsets);

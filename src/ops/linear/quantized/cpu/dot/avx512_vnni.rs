@@ -1,12 +1,12 @@
 //! AVX-512 with VNNI: 32 products of 16-bit integers are added to 16 sums in one instruction.
 
 use super::avx2::load;
-use super::{COLUMNS, GROUP, Int4Block, LANES, fold};
+use super::{BAND, GROUP, Int4Block, LANES, fold};
 use std::arch::x86_64::*;
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32; COLUMNS] {
-    let mut sums = [_mm512_setzero_si512(); COLUMNS];
+pub(super) fn int8(band: &[[[i8; GROUP]; BAND]], x: &[[i16; GROUP]]) -> [i32; BAND] {
+    let mut sums = [_mm512_setzero_si512(); BAND];
     for (block, x) in band.iter().zip(x) {
         // SAFETY: the array has the 64 bytes that are read.
         let x = unsafe { _mm512_loadu_si512(x.as_ptr().cast()) };
@@ -14,7 +14,7 @@ pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32;
             *sum = _mm512_dpwssd_epi32(*sum, _mm512_cvtepi8_epi16(load::<0, _, _>(w)), x);
         }
     }
-    let mut result = [0; COLUMNS];
+    let mut result = [0; BAND];
     for (result, sum) in result.iter_mut().zip(sums) {
         *result = _mm512_reduce_add_epi32(sum);
     }
@@ -23,9 +23,9 @@ pub(super) fn int8(band: &[[[i8; GROUP]; COLUMNS]], x: &[[i16; GROUP]]) -> [i32;
 
 /// Two rows of a band at a time, each in half of a register.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; COLUMNS] {
+pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANES]]) -> [f32; BAND] {
     let halves = _mm512_set1_epi16(15);
-    let mut sums = [_mm512_setzero_ps(); COLUMNS / 2];
+    let mut sums = [_mm512_setzero_ps(); BAND / 2];
     for (block, (x, offsets)) in band.iter().zip(x.iter().zip(offsets)) {
         let low = _mm512_broadcast_i64x4(load::<0, _, _>(x));
         let high = _mm512_broadcast_i64x4(load::<1, _, _>(x));
@@ -41,7 +41,7 @@ pub(super) fn int4(band: &[Int4Block], x: &[[i16; GROUP]], offsets: &[[i32; LANE
             *sum = _mm512_add_ps(*sum, _mm512_mul_ps(_mm512_cvtepi32_ps(product), scales));
         }
     }
-    let mut lanes = [[[0.0; LANES]; 2]; COLUMNS / 2];
+    let mut lanes = [[[0.0; LANES]; 2]; BAND / 2];
     for (lanes, sum) in lanes.iter_mut().zip(sums) {
         // SAFETY: the array has the 64 bytes that are written.
         unsafe { _mm512_storeu_ps(lanes.as_mut_ptr().cast(), sum) };
