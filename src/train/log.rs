@@ -2,6 +2,8 @@
 
 use super::SaveError;
 use super::checkpoint::{finish, unfinished};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 use std::{
     fs::{File, OpenOptions},
@@ -39,11 +41,12 @@ impl MetricsLog {
         let failed = |source| SaveError::Write { path: path.clone(), source };
         let mut kept = BufWriter::new(unfinished(&path).map_err(failed)?);
         let mut seconds_before = 0.0;
-        for line in lines(folder)? {
-            let line = line?;
-            if line["step"].as_u64().is_some_and(|at| at <= step) && line[END].is_null() {
-                writeln!(kept, "{line}").map_err(failed)?;
-                seconds_before = line[SECONDS].as_f64().unwrap_or(seconds_before);
+        let mut lines = lines(folder)?;
+        while let Some(line) = lines.next_as::<Place>() {
+            let (place, line) = line?;
+            if place.step.is_some_and(|at| at <= step) && place.end.is_none() {
+                kept.write_all(line.trim_ascii_end()).and_then(|()| kept.write_all(b"\n")).map_err(failed)?;
+                seconds_before = place.seconds.unwrap_or(seconds_before);
             }
         }
         let kept = kept.into_inner().map_err(|e| failed(e.into_error()))?;
@@ -62,6 +65,14 @@ impl MetricsLog {
         let written = self.file.write_all(format!("{line}\n").as_bytes());
         written.map_err(|source| SaveError::Write { path: self.path.clone(), source })
     }
+}
+
+/// The part of a line that decides whether a resumed run keeps it.
+#[derive(Deserialize)]
+struct Place {
+    step: Option<u64>,
+    seconds: Option<f64>,
+    end: Option<IgnoredAny>,
 }
 
 /// The lines of a run's metrics file, without an incomplete last line of a killed run; none if there is no file.
@@ -97,17 +108,16 @@ pub struct Lines {
 /// The most bytes of a line.
 const LONGEST: u64 = 64 << 20;
 
-impl Iterator for Lines {
-    type Item = Result<Value, SaveError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+impl Lines {
+    /// The next line, parsed, and its bytes.
+    fn next_as<T: DeserializeOwned>(&mut self) -> Option<Result<(T, Vec<u8>), SaveError>> {
         let (file, mut line) = (self.file.as_mut()?, vec![]);
         let read = file.by_ref().take(LONGEST).read_until(b'\n', &mut line);
         self.number += 1;
         let found = match read {
             Ok(0) => None,
             Ok(_) => match serde_json::from_slice(&line) {
-                Ok(value) => return Some(Ok(value)),
+                Ok(value) => return Some(Ok((value, line))),
                 Err(_) if line.last() != Some(&b'\n') && (line.len() as u64) < LONGEST => None,
                 Err(e) => {
                     let problem = format!("line {}: {e}", self.number);
@@ -122,9 +132,31 @@ impl Iterator for Lines {
     }
 }
 
+impl Iterator for Lines {
+    type Item = Result<Value, SaveError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.next_as()?.map(|(line, _)| line))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_resumed_log_keeps_the_lines_up_to_its_step_and_counts_their_seconds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(METRICS_FILE);
+        let before = "{\"step\":1,\"loss\":2.50,\"seconds\":10.5}\n{\"step\":2}\n";
+        let after = "{\"step\":2,\"end\":\"finished\"}\n{\"step\":3,\"seconds\":99}";
+        std::fs::write(&path, format!("{before}{after}")).unwrap();
+        let mut log = MetricsLog::open(folder.path(), 2).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
+        log.write(serde_json::json!({ "step": 3 })).unwrap();
+        let seconds = read(folder.path()).unwrap()[2][SECONDS].as_f64().unwrap();
+        assert!((10.5..99.0).contains(&seconds), "{seconds}");
+    }
 
     #[test]
     fn lines_end_before_one_that_is_cut() {

@@ -111,8 +111,9 @@ impl Place {
         child
     }
 
-    /// Run a command and send it a signal once the run has reached `step`.
+    /// Run a command and send it a signal once the run has reached `step`, and has made a step: before, it handles no signal.
     fn signalled(&self, line: &str, signal: &str, step: u64) -> Output {
+        let step = step.max(self.step() + 1);
         let child = self.start_until(line, || self.step() >= step);
         let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
         assert!(sent.success());

@@ -365,7 +365,7 @@ fn patience_survives_a_resume() {
     assert_eq!((outcome.step, outcome.end), (6, End::Patience));
     let lines = log::read(folder.path()).unwrap();
     let ends: Vec<_> = lines.iter().filter(|line| !line[log::END].is_null()).collect();
-    assert_eq!(ends, [&serde_json::json!({ "step": 6, "end": "patience" })]);
+    assert!(ends.len() == 1 && ends[0]["step"] == 6 && ends[0][log::END] == "patience", "{ends:?}");
 }
 
 #[test]
