@@ -18,6 +18,11 @@ pub(super) fn cases() -> Result<Vec<Case>> {
         let heads = Heads { n_heads: 4, n_kv_heads, scale: 0.125, soft_cap: None };
         cases.push(case(rule, &one, &one, heads, 64, None)?);
     }
+    // Several tiles of keys, and more keys than a block of few queries has.
+    for rule in ["causal", "mixed", "causal & near(300, order)"] {
+        let meta = documents(&[1300, 70]);
+        cases.push(case(rule, &meta, &meta, Heads::even(2, 32), 16, None)?);
+    }
     // Queries and keys of two lists.
     cases.push(case("mixed", &documents(&[3, 70, 2]), &documents(&[9, 80, 0]), Heads::even(2, 8), 4, None)?);
     cases.push(case(

@@ -1,23 +1,48 @@
-//! One task: blocks of queries against the keys that they attend to.
+//! One task: blocks of queries against the keys that they attend to, tile by tile.
 
-use super::Inputs;
 use super::bias::Biases;
 use super::parts::Part;
-use super::softmax::{masked_softmax, softmax_backward};
+use super::softmax::{OnlineSoftmax, softmax_backward};
+use super::{Inputs, KEYS, VALUES};
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32};
 use gemm::Parallelism;
 use std::ops::Range;
 
-/// Queries whose scores exist at one time: enough to fill a product, few enough to stay in the L2 cache.
+/// Queries whose scores exist at one time: enough to fill a product, few enough to leave out most masked pairs. Twice as many
+/// from [`MANY`] keys on, of which few more are masked then; a product reads them half as often.
 const BLOCK: usize = 64;
 
-/// A block of queries, and the keys that any of them attends to.
+/// Keys of a block from which it is made of twice as many queries.
+const MANY: usize = 1024;
+
+/// Keys whose scores exist at one time: few enough for scores, keys, values and their gradients to stay in the L2 cache.
+const TILE: usize = 256;
+
+/// A block of queries, and the keys that any of them attends to; or a tile of it, with some of these keys.
 struct Block {
     queries: Range<usize>,
     /// From the first to the last key that a query of the block attends to.
     keys: Range<usize>,
     /// For each query, the keys that it attends to.
     runs: Vec<Vec<Range<usize>>>,
+}
+
+impl Block {
+    /// The tiles in which a query attends to a key.
+    fn tiles(self) -> impl Iterator<Item = Block> {
+        let keys = self.keys.clone();
+        keys.clone().step_by(TILE).filter_map(move |start| {
+            let keys = start..(start + TILE).min(keys.end);
+            let inside = |run: &Range<usize>| {
+                let inside = run.start.max(keys.start)..run.end.min(keys.end);
+                (!inside.is_empty()).then_some(inside)
+            };
+            let runs: Vec<Vec<_>> =
+                self.runs.iter().map(|runs| runs.iter().filter_map(inside).collect()).collect();
+            let is_read = runs.iter().any(|runs| !runs.is_empty());
+            is_read.then(|| Block { queries: self.queries.clone(), keys, runs })
+        })
+    }
 }
 
 /// The inputs of backward for one part: all rows of y and dy, and the part's log-sum-exp.
@@ -29,22 +54,40 @@ pub(super) struct Upstream<'a> {
 
 impl Inputs<'_> {
     fn blocks(&self, queries: Range<usize>) -> impl Iterator<Item = Block> + '_ {
-        queries.clone().step_by(BLOCK).filter_map(move |start| {
-            let queries = start..(start + BLOCK).min(queries.end);
-            let mut runs = vec![Vec::new(); queries.len()];
-            queries.clone().zip(&mut runs).for_each(|(q, runs)| self.mask.runs(q, runs));
-            let first = runs.iter().filter_map(|runs| runs.first()).map(|run| run.start).min()?;
-            let last = runs.iter().filter_map(|runs| runs.last()).map(|run| run.end).max()?;
-            Some(Block { queries, keys: first..last, runs })
+        let mut rest = queries;
+        std::iter::from_fn(move || {
+            while !rest.is_empty() {
+                let short = rest.start..(rest.start + BLOCK).min(rest.end);
+                let long = rest.start..(rest.start + 2 * BLOCK).min(rest.end);
+                let block = self.block(short.clone());
+                let (block, end) = match block.filter(|block| block.keys.len() >= MANY) {
+                    Some(_) => (self.block(long.clone()), long.end),
+                    None => (self.block(short.clone()), short.end),
+                };
+                rest.start = end;
+                if block.is_some() {
+                    return block;
+                }
+            }
+            None
         })
     }
 
-    /// The scores of a block, `[queries, keys]`; those of masked pairs have no bias.
-    fn scores(&self, block: &Block, head: usize, scores: &mut Vec<f32>) {
+    /// The block of some queries; `None` if they attend to no key.
+    fn block(&self, queries: Range<usize>) -> Option<Block> {
+        let mut runs = vec![Vec::new(); queries.len()];
+        queries.clone().zip(&mut runs).for_each(|(q, runs)| self.mask.runs(q, runs));
+        let first = runs.iter().filter_map(|runs| runs.first()).map(|run| run.start).min()?;
+        let last = runs.iter().filter_map(|runs| runs.last()).map(|run| run.end).max()?;
+        Some(Block { queries, keys: first..last, runs })
+    }
+
+    /// The scores of a tile, `[queries, keys]`; those of masked pairs have no bias.
+    fn scores(&self, block: &Block, head: usize, keys: &Transposed, scores: &mut Vec<f32>) {
         let (n, m) = (block.queries.len(), block.keys.len());
         scores.resize(n * m, 0.0);
-        let (q, k) = (self.queries(&block.queries, head), self.keys(&block.keys, head));
-        multiply(self.heads.scale, q, k.t(), 0.0, MatrixMut::new(scores, n, m));
+        let (q, k) = (self.queries(&block.queries, head), keys.of(&block.keys, head));
+        multiply(self.heads.scale, q, k, 0.0, MatrixMut::new(scores, n, m));
         match self.bias {
             None => {}
             Some(Biases::ByDistance(bias)) => {
@@ -74,20 +117,29 @@ impl Inputs<'_> {
     pub(super) fn forward_part(&self, part: &Part, y: &mut [f32], log_sum_exp: &mut [f32]) {
         let (d_head, heads) = (self.d_head(), part.heads.len());
         let width = heads * d_head;
-        let mut scores = Vec::new();
+        let (keys, mut scores) = (Transposed::new(self, part, KEYS), Vec::new());
         for block in self.blocks(part.queries.clone()) {
-            let m = block.keys.len();
-            let first = block.queries.start - part.queries.start;
-            for (place, head) in part.heads.clone().enumerate() {
-                self.scores(&block, head, &mut scores);
-                for (row, (weights, runs)) in scores.chunks_exact_mut(m).zip(&block.runs).enumerate() {
-                    log_sum_exp[(first + row) * heads + place] =
-                        masked_softmax(weights, runs, block.keys.start);
+            let (n, first) = (block.queries.len(), block.queries.start - part.queries.start);
+            let y = &mut y[first * width..][..n * width];
+            let log_sum_exp = &mut log_sum_exp[first * heads..][..n * heads];
+            let mut softmax = vec![OnlineSoftmax::default(); n * heads];
+            for tile in block.tiles() {
+                let m = tile.keys.len();
+                for (place, head) in part.heads.clone().enumerate() {
+                    self.scores(&tile, head, &keys, &mut scores);
+                    let rows = scores.chunks_exact_mut(m).zip(&tile.runs);
+                    let of_head =
+                        softmax.iter_mut().zip(y.chunks_exact_mut(d_head)).skip(place).step_by(heads);
+                    for ((weights, runs), (softmax, y)) in rows.zip(of_head) {
+                        softmax.add(weights, runs, tile.keys.start, y);
+                    }
+                    let y = MatrixMut::strided(&mut y[place * d_head..], n, d_head, width);
+                    multiply(1.0, Matrix::new(&scores, n, m), self.values(&tile.keys, head), 1.0, y);
                 }
-                let y = &mut y[first * width + place * d_head..];
-                let y = MatrixMut::strided(y, block.queries.len(), d_head, width);
-                let weights = Matrix::new(&scores, block.queries.len(), m);
-                multiply(1.0, weights, self.values(&block.keys, head), 0.0, y);
+            }
+            for ((softmax, y), log_sum_exp) in softmax.iter().zip(y.chunks_exact_mut(d_head)).zip(log_sum_exp)
+            {
+                *log_sum_exp = softmax.finish(y);
             }
         }
     }
@@ -105,9 +157,10 @@ impl Inputs<'_> {
         let (width, kv_width) = (heads * d_head, part.kv_heads.len() * d_head);
         let scale = self.heads.scale;
         let (mut weights, mut d_weights) = (Vec::new(), Vec::new());
+        let [keys, values] = [KEYS, VALUES].map(|side| Transposed::new(self, part, side));
         let learned = self.bias.and_then(Biases::learned);
         let mut d_bias = vec![0.0; learned.map_or(0, |bias| bias.values.len())];
-        for block in self.blocks(part.queries.clone()) {
+        for block in self.blocks(part.queries.clone()).flat_map(Block::tiles) {
             let (n, m) = (block.queries.len(), block.keys.len());
             let first = block.queries.start - part.queries.start;
             let first_key = block.keys.start - part.keys.start;
@@ -115,9 +168,9 @@ impl Inputs<'_> {
             for (place, head) in part.heads.clone().enumerate() {
                 let of_head = |row: usize| (block.queries.start + row) * d + head * d_head;
                 let dy = Matrix::strided(&upstream.dy[of_head(0)..], n, d_head, d);
-                self.scores(&block, head, &mut weights);
+                self.scores(&block, head, &keys, &mut weights);
                 let d_scores = MatrixMut::new(&mut d_weights, n, m);
-                multiply(1.0, dy, self.values(&block.keys, head).t(), 0.0, d_scores);
+                multiply(1.0, dy, values.of(&block.keys, head), 0.0, d_scores);
                 for row in 0..n {
                     let rows = row * m..(row + 1) * m;
                     softmax_backward(
@@ -137,7 +190,7 @@ impl Inputs<'_> {
                 }
                 let (weights, d_scores) = (Matrix::new(&weights, n, m), Matrix::new(&d_weights, n, m));
                 let dq = MatrixMut::strided(&mut d_query[first * width + place * d_head..], n, d_head, width);
-                multiply(scale, d_scores, self.keys(&block.keys, head), 0.0, dq);
+                multiply(scale, d_scores, self.keys(&block.keys, head), 1.0, dq);
                 let column = first_key * 2 * kv_width + place / self.heads.group() * d_head;
                 let dk = MatrixMut::strided(&mut d_key_value[column..], m, d_head, 2 * kv_width);
                 multiply(scale, d_scores.t(), self.queries(&block.queries, head), 1.0, dk);
@@ -146,6 +199,37 @@ impl Inputs<'_> {
             }
         }
         d_bias
+    }
+}
+
+/// The keys or the values of a part, `[d_head, m]`. A product with several blocks of queries takes them from a copy: it would
+/// transpose them for each block, number by number.
+struct Transposed<'a> {
+    inputs: &'a Inputs<'a>,
+    part: &'a Part,
+    side: usize,
+    /// Of each key-value head of the part; none for a single block.
+    copies: Vec<Vec<f32>>,
+}
+
+impl<'a> Transposed<'a> {
+    fn new(inputs: &'a Inputs<'a>, part: &'a Part, side: usize) -> Self {
+        let group = inputs.heads.group();
+        let copy = |kv_head: usize| inputs.keys_or_values(&part.keys, kv_head * group, side).transposed();
+        let is_one_block = part.queries.len() <= BLOCK;
+        let copies = if is_one_block { vec![] } else { part.kv_heads.clone().map(copy).collect() };
+        Self { inputs, part, side, copies }
+    }
+
+    /// Those of some rows and a query head, `[d_head, rows]`.
+    fn of(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
+        match self.copies.get(head / self.inputs.heads.group() - self.part.kv_heads.start) {
+            None => self.inputs.keys_or_values(rows, head, self.side).t(),
+            Some(copy) => {
+                let (first, stride) = (rows.start - self.part.keys.start, self.part.keys.len());
+                Matrix::strided(&copy[first..], self.inputs.d_head(), rows.len(), stride)
+            }
+        }
     }
 }
 

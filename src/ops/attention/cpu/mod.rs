@@ -65,6 +65,11 @@ impl Call {
     }
 }
 
+/// The side of the keys in a row of keys and values.
+const KEYS: usize = 0;
+/// The side of the values.
+const VALUES: usize = 1;
+
 /// The inputs of one call and how to cut them.
 #[derive(Clone, Copy)]
 struct Inputs<'a> {
@@ -149,7 +154,7 @@ impl Inputs<'_> {
         Matrix::strided(&self.query[start..], rows.len(), self.d_head(), self.d)
     }
 
-    /// The keys (`side` 0) or values (1) of a query head.
+    /// The [`KEYS`] or [`VALUES`] of a query head.
     fn keys_or_values(&self, rows: &Range<usize>, head: usize, side: usize) -> Matrix<'_> {
         let kv_head = head / self.heads.group();
         let start = rows.start * 2 * self.d_keys() + side * self.d_keys() + kv_head * self.d_head();
@@ -157,10 +162,10 @@ impl Inputs<'_> {
     }
 
     fn keys(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
-        self.keys_or_values(rows, head, 0)
+        self.keys_or_values(rows, head, KEYS)
     }
 
     fn values(&self, rows: &Range<usize>, head: usize) -> Matrix<'_> {
-        self.keys_or_values(rows, head, 1)
+        self.keys_or_values(rows, head, VALUES)
     }
 }
