@@ -128,7 +128,8 @@ impl Fitting<'_> {
                 let members = (0..plan.parts.len()).filter(|&n| plan.owner(n) == owner);
                 let members = members.flat_map(|n| &values[n]);
                 let values = ConcatenatedValues::new(members.collect());
-                vacant.insert(self.fit_tokenizer(&plan.parts[owner], &values)?);
+                let part = &plan.parts[owner];
+                vacant.insert(self.fit_tokenizer(part, &part.key(), &values)?);
             }
             let tokenizer = by_owner[&owner].clone();
             if let Some(shared) = self.fitted.saved.tokenizers.get(&plan.parts[owner].name).cloned() {
@@ -148,18 +149,19 @@ impl Fitting<'_> {
         Ok(())
     }
 
-    /// Fits a part's tokenizer and adds it to the saved state.
+    /// Fits the tokenizer of a part, whose settings are the table `key`, and adds it to the saved state.
     fn fit_tokenizer(
         &mut self,
         part: &PlannedPart,
+        key: &str,
         values: &ConcatenatedValues,
     ) -> Result<Arc<dyn AnyTokenizer>, OpenError> {
         let refuse = |problem: RegistryError| match problem {
             RegistryError::Unknown { name, known } => OpenError::Setting {
-                setting: format!("{}.modality", part.key()),
+                setting: format!("{key}.modality"),
                 problem: format!("no modality is named {name:?}; known: {known}"),
             },
-            problem => OpenError::Modality { part: part.key(), problem: problem.into() },
+            problem => OpenError::Modality { part: key.into(), problem: problem.into() },
         };
         if let Some(OtherTaskPart { tokenizer, .. }) = &part.other_task_part {
             self.fitted.saved.tokenizers.insert(part.name.clone(), tokenizer.clone());
@@ -224,7 +226,8 @@ impl Fitting<'_> {
         };
         let label = match (&planned.labels, &values) {
             (Some(planned), Some(values)) => {
-                Some(self.fit_tokenizer(planned, &ConcatenatedValues::new(vec![values]))?)
+                let values = ConcatenatedValues::new(vec![values]);
+                Some(self.fit_tokenizer(planned, &format!("outputs.{name}"), &values)?)
             }
             _ => None,
         };

@@ -25,6 +25,18 @@ fn the_unit_of_the_loss_is_printed() {
     assert!(works("eval run --samples 2 --json").0.contains("\"loss\""));
 }
 
+/// As the guide of audio says.
+#[test]
+fn the_labels_of_the_audio_preset_may_be_words() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = format!("train audio {TINY} {SHORT} --set outputs.text.vocabulary=words");
+    let trained = ran(smalti(folder.path()), &format!("{train} --out run"));
+    assert_eq!(trained.code, Some(0), "{}", trained.err);
+    let refused = ran(smalti(folder.path()), &format!("{train} --set outputs.text.unknown=true --out other"));
+    let message = "error: outputs.text: text: unknown is set; it is only for a vocabulary of characters";
+    assert!(refused.code == Some(1) && refused.err.contains(message), "{}", refused.err);
+}
+
 /// Several tasks have no common epoch, and their losses no common unit.
 #[test]
 fn a_mix_has_no_epoch() {
