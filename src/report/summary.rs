@@ -69,10 +69,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = "{\"step\":1,\"tokens_per_s\":9.0}\n\
                    {\"step\":5,\"eval\":{\"a\":{\"loss\":4.0},\"b\":{\"loss\":2.0}}}\n\
-                   {\"step\":6,\"not_used\":\"a.png: no image\"}\n\
+                   {\"step\":6,\"not_used\":\"a.png: no image\",\"seconds\":7.5}\n\
                    {\"step\":10,\"eval\":{\"a\":{\"loss\":3.0},\"b\":{\"loss\":2.5}}}\n\
                    {\"step\":15,\"eval\":{\"a\":{\"loss\":null},\"b\":{\"loss\":2.5}}}\n\
-                   {\"step\":15,\"end\":\"patience\",\"seconds\":7.5}\n";
+                   {\"step\":15,\"end\":\"patience\"}\n";
         std::fs::write(folder.path().join(log::METRICS_FILE), log).unwrap();
         for (weight, best) in [(1.0, 10), (3.0, 5)] {
             let weights = BTreeMap::from([("b".to_string(), weight)]);

@@ -1,4 +1,4 @@
-//! `metrics.jsonl`: one JSON object per line, each with its `step` and the `seconds` of the training so far.
+//! `metrics.jsonl`: one JSON object per line, each with its `step` and, but for the last, the `seconds` of the training so far.
 
 use super::SaveError;
 use super::checkpoint::{finish, unfinished};
@@ -55,13 +55,16 @@ impl MetricsLog {
         Ok(Self { path, file, opened: Instant::now(), seconds_before })
     }
 
-    /// Appends one line, an object, with the seconds of the training so far.
+    /// Appends one line, an object, with the seconds of the training so far. The line that ends a training has none, so that it
+    /// is the same when a finished training is resumed.
     ///
     /// # Errors
     /// [`SaveError::Write`] if the file cannot be written.
     pub fn write(&mut self, mut line: Value) -> Result<(), SaveError> {
-        let seconds = self.seconds_before + self.opened.elapsed().as_secs_f64();
-        line[SECONDS] = ((1e3 * seconds).round() / 1e3).into();
+        if line[END].is_null() {
+            let seconds = self.seconds_before + self.opened.elapsed().as_secs_f64();
+            line[SECONDS] = ((1e3 * seconds).round() / 1e3).into();
+        }
         let written = self.file.write_all(format!("{line}\n").as_bytes());
         written.map_err(|source| SaveError::Write { path: self.path.clone(), source })
     }
