@@ -25,7 +25,7 @@ fn the_unit_of_the_loss_is_printed() {
     assert!(works("eval run --samples 2 --json").0.contains("\"loss\""));
 }
 
-/// As the guide of audio says.
+/// The command of the audio guide.
 #[test]
 fn the_labels_of_the_audio_preset_may_be_words() {
     let folder = tempfile::tempdir().unwrap();
