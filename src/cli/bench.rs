@@ -167,7 +167,7 @@ fn measure_in_process(load: &Load, args: &BenchArgs) -> Result<Measured> {
     Ok(serde_json::from_value(bench_in_process(&line)?["loads"][0].take())?)
 }
 
-/// Benchmark `smalti bench` prints as JSON in another process.
+/// Runs `smalti bench` with these arguments in another process; returns the JSON that it prints.
 fn bench_in_process(line: &[&str]) -> Result<serde_json::Value> {
     let program = std::env::current_exe().context("the file of this program cannot be found")?;
     let output = Command::new(program)

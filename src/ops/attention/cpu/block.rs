@@ -57,14 +57,12 @@ impl Inputs<'_> {
         let mut rest = queries;
         std::iter::from_fn(move || {
             while !rest.is_empty() {
-                let short = rest.start..(rest.start + BLOCK).min(rest.end);
-                let long = rest.start..(rest.start + 2 * BLOCK).min(rest.end);
-                let block = self.block(short.clone());
-                let (block, end) = match block.filter(|block| block.keys.len() >= MANY) {
-                    Some(_) => (self.block(long.clone()), long.end),
-                    None => (self.block(short.clone()), short.end),
-                };
-                rest.start = end;
+                let first = |n: usize| rest.start..(rest.start + n).min(rest.end);
+                let (mut queries, mut block) = (first(BLOCK), self.block(first(BLOCK)));
+                if block.as_ref().is_some_and(|block| block.keys.len() >= MANY) {
+                    (queries, block) = (first(2 * BLOCK), self.block(first(2 * BLOCK)));
+                }
+                rest.start = queries.end;
                 if block.is_some() {
                     return block;
                 }
