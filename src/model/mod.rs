@@ -67,6 +67,7 @@ pub use transformer::{StackRole, Transformer};
 pub use weight::{QuantizedParameter, Weight};
 
 use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
+use crate::ops::cpu::awake::Awake;
 use crate::ops::{self, Value, without_gradients};
 use crate::random;
 use crate::rules::AttentionRules;
@@ -287,6 +288,7 @@ impl Model {
     /// # Errors
     /// If an operation fails.
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
+        let _awake = self.device().is_cpu().then(Awake::new);
         without_gradients(|| {
             let read_rows = batch.read_rows();
             let (hidden, _) = self.hidden(batch, read_rows.some(), &Pass::default())?;

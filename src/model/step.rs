@@ -3,6 +3,7 @@
 use super::plan::{ForwardPlan, PlanInputs};
 use super::{Cache, Model, Pass};
 use crate::data::Batch;
+use crate::ops::cpu::awake::Awake;
 use crate::ops::{self, without_gradients};
 use candle_core::Tensor;
 
@@ -22,6 +23,7 @@ impl Model {
     pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         let rules = self.rules.iter().chain(&self.memory_rules).map(AsRef::as_ref);
         cache.extend(&batch.main.meta, rules)?;
+        let _awake = self.device().is_cpu().then(Awake::new);
         without_gradients(|| self.step_with(batch, cache))
     }
 

@@ -1,5 +1,6 @@
 //! What CPU kernels share, as `crate::cuda` is for GPUs: vector code, products, work cut by rows, tensors as slices.
 
+pub(crate) mod awake;
 pub(crate) mod bf16;
 pub(crate) mod blank;
 pub(crate) mod math;

@@ -4,6 +4,7 @@ use super::load::StepLoad;
 use super::{Observer, StepReport, Trainer};
 use crate::data::{Batch, HeadBatch, Targets};
 use crate::model::Routing;
+use crate::ops::cpu::awake::Awake;
 use crate::ops::{Gradients, Readback, backward};
 use crate::random::mix;
 use crate::train::{TrainConfig, TrainError, audit, ranks::all_reduce_gradients};
@@ -44,7 +45,9 @@ impl Trainer {
         micro: &[Batch],
         observer: &mut dyn Observer,
     ) -> Result<Option<StepReport>, TrainError> {
+        let awake = self.model.device().is_cpu().then(Awake::new);
         let launched = self.launch(micro, observer);
+        drop(awake);
         let launched =
             launched.map_err(|error| self.explain(error, micro.iter().map(Batch::n_tokens).max()))?;
         let reported = match self.async_launch {

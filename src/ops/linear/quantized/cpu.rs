@@ -62,7 +62,10 @@ impl Rounded {
         );
         let offsets = match weight.integers {
             Integers::Int8 { .. } => vec![],
-            Integers::Int4(_) => groups.iter().map(dot::offsets).collect(),
+            Integers::Int4(_) => math::vectorize(
+                #[inline(always)]
+                || groups.iter().map(dot::offsets).collect(),
+            ),
         };
         Self { n, groups, scales, offsets }
     }
@@ -70,9 +73,7 @@ impl Rounded {
 
 /// y ← y + x·Wᵀ for few rows: each weight is read once, in parallel.
 fn few_rows(y: &mut [f32], x: &[f32], weight: &QuantizedWeight) {
-    /// The fewest bytes of weights that one task reads: to wake threads for the 30 products of a token of text-char took 0.9 ms
-    /// on two busy cores, and the products 0.25 ms on one thread.
-    const LEAST: usize = 1 << 20;
+    const LEAST: usize = 1 << 17;
     let (m, groups) = (weight.outputs, weight.groups());
     if m == 0 || groups == 0 || x.is_empty() {
         return;

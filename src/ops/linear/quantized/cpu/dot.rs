@@ -24,6 +24,7 @@ pub(super) fn greatest(weight: &QuantizedWeight) -> f32 {
 }
 
 /// −8·Σ xᵢ over the inputs of each lane: int4 is stored plus 8.
+#[inline(always)]
 pub(super) fn offsets(x: &[i16; GROUP]) -> [i32; LANES] {
     let x = x.map(i32::from);
     std::array::from_fn(|lane| {
