@@ -2,6 +2,7 @@
 
 use super::{Activation, QUICK};
 use crate::ops::autograd::{Value, with_rule};
+use crate::ops::cpu::blank::{Blank, by_blocks, map};
 use crate::ops::cpu::math::{BLOCK, exp, normal_cdf, sigmoid, vectorize};
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use candle_core::Result;
@@ -10,8 +11,7 @@ use rayon::prelude::*;
 pub(super) fn activation(x: &Value, f: Activation) -> Result<Value> {
     let input = x.tensor().clone();
     let values = Elements::of(&input)?;
-    let mut y = vec![0.0; values.len()];
-    y.par_chunks_mut(BLOCK).zip(values.par_chunks(BLOCK)).for_each(|(y, x)| f.forward(x, y));
+    let y = by_blocks(values.len(), BLOCK, |block, y| f.forward(&values[block * BLOCK..][..y.len()], y));
     drop(values);
     Ok(with_rule(tensor(y, &input)?, &[x], move |dy| {
         let mut dx = Elements::of(&dy.contiguous()?)?.to_vec();
@@ -24,8 +24,8 @@ pub(super) fn activation(x: &Value, f: Activation) -> Result<Value> {
 }
 
 impl Activation {
-    /// y ← f(x); one thread.
-    pub(in crate::ops) fn forward(self, x: &[f32], y: &mut [f32]) {
+    /// Writes f(x); one thread.
+    pub(in crate::ops) fn forward<'a>(self, x: &[f32], y: &'a mut Blank) -> &'a mut [f32] {
         match self {
             Activation::Gelu => each(x, y, gelu),
             Activation::GeluTanh => each(x, y, gelu_tanh),
@@ -50,10 +50,10 @@ impl Activation {
 }
 
 #[inline(always)]
-fn each(x: &[f32], y: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
+fn each<'a>(x: &[f32], y: &'a mut Blank, f: impl Fn(f32) -> (f32, f32)) -> &'a mut [f32] {
     vectorize(
         #[inline(always)]
-        || x.iter().zip(y).for_each(|(&x, y)| *y = f(x).0),
+        || map(y, x, |x| f(x).0),
     )
 }
 

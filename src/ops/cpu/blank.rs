@@ -15,16 +15,27 @@ pub(crate) fn by_blocks<T: Send>(
     block: usize,
     fill: impl Fn(usize, &mut Blank<T>) -> &mut [T] + Sync,
 ) -> Vec<T> {
+    by_blocks_with(n, block, |i, blank| (fill(i, blank), ())).0
+}
+
+/// [`by_blocks`], and something else of each block.
+pub(crate) fn by_blocks_with<T: Send, R: Send>(
+    n: usize,
+    block: usize,
+    fill: impl Fn(usize, &mut Blank<T>) -> (&mut [T], R) + Sync,
+) -> (Vec<T>, Vec<R>) {
     let mut result = Vec::with_capacity(n);
     let blanks = result.spare_capacity_mut()[..n].par_chunks_mut(block.max(1));
-    blanks.enumerate().for_each(|(i, blank)| {
+    let others = blanks.enumerate().map(|(i, blank)| {
         let expected = (blank.as_ptr().cast::<T>(), blank.len());
-        let written = fill(i, blank);
+        let (written, other) = fill(i, blank);
         assert!((written.as_ptr(), written.len()) == expected, "a block was not filled");
+        other
     });
+    let others = others.collect();
     // SAFETY: each of the first n elements was in one block, and each block was returned as numbers.
     unsafe { result.set_len(n) }
-    result
+    (result, others)
 }
 
 /// [`by_blocks`] for two results at once, of `n` rows of widths `widths`, in blocks of `rows`.
@@ -61,6 +72,18 @@ pub(crate) fn two_by_blocks<T: Send>(
 pub(crate) unsafe fn written<T>(blank: &mut Blank<T>) -> &mut [T] {
     // SAFETY: `MaybeUninit<T>` lies in memory as `T` does, and the caller has written each.
     unsafe { &mut *(std::ptr::from_mut(blank) as *mut [T]) }
+}
+
+/// Fills the elements with zeros: of a block that stays in the cache, to be added to or overwritten.
+pub(crate) fn zeroed<T: Copy + Default>(blank: &mut Blank<T>) -> &mut [T] {
+    blank.fill(MaybeUninit::new(T::default()));
+    // SAFETY: every element is written.
+    unsafe { written(blank) }
+}
+
+/// `n` zeros, written in parallel.
+pub(crate) fn zeros(n: usize) -> Vec<f32> {
+    by_blocks(n, super::math::BLOCK, |_, blank| zeroed(blank))
 }
 
 /// Fills rows with copies of `row`.

@@ -2,6 +2,7 @@
 
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Value, with_rule};
+use crate::ops::cpu::blank::by_blocks;
 use crate::ops::cpu::math::BLOCK;
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use candle_core::Result;
@@ -19,13 +20,12 @@ pub(super) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value
 }
 
 fn forward(a: &[f32], b: &[f32], activation: Activation) -> Vec<f32> {
-    let mut y = vec![0.0; a.len()];
-    let blocks = y.par_chunks_mut(BLOCK).zip(a.par_chunks(BLOCK)).zip(b.par_chunks(BLOCK));
-    blocks.for_each(|((y, a), b)| {
-        activation.forward(a, y);
-        y.iter_mut().zip(b).for_each(|(y, b)| *y *= b);
-    });
-    y
+    by_blocks(a.len(), BLOCK, |block, y| {
+        let part = block * BLOCK..block * BLOCK + y.len();
+        let y = activation.forward(&a[part.clone()], y);
+        y.iter_mut().zip(&b[part]).for_each(|(y, b)| *y *= b);
+        y
+    })
 }
 
 /// The gradients of both inputs.

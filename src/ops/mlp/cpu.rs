@@ -2,7 +2,7 @@
 
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Value, with_rule};
-use crate::ops::cpu::blank::{by_blocks, two_by_blocks};
+use crate::ops::cpu::blank::{by_blocks, by_blocks_with, two_by_blocks, zeroed};
 use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32, product_into};
 use crate::ops::cpu::rows::add_in_order;
@@ -10,7 +10,6 @@ use crate::ops::cpu::storage::{Elements, gradient};
 use crate::ops::linear::cpu::{FEW, forward, most_rows, rows_of_block};
 use candle_core::{DType, Result, Tensor};
 use gemm::Parallelism;
-use rayon::prelude::*;
 
 /// `inputs` are x, both weights, and the inner and outer bias, if there are such `biases`.
 pub(super) fn mlp(inputs: &[&Value], biases: [bool; 2], activation: Activation) -> Result<Value> {
@@ -78,8 +77,7 @@ impl<'a> Kernel<'a> {
         if self.n <= FEW {
             let x = Matrix::new(&self.x, self.n, self.d);
             let hidden = forward(x, self.inner(), self.inner_bias.as_deref());
-            let mut active = vec![0.0; hidden.len()];
-            self.activation.forward(&hidden, &mut active);
+            let active = by_blocks(hidden.len(), hidden.len(), |_, y| self.activation.forward(&hidden, y));
             let active = Matrix::new(&active, self.n, self.d_ff);
             return (forward(active, self.outer(), self.outer_bias.as_deref()), hidden);
         }
@@ -92,8 +90,7 @@ impl<'a> Kernel<'a> {
             let n = y.len() / self.d_out;
             let x = x.rows_from(block * rows, n);
             let hidden = product_into(hidden, x, inner, self.inner_bias.as_deref(), none);
-            let mut active = vec![0.0; hidden.len()];
-            self.activation.forward(hidden, &mut active);
+            let active = by_blocks(hidden.len(), hidden.len(), |_, y| self.activation.forward(hidden, y));
             let active = Matrix::new(&active, n, self.d_ff);
             (product_into(y, active, outer, self.outer_bias.as_deref(), none), hidden)
         })
@@ -102,30 +99,28 @@ impl<'a> Kernel<'a> {
     /// The gradients of x, of the weights, and of the biases, if any.
     fn backward(&self, hidden: &[f32], dy: &[f32]) -> Vec<Vec<f32>> {
         let (d, d_ff, d_out) = (self.d, self.d_ff, self.d_out);
-        let mut dx = vec![0.0; self.n * d];
         // One task for each thread, so that there are few sums of weight gradients.
         let rows = self.n.div_ceil(rayon::current_num_threads()).max(1);
-        let tasks = dx.par_chunks_mut(rows * d).zip(self.x.par_chunks(rows * d));
-        let tasks = tasks.zip(hidden.par_chunks(rows * d_ff)).zip(dy.par_chunks(rows * d_out));
-        let sums: Vec<Sums> = tasks
-            .map(|(((dx, x), hidden), dy)| {
-                let mut sums = Sums {
-                    inner: vec![],
-                    outer: vec![],
-                    inner_bias: vec![0.0; d_ff],
-                    outer_bias: vec![0.0; d_out],
-                };
-                let block = most_rows(d * d_ff).min(rows);
-                let blocks = dx.chunks_mut(block * d).zip(x.chunks(block * d));
-                let blocks = blocks.zip(hidden.chunks(block * d_ff)).zip(dy.chunks(block * d_out));
-                let (mut active, mut d_hidden) = (vec![0.0; block * d_ff], vec![0.0; block * d_ff]);
-                for (((dx, x), hidden), dy) in blocks {
-                    let (active, d_hidden) = (&mut active[..hidden.len()], &mut d_hidden[..hidden.len()]);
-                    self.backward_block(x, hidden, dy, active, d_hidden, dx, &mut sums);
-                }
-                sums
-            })
-            .collect();
+        let block = most_rows(d * d_ff).min(rows);
+        let (dx, sums) = by_blocks_with(self.n * d, rows * d, |task, dx| {
+            let (first, dx) = (task * rows, zeroed(dx));
+            let n = dx.len() / d;
+            let mut sums = Sums {
+                inner: vec![],
+                outer: vec![],
+                inner_bias: vec![0.0; d_ff],
+                outer_bias: vec![0.0; d_out],
+            };
+            let blocks = dx.chunks_mut(block * d).zip(self.x[first * d..][..n * d].chunks(block * d));
+            let blocks = blocks.zip(hidden[first * d_ff..][..n * d_ff].chunks(block * d_ff));
+            let (mut active, mut d_hidden) = (vec![0.0; block * d_ff], vec![0.0; block * d_ff]);
+            for (((dx, x), hidden), dy) in blocks.zip(dy[first * d_out..][..n * d_out].chunks(block * d_out))
+            {
+                let (active, d_hidden) = (&mut active[..hidden.len()], &mut d_hidden[..hidden.len()]);
+                self.backward_block(x, hidden, dy, active, d_hidden, dx, &mut sums);
+            }
+            (dx, sums)
+        });
         let (mut inner, mut outer, mut inner_bias, mut outer_bias) = (vec![], vec![], vec![], vec![]);
         for sums in sums {
             inner.push(sums.inner);

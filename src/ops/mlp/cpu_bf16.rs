@@ -3,6 +3,7 @@
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::ops::cpu::bf16::{rounded, two_rounded_by_blocks, widened};
+use crate::ops::cpu::blank::by_blocks;
 use crate::ops::cpu::product::Matrix;
 use crate::ops::cpu::product_bf16::Packed;
 use crate::ops::cpu::rows::column_sums;
@@ -43,8 +44,8 @@ impl Mlp {
         let outer_bias = self.bias(1).map(Elements::of).transpose()?;
         let (y, hidden) = if n <= FEW {
             let hidden = map(x, inner, inner_bias.as_deref());
-            let mut active = vec![0.0; hidden.len()];
-            self.activation.forward(&widened(&hidden), &mut active);
+            let wide = widened(&hidden);
+            let active = by_blocks(wide.len(), wide.len(), |_, y| self.activation.forward(&wide, y));
             let active = rounded(&active);
             (map(Matrix::new(&active, n, d_ff), outer, outer_bias.as_deref()), hidden)
         } else {
@@ -54,8 +55,7 @@ impl Mlp {
                 let n = y.len() / d_out;
                 inner.set_to_bias(inner_bias.as_deref(), hidden);
                 inner.multiply(x.rows_from(block * rows, n), hidden);
-                let mut active = vec![0.0; hidden.len()];
-                self.activation.forward(hidden, &mut active);
+                let active = by_blocks(hidden.len(), hidden.len(), |_, y| self.activation.forward(hidden, y));
                 outer.set_to_bias(outer_bias.as_deref(), y);
                 outer.multiply(Matrix::new(&active, n, d_ff), y);
             })

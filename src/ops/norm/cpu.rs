@@ -1,11 +1,11 @@
 //! The CPU kernel: blocks of rows in parallel.
 
 use crate::ops::autograd::{Value, with_rule};
+use crate::ops::cpu::blank::{by_blocks_with, zeroed};
 use crate::ops::cpu::math::{add, sum, sum_by, sum_by2, vectorize};
 use crate::ops::cpu::rows::{add_in_order, rows_in_block};
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use candle_core::{Result, Tensor};
-use rayon::prelude::*;
 
 /// `inputs` are x, the weight, and the bias, if any.
 pub(super) fn norm(inputs: &[&Value], eps: f64, centre: bool) -> Result<Value> {
@@ -41,21 +41,22 @@ impl Norm {
     fn forward(&self, x: &[f32], weight: &[f32], bias: Option<&[f32]>) -> (Vec<f32>, Vec<Row>) {
         let d = weight.len();
         let block = rows_in_block(x.len() / d, d);
-        let mut y = vec![0.0; x.len()];
-        let mut rows = vec![Row::default(); x.len() / d];
-        let blocks = y.par_chunks_mut(block * d).zip(rows.par_chunks_mut(block)).zip(x.par_chunks(block * d));
-        blocks.for_each(|((y, rows), x)| {
-            vectorize(
+        let (y, rows) = by_blocks_with(x.len(), block * d, |number, y| {
+            let (y, x) = (zeroed(y), &x[number * block * d..]);
+            let normalized = vectorize(
                 #[inline(always)]
                 || {
-                    for ((y, row), x) in y.chunks_exact_mut(d).zip(rows).zip(x.chunks_exact(d)) {
-                        *row = self.measure(x);
-                        normalize(y, x, *row, weight, bias);
-                    }
+                    let normalize = |(y, x): (&mut [f32], &[f32])| {
+                        let row = self.measure(x);
+                        normalize(y, x, row, weight, bias);
+                        row
+                    };
+                    y.chunks_exact_mut(d).zip(x.chunks_exact(d)).map(normalize).collect::<Vec<Row>>()
                 },
-            )
+            );
+            (y, normalized)
         });
-        (y, rows)
+        (y, rows.concat())
     }
 
     /// The mean and scale of a row, in two passes: the row is in the cache, and no digits are lost to cancellation.
@@ -75,26 +76,23 @@ impl Norm {
     fn backward(&self, x: &[f32], weight: &[f32], dy: &[f32], rows: &[Row]) -> [Vec<f32>; 3] {
         let d = weight.len();
         let block = rows_in_block(x.len() / d, d);
-        let mut dx = vec![0.0; x.len()];
-        let inputs = x.par_chunks(block * d).zip(dy.par_chunks(block * d)).zip(rows.par_chunks(block));
-        let (dw, db) = dx
-            .par_chunks_mut(block * d)
-            .zip(inputs)
-            .map(|(dx, ((x, dy), rows))| {
-                let (mut dw, mut db) = (vec![0.0; d], vec![0.0; d]);
-                vectorize(
-                    #[inline(always)]
-                    || {
-                        let inputs = x.chunks_exact(d).zip(dy.chunks_exact(d)).zip(rows);
-                        for (dx, ((x, dy), row)) in dx.chunks_exact_mut(d).zip(inputs) {
-                            self.backward_row(dx, x, dy, *row, weight);
-                            add_parameter_gradients(&mut dw, &mut db, x, dy, *row);
-                        }
-                    },
-                );
-                (dw, db)
-            })
-            .collect::<(Vec<_>, Vec<_>)>();
+        let (dx, sums) = by_blocks_with(x.len(), block * d, |number, dx| {
+            let (first, dx) = (number * block, zeroed(dx));
+            let inputs =
+                x[first * d..].chunks_exact(d).zip(dy[first * d..].chunks_exact(d)).zip(&rows[first..]);
+            let (mut dw, mut db) = (vec![0.0; d], vec![0.0; d]);
+            vectorize(
+                #[inline(always)]
+                || {
+                    for (dx, ((x, dy), row)) in dx.chunks_exact_mut(d).zip(inputs) {
+                        self.backward_row(dx, x, dy, *row, weight);
+                        add_parameter_gradients(&mut dw, &mut db, x, dy, *row);
+                    }
+                },
+            );
+            (dx, (dw, db))
+        });
+        let (dw, db) = sums.into_iter().unzip();
         [dx, add_in_order(dw, d), add_in_order(db, d)]
     }
 

@@ -7,6 +7,7 @@ mod softmax;
 
 use super::{Distances, Heads};
 use crate::ops::autograd::{Value, with_rule};
+use crate::ops::cpu::blank::zeros;
 use crate::ops::cpu::product::Matrix;
 use crate::ops::cpu::rows::add_in_order;
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
@@ -98,7 +99,7 @@ impl Inputs<'_> {
         let kv_heads = self.kv_heads_of_part();
         let (parts, heads) = (self.parts(kv_heads), kv_heads * self.heads.group());
         let (n, _) = self.mask.shape();
-        let mut y = vec![0.0; n * self.d];
+        let mut y = zeros(n * self.d);
         let mut log_sum_exp = vec![f32::NEG_INFINITY; n * self.heads.n_heads];
         let rows = || parts.iter().map(|part| part.queries.len());
         cut(&mut y, rows(), heads * self.d_head())
@@ -114,7 +115,7 @@ impl Inputs<'_> {
     fn backward(&self, y: &[f32], dy: &[f32], saved: &Saved) -> Vec<Vec<f32>> {
         let kv_heads = saved.kv_heads_of_part;
         let (parts, heads) = (self.parts(kv_heads), kv_heads * self.heads.group());
-        let (mut d_query, mut d_key_value) = (vec![0.0; self.query.len()], vec![0.0; self.key_value.len()]);
+        let (mut d_query, mut d_key_value) = (zeros(self.query.len()), zeros(self.key_value.len()));
         let mut rest = &saved.log_sum_exp[..];
         let upstream: Vec<Upstream> = parts
             .iter()
