@@ -37,7 +37,7 @@ impl Generation {
 }
 
 /// The number of texts that are generated at one time: as many rows as a CPU multiplies by weights that it reads once.
-pub(super) const BATCH_SIZE: usize = 8;
+pub(super) const BATCH_SIZE: usize = 16;
 
 /// The inputs of a sample.
 type Inputs = Vec<(Stream, Tokens)>;

@@ -9,6 +9,7 @@ use crate::ops::cpu::storage::{Elements, gradient};
 use candle_core::{DType, Result, Tensor};
 use gemm::Parallelism;
 use rayon::prelude::*;
+use std::array::from_fn;
 
 /// `inputs` are x, the weight, and the bias, if any.
 pub(super) fn linear(inputs: &[&Value]) -> Result<Value> {
@@ -65,13 +66,14 @@ pub(in crate::ops) fn forward(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -
 
 /// Up to this number of rows, as in generation token by token, reading the weights takes most of the time; to pack them
 /// for a product would read and write them once more.
-pub(in crate::ops) const FEW: usize = 8;
+pub(in crate::ops) const FEW: usize = 16;
 
 /// y ← x·Wᵀ + b for few rows: each row of the weights is read once, in parallel.
 fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
     /// The fewest weights that one task reads: 64 KiB, some microseconds.
     const LEAST: usize = 16 * 1024;
     let (n, k, m) = (x.rows(), x.cols(), weight.rows());
+    let x: Vec<&[f32]> = (0..n).map(|row| x.row(row)).collect();
     let tasks = (m * k / LEAST).clamp(1, rayon::current_num_threads());
     let columns = m.div_ceil(tasks).max(1);
     // Tasks take columns of y, because tasks that take rows would each read all weights.
@@ -86,12 +88,42 @@ fn few_rows(y: &mut [f32], x: Matrix, weight: Matrix, bias: Option<&[f32]>) {
                 for j in 0..y.first().map_or(0, |part| part.len()) {
                     let column = task * columns + j;
                     let start = bias.map_or(0.0, |bias| bias[column]);
-                    let weights = weight.row(column);
-                    y.iter_mut().enumerate().for_each(|(i, y)| y[j] = start + math::dot(x.row(i), weights));
+                    let (fours, rest) = x.as_chunks::<4>();
+                    let mut y = y.iter_mut().map(|y| &mut y[j]);
+                    for x in fours {
+                        dots(*x, weight.row(column), |dot| _ = y.next().map(|y| *y = start + dot));
+                    }
+                    for x in rest {
+                        dots([*x], weight.row(column), |dot| _ = y.next().map(|y| *y = start + dot));
+                    }
                 }
             },
         )
     });
+}
+
+/// Gives Σ xᵢ·wᵢ of each row of x, which has the same bits beside any other rows.
+#[inline(always)]
+fn dots<const N: usize>(x: [&[f32]; N], w: &[f32], mut give: impl FnMut(f32)) {
+    /// The sums of four rows take 8 of the 16 registers of AVX2.
+    const LANES: usize = 16;
+    let (w, w_rest) = w.as_chunks::<LANES>();
+    let rests = x.map(|x| x.as_chunks::<LANES>().1);
+    let x = x.map(|x| &x.as_chunks::<LANES>().0[..w.len()]);
+    let mut sums = [[0.0_f32; LANES]; N];
+    // Arrays that are replaced as a whole stay in registers: 47 GFLOP/s on a Zen 3, and 4 if lanes are added in place.
+    for block in 0..w.len() {
+        for row in 0..N {
+            let (x, w) = (x[row][block], w[block]);
+            sums[row] = from_fn(|lane| sums[row][lane] + x[lane] * w[lane]);
+        }
+    }
+    for (sums, x_rest) in sums.into_iter().zip(rests) {
+        let rest: f32 = x_rest.iter().zip(w_rest).map(|(x, w)| x * w).sum();
+        let eight: [f32; 8] = from_fn(|lane| sums[lane] + sums[lane + 8]);
+        let four: [f32; 4] = from_fn(|lane| eight[lane] + eight[lane + 4]);
+        give((four[0] + four[2]) + (four[1] + four[3]) + rest);
+    }
 }
 
 /// Rows of a block, of `n` rows under a matrix of `weights` elements: an even share for each thread, at most
