@@ -1,12 +1,17 @@
 //! Threads that wait for work without going to sleep.
 //!
 //! A thread of the pool that finds no work goes to sleep after some microseconds, and waking it takes about as long as a small
-//! operation: a map of one token, or a step of text-nano. While an [`Awake`] lives, the other threads look for work until they
-//! find some.
+//! operation: a map of one token, or a step of text-nano. While an [`Awake`] lives, the other threads look for work, and sleep only
+//! if there is none for long.
 
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// The time without work after which a thread stops to look for some. It must stop: a thread may have begun to wait inside of an
+/// operation that it shares with the thread that holds the [`Awake`], which then waits for this one.
+const PATIENCE: Duration = Duration::from_micros(500);
 
 thread_local! {
     /// Whether this thread holds an [`Awake`], or waits for one to end. Such a thread must not wait inside of another operation:
@@ -40,21 +45,22 @@ impl Drop for Awake {
     }
 }
 
-/// Runs what other threads offer, until it is over.
+/// Runs what other threads offer, until it is over or they offer nothing for long.
 fn wait(is_over: &AtomicBool) {
     /// Looks for work before other processes get the processor, if any of them waits.
     const SPINS: usize = 64;
     if TAKES_PART.replace(true) {
         return;
     }
-    let mut idle = 0;
+    let (mut looks, mut last) = (0, Instant::now());
     while !is_over.load(Ordering::Relaxed) {
         if rayon::yield_now() == Some(rayon::Yield::Executed) {
-            idle = 0;
+            (looks, last) = (0, Instant::now());
             continue;
         }
-        idle += 1;
-        match idle % SPINS {
+        looks += 1;
+        match looks % SPINS {
+            0 if last.elapsed() > PATIENCE => break,
             0 => std::thread::yield_now(),
             _ => (0..16).for_each(|_| std::hint::spin_loop()),
         }
@@ -98,6 +104,11 @@ mod tests {
                 assert_eq!(squares(), 332_833_500);
             }
         });
+    }
+
+    #[test]
+    fn a_thread_that_begins_to_wait_inside_of_an_operation_returns_to_it() {
+        on_threads(2, || wait(&AtomicBool::new(false)));
     }
 
     #[test]
