@@ -73,6 +73,7 @@ impl Rounded {
 
 /// y ← y + x·Wᵀ for few rows: each weight is read once, in parallel.
 fn few_rows(y: &mut [f32], x: &[f32], weight: &QuantizedWeight) {
+    /// The fewest bytes of weights that one task reads: some microseconds, as the threads are awake.
     const LEAST: usize = 1 << 15;
     let (m, groups) = (weight.outputs, weight.groups());
     if m == 0 || groups == 0 || x.is_empty() {
