@@ -288,7 +288,7 @@ impl Model {
     /// # Errors
     /// If an operation fails.
     pub fn outputs(&self, batch: &Batch) -> candle_core::Result<Vec<Tensor>> {
-        let _awake = self.device().is_cpu().then(Awake::new);
+        let _awake = Awake::on(self.device());
         without_gradients(|| {
             let read_rows = batch.read_rows();
             let (hidden, _) = self.hidden(batch, read_rows.some(), &Pass::default())?;

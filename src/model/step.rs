@@ -23,7 +23,7 @@ impl Model {
     pub fn step(&self, batch: &Batch, cache: &mut Cache) -> candle_core::Result<Vec<Tensor>> {
         let rules = self.rules.iter().chain(&self.memory_rules).map(AsRef::as_ref);
         cache.extend(&batch.main.meta, rules)?;
-        let _awake = self.device().is_cpu().then(Awake::new);
+        let _awake = Awake::on(self.device());
         without_gradients(|| self.step_with(batch, cache))
     }
 

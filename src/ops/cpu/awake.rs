@@ -4,17 +4,18 @@
 //! operation: a map of one token, or a step of text-nano. While an [`Awake`] lives, the other threads look for work, and sleep only
 //! if there is none for long.
 
+use candle_core::Device;
 use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// The time without work after which a thread stops to look for some. It must stop: a thread may have begun to wait inside of an
-/// operation that it shares with the thread that holds the [`Awake`], which then waits for this one.
+/// The time without work after which a thread stops looking for some. It must stop: it may have begun to wait inside an operation
+/// that it shares with the thread that holds the [`Awake`], which then waits for this one.
 const PATIENCE: Duration = Duration::from_micros(500);
 
 thread_local! {
-    /// Whether this thread holds an [`Awake`], or waits for one to end. Such a thread must not wait inside of another operation:
+    /// Whether this thread holds an [`Awake`], or waits for one to end. Such a thread must not wait inside another operation:
     /// that operation would not end before the wait.
     static TAKES_PART: Cell<bool> = const { Cell::new(false) };
 }
@@ -23,8 +24,11 @@ thread_local! {
 pub(crate) struct Awake(Option<Arc<AtomicBool>>);
 
 impl Awake {
-    /// On a thread that takes part already, one without effect.
-    pub(crate) fn new() -> Self {
+    /// For a computation on the device. Without effect on a GPU, and on a thread that takes part already.
+    pub(crate) fn on(device: &Device) -> Self {
+        if !device.is_cpu() {
+            return Self(None);
+        }
         let others = rayon::current_num_threads() - usize::from(rayon::current_thread_index().is_some());
         if others == 0 || TAKES_PART.replace(true) {
             return Self(None);
@@ -85,13 +89,13 @@ mod tests {
     fn work_is_done_inside_and_outside_of_the_pool() {
         for threads in [1, 2, 5] {
             on_threads(threads, || {
-                let _outer = Awake::new();
+                let _outer = Awake::on(&Device::Cpu);
                 assert_eq!(squares(), 332_833_500, "{threads} threads");
-                let _inner = Awake::new(); // without effect
+                let _inner = Awake::on(&Device::Cpu); // without effect
                 assert_eq!(squares(), 332_833_500, "{threads} threads");
             });
         }
-        let _awake = Awake::new();
+        let _awake = Awake::on(&Device::Cpu);
         assert_eq!(squares(), 332_833_500);
     }
 
@@ -99,7 +103,7 @@ mod tests {
     fn a_thread_that_takes_part_can_end_and_begin_again() {
         on_threads(3, || {
             for _ in 0..50 {
-                let awake = Awake::new();
+                let awake = Awake::on(&Device::Cpu);
                 assert!(awake.0.is_some());
                 assert_eq!(squares(), 332_833_500);
             }
@@ -107,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_that_begins_to_wait_inside_of_an_operation_returns_to_it() {
+    fn a_thread_that_begins_to_wait_inside_an_operation_returns_to_it() {
         on_threads(2, || wait(&AtomicBool::new(false)));
     }
 
@@ -115,11 +119,11 @@ mod tests {
     fn a_panic_ends_the_wait() {
         on_threads(2, || {
             let caught = std::panic::catch_unwind(|| {
-                let _awake = Awake::new();
+                let _awake = Awake::on(&Device::Cpu);
                 (0..10).into_par_iter().for_each(|i| assert!(i < 5, "five"));
             });
             assert!(caught.is_err());
-            assert!(Awake::new().0.is_some());
+            assert!(Awake::on(&Device::Cpu).0.is_some());
             assert_eq!(squares(), 332_833_500);
         });
     }

@@ -18,6 +18,11 @@ pub(crate) fn by_blocks<T: Send>(
     by_blocks_with(n, block, |i, blank| (fill(i, blank), ())).0
 }
 
+/// `n` elements on this thread.
+pub(crate) fn filled<T: Send>(n: usize, fill: impl Fn(&mut Blank<T>) -> &mut [T] + Sync) -> Vec<T> {
+    by_blocks(n, n, |_, blank| fill(blank))
+}
+
 /// [`by_blocks`], and something else of each block.
 pub(crate) fn by_blocks_with<T: Send, R: Send>(
     n: usize,

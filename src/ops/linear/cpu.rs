@@ -1,7 +1,7 @@
 //! The CPU kernel in `f32`: blocks of rows, or of columns if there are few rows.
 
 use crate::ops::autograd::{Gradient, Value, with_rule};
-use crate::ops::cpu::blank::by_blocks;
+use crate::ops::cpu::blank::{by_blocks, filled};
 use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, product_into};
 use crate::ops::cpu::rows::column_sums;
@@ -44,7 +44,7 @@ pub(super) fn linear(inputs: &[&Value]) -> Result<Value> {
 /// a·b, the gradient of `like`.
 fn product(a: Matrix, b: Matrix, like: &Tensor) -> Result<Option<Gradient>> {
     let len = like.elem_count();
-    gradient(by_blocks(len, len, |_, c| product_into(c, a, b, None, Parallelism::Rayon(0))), like)
+    gradient(filled(len, |c| product_into(c, a, b, None, Parallelism::Rayon(0))), like)
 }
 
 /// x·Wᵀ + b.

@@ -2,7 +2,7 @@
 
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Value, with_rule};
-use crate::ops::cpu::blank::{by_blocks, by_blocks_with, two_by_blocks, zeroed};
+use crate::ops::cpu::blank::{by_blocks_with, filled, two_by_blocks, zeroed};
 use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32, product_into};
 use crate::ops::cpu::rows::add_in_order;
@@ -77,7 +77,7 @@ impl<'a> Kernel<'a> {
         if self.n <= FEW {
             let x = Matrix::new(&self.x, self.n, self.d);
             let hidden = forward(x, self.inner(), self.inner_bias.as_deref());
-            let active = by_blocks(hidden.len(), hidden.len(), |_, y| self.activation.forward(&hidden, y));
+            let active = filled(hidden.len(), |y| self.activation.forward(&hidden, y));
             let active = Matrix::new(&active, self.n, self.d_ff);
             return (forward(active, self.outer(), self.outer_bias.as_deref()), hidden);
         }
@@ -90,7 +90,7 @@ impl<'a> Kernel<'a> {
             let n = y.len() / self.d_out;
             let x = x.rows_from(block * rows, n);
             let hidden = product_into(hidden, x, inner, self.inner_bias.as_deref(), none);
-            let active = by_blocks(hidden.len(), hidden.len(), |_, y| self.activation.forward(hidden, y));
+            let active = filled(hidden.len(), |y| self.activation.forward(hidden, y));
             let active = Matrix::new(&active, n, self.d_ff);
             (product_into(y, active, outer, self.outer_bias.as_deref(), none), hidden)
         })
@@ -169,7 +169,7 @@ impl<'a> Kernel<'a> {
 fn accumulate(sum: &mut Vec<f32>, a: Matrix, b: Matrix) {
     let ((m, n), none) = ((a.rows(), b.cols()), Parallelism::None);
     match sum.is_empty() {
-        true => *sum = by_blocks(m * n, m * n, |_, sum| product_into(sum, a, b, None, none)),
+        true => *sum = filled(m * n, |sum| product_into(sum, a, b, None, none)),
         false => gemm_f32(1.0, a, b, 1.0, MatrixMut::new(sum, m, n), none),
     }
 }

@@ -3,7 +3,7 @@
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::ops::cpu::bf16::{rounded, two_rounded_by_blocks, widened};
-use crate::ops::cpu::blank::by_blocks;
+use crate::ops::cpu::blank::filled;
 use crate::ops::cpu::product::Matrix;
 use crate::ops::cpu::product_bf16::Packed;
 use crate::ops::cpu::rows::column_sums;
@@ -45,7 +45,7 @@ impl Mlp {
         let (y, hidden) = if n <= FEW {
             let hidden = map(x, inner, inner_bias.as_deref());
             let wide = widened(&hidden);
-            let active = by_blocks(wide.len(), wide.len(), |_, y| self.activation.forward(&wide, y));
+            let active = filled(wide.len(), |y| self.activation.forward(&wide, y));
             let active = rounded(&active);
             (map(Matrix::new(&active, n, d_ff), outer, outer_bias.as_deref()), hidden)
         } else {
@@ -55,7 +55,7 @@ impl Mlp {
                 let n = y.len() / d_out;
                 inner.set_to_bias(inner_bias.as_deref(), hidden);
                 inner.multiply(x.rows_from(block * rows, n), hidden);
-                let active = by_blocks(hidden.len(), hidden.len(), |_, y| self.activation.forward(hidden, y));
+                let active = filled(hidden.len(), |y| self.activation.forward(hidden, y));
                 outer.set_to_bias(outer_bias.as_deref(), y);
                 outer.multiply(Matrix::new(&active, n, d_ff), y);
             })

@@ -45,7 +45,7 @@ impl Trainer {
         micro: &[Batch],
         observer: &mut dyn Observer,
     ) -> Result<Option<StepReport>, TrainError> {
-        let awake = self.model.device().is_cpu().then(Awake::new);
+        let awake = Awake::on(self.model.device());
         let launched = self.launch(micro, observer);
         drop(awake);
         let launched =
