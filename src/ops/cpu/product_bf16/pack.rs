@@ -1,4 +1,5 @@
-//! Factors of a product, in the order in which a kernel reads them.
+//! Factors of a product, in the order in which a kernel reads them. Loops, because a closure for `for_each` is not compiled for
+//! the instructions of [`vectorize`].
 
 use super::kernel::{DEPTH, pair};
 use crate::ops::cpu::bf16::Element;
@@ -23,14 +24,16 @@ pub(super) fn pack_left<T: Element, P: Copy + Default>(
     vectorize(
         #[inline(always)]
         || match x.is_row_major() {
-            true => packed.iter_mut().zip(first..first + rows).for_each(|(packed, row)| {
-                let row = &x.row(row)[2 * pairs.start..x.cols().min(2 * pairs.end)];
-                pairs_of(row, packed, pair);
-            }),
+            true => {
+                for (packed, row) in packed.iter_mut().zip(first..first + rows) {
+                    let row = &x.row(row)[2 * pairs.start..x.cols().min(2 * pairs.end)];
+                    pairs_of(row, packed, pair);
+                }
+            }
             false => {
-                packed[..rows].chunks_mut(TILE).zip((first..).step_by(TILE)).for_each(|(packed, first)| {
+                for (packed, first) in packed[..rows].chunks_mut(TILE).zip((first..).step_by(TILE)) {
                     left_from_columns(x.t(), first, pairs.clone(), packed, pair);
-                })
+                }
             }
         },
     )
@@ -40,7 +43,9 @@ pub(super) fn pack_left<T: Element, P: Copy + Default>(
 #[inline(always)]
 fn pairs_of<T: Element, P>(x: &[T], packed: &mut [P], pair: impl Fn(u16, u16) -> P) {
     let (whole, rest) = x.as_chunks::<2>();
-    packed.iter_mut().zip(whole).for_each(|(packed, [low, high])| *packed = pair(low.bits(), high.bits()));
+    for (packed, [low, high]) in packed.iter_mut().zip(whole) {
+        *packed = pair(low.bits(), high.bits());
+    }
     if let ([low], Some(packed)) = (rest, packed.get_mut(whole.len())) {
         *packed = pair(low.bits(), 0);
     }
@@ -66,7 +71,11 @@ fn left_from_columns<T: Element, P: Copy + Default>(
             let packed = &mut packed[places.clone()];
             match <&mut [P; TILE]>::try_from(&mut *packed) {
                 Ok(packed) => *packed = from_fn(|i| tile[i][row]),
-                Err(_) => packed.iter_mut().zip(&tile).for_each(|(packed, tile)| *packed = tile[row]),
+                Err(_) => {
+                    for (packed, tile) in packed.iter_mut().zip(&tile) {
+                        *packed = tile[row];
+                    }
+                }
             }
         }
     }
@@ -84,7 +93,9 @@ fn pairs_of_rows<T: Element, P>(
 ) {
     let low = &x.row(2 * i)[first..];
     if 2 * i + 1 == x.rows() {
-        packed.iter_mut().zip(low).for_each(|(packed, low)| *packed = pair(low.bits(), 0));
+        for (packed, low) in packed.iter_mut().zip(low) {
+            *packed = pair(low.bits(), 0);
+        }
         return;
     }
     let high = &x.row(2 * i + 1)[first..];
@@ -93,8 +104,9 @@ fn pairs_of_rows<T: Element, P>(
         match (low.first_chunk::<TILE>(), high.first_chunk::<TILE>()) {
             (Some(low), Some(high)) => *packed = from_fn(|i| pair(low[i].bits(), high[i].bits())),
             _ => {
-                let both = packed.iter_mut().zip(low.iter().zip(high));
-                both.for_each(|(packed, (low, high))| *packed = pair(low.bits(), high.bits()));
+                for (packed, (low, high)) in packed.iter_mut().zip(low.iter().zip(high)) {
+                    *packed = pair(low.bits(), high.bits());
+                }
             }
         }
     }
