@@ -16,7 +16,7 @@ place=$CARGO_TARGET_DIR/emulator
 root=$place/root
 # Without two larger tests: with `a_product_is…` and `kernels_in_bf16` a run did not end in seven minutes on a busy machine.
 tests=(product_bf16 quantized --skip a_product_is_that_of_the_dequantized_weight)
-kernels=(AMX AVX512-BF16 Avx512Vnni AVX2 Avx2 portable)
+kernels=(AMX AVX512-BF16 AVX-512 Avx512Vnni AVX2 Avx2 portable)
 # `setcpuid=`, see below, came with Linux 6.15. Debian 13 itself has 6.12; its backports keep several versions.
 linux=linux-binary-7.2.12+deb13-cloud-amd64
 

@@ -6,14 +6,14 @@ use crate::report::chart::{Bar, Chart, Point, Series};
 use crate::report::figure::{self, Scene};
 
 impl Report {
-    /// The figures of the experiment, in its order; none if nothing was measured.
+    /// The figures with at least one measured value, in the order of the experiment.
     pub fn figures(&self) -> Vec<Scene> {
-        let specs = self.specs.iter().filter(|_| !self.measures.is_empty());
-        specs.filter_map(|spec| self.figure(spec)).collect()
+        self.specs.iter().filter_map(|spec| self.figure(spec)).collect()
     }
 
-    /// A figure; `None` for a matrix that was not measured.
+    /// A figure; `None` if none of its measures was measured.
     fn figure(&self, spec: &FigureSpec) -> Option<Scene> {
+        spec.measures.iter().flat_map(|name| self.named(name)).next()?;
         let chart = Chart { title: self.title.clone(), x: spec.x.clone(), y: spec.y.clone(), log: spec.log };
         Some(match spec.kind {
             FigureKind::Bars => figure::bars(&chart, &self.bars(&spec.measures)),

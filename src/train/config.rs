@@ -15,7 +15,7 @@ pub enum Precision {
     /// 32-bit floats, whose matrix products a GPU computes with 10 bits of mantissa.
     Tf32,
     /// 16-bit activations and matrix products with the range of 32-bit floats (bfloat16). Sums are in `f32`. On a CPU it saves
-    /// memory, and time if the CPU has AMX or AVX512-BF16.
+    /// memory, and time if the CPU multiplies `bf16` faster than `f32`: with AMX, or with AVX512-BF16 on some processors.
     Bf16,
 }
 

@@ -22,8 +22,8 @@ pub(super) fn cases() -> Result<Vec<Case>> {
 }
 
 fn linear_maps() -> Result<Vec<Case>> {
-    let small = [(1, 1, 1), (1, 7, 3), (5, 1, 9), (3, 5, 4)];
-    let others = [(1, 64, 48), (67, 33, 129), (300, 64, 48), (512, 256, 384)];
+    let small = [(0, 5, 4), (1, 1, 1), (1, 7, 3), (5, 1, 9), (3, 5, 4)];
+    let others = [(1, 64, 48), (67, 33, 129), (300, 64, 48), (512, 256, 384), (1100, 33, 65)];
     each(&small, &others, |(n, k, m)| {
         let (x, weight, bias) = (matrix(n, k, 1)?, weight(m, k, 2)?, vector(m, 3)?);
         let case = |bias: &str| {

@@ -24,7 +24,7 @@ impl Target<'_> {
     #[inline(always)]
     pub fn add<const COLUMNS: usize>(&mut self, sums: &[[f32; COLUMNS]]) {
         for (c, sums) in self.c.chunks_mut(self.row_stride).zip(sums).take(self.rows) {
-            // Loops, because closures are not compiled for the instructions of the function around them.
+            // Loops, because `for_each` and its closure may not be inlined, and are then compiled without the caller's instructions.
             if let (true, Some(c)) = (self.columns == COLUMNS, c.first_chunk_mut::<COLUMNS>()) {
                 for column in 0..COLUMNS {
                     c[column] += sums[column];
@@ -104,7 +104,7 @@ mod x86 {
     use std::arch::x86_64::*;
 
     /// Adds a tile's sums to the target, from their registers if all of the tile belongs to it. A function for this was not
-    /// inlined, and took a sixth of a step.
+    /// inlined, and took a sixth of a training step.
     macro_rules! add_sums {
         ($c:ident, $sums:ident, [$rows:expr, $columns:expr, $lanes:literal], $load:ident, $add:ident, $store:ident) => {
             let mut c: Target = $c;
@@ -112,7 +112,7 @@ mod x86 {
                 for (row, sums) in $sums.into_iter().enumerate() {
                     let row = &mut c.c[row * c.row_stride..][..$columns];
                     for (c, sum) in row.as_chunks_mut::<$lanes>().0.iter_mut().zip(sums) {
-                        // SAFETY: the pointer is that of an array of as many numbers as the register has.
+                        // SAFETY: `$lanes` is the number of `f32` in a register, and the pointer is that of an array of so many.
                         unsafe { $store(c.as_mut_ptr(), $add($load(c.as_ptr()), sum)) }
                     }
                 }

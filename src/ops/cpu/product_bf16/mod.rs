@@ -42,7 +42,7 @@ pub(crate) enum Kernel {
 }
 
 impl Kernel {
-    /// The kernels that this processor can run. On most, an earlier one is faster than a later one.
+    /// The kernels that this processor can run. On most processors, an earlier kernel is faster than a later one.
     pub(crate) fn available() -> Vec<Self> {
         #[cfg(target_arch = "x86_64")]
         let vector = [
@@ -60,34 +60,40 @@ impl Kernel {
     /// processors with AVX512-BF16 multiply `f32` twice as fast as `bf16`, others half as fast.
     pub(crate) fn fastest() -> Self {
         static FASTEST: OnceLock<Kernel> = OnceLock::new();
-        *FASTEST.get_or_init(|| {
-            let mut kernels = Self::available().into_iter();
-            let mut fastest = kernels.next().unwrap_or(Self::Portable(Portable));
-            let mut rate = fastest.rate();
-            for kernel in kernels {
-                let other = kernel.rate();
-                // Kernels round differently. With equal rates, a resumed run has to choose as before.
-                if other > 1.25 * rate {
-                    (fastest, rate) = (kernel, other);
-                }
-            }
-            fastest
+        *FASTEST.get_or_init(|| match Self::available()[..] {
+            [only] => only,
+            ref kernels => Self::measured(kernels),
         })
     }
 
-    /// Multiplications per second, of a product whose factors stay in the cache: the best of several measurements.
+    /// The kernel that multiplies fastest. Kernels round differently, and a resumed run has to choose as before: they are measured
+    /// in turn, and a later one is chosen only if it is more than a quarter faster.
+    fn measured(kernels: &[Self]) -> Self {
+        let mut rates = vec![0.0_f64; kernels.len()];
+        for _ in 0..5 {
+            for (kernel, rate) in kernels.iter().zip(&mut rates) {
+                *rate = rate.max(kernel.rate());
+            }
+        }
+        let mut fastest = 0;
+        for (place, rate) in rates.iter().enumerate() {
+            if *rate > 1.25 * rates[fastest] {
+                fastest = place;
+            }
+        }
+        kernels[fastest]
+    }
+
+    /// Multiplications per second, of a product whose factors stay in the cache.
     fn rate(self) -> f64 {
         let ((rows, columns), count) = (self.tile(), 8);
         let (m, n, k) = (count * rows, count * columns, 2 * DEPTH);
-        // On this thread alone: the threads of the pool may be waiting for the result.
+        // On this thread alone: other threads of the pool may be blocked in `get_or_init`, and would be waited for.
         let packed = Packed { kernel: self, pairs: vec![0; DEPTH * n], k, n };
         let (a, mut c) = (vec![0.0; m * k], vec![0.0; m * n]);
-        let seconds = (0..5).map(|_| {
-            let start = Instant::now();
-            packed.multiply(Matrix::new(&a, m, k), &mut c);
-            start.elapsed().as_secs_f64()
-        });
-        (m * n * k) as f64 / seconds.fold(f64::INFINITY, f64::min)
+        let start = Instant::now();
+        packed.multiply(Matrix::new(&a, m, k), &mut c);
+        (m * n * k) as f64 / start.elapsed().as_secs_f64()
     }
 
     /// The name for people.

@@ -1,5 +1,5 @@
-//! Factors of a product, in the order in which a kernel reads them. Loops, because a closure for `for_each` is not compiled for
-//! the instructions of [`vectorize`].
+//! Factors of a product, in the order in which a kernel reads them. Loops instead of `for_each`: a
+//! closure that is not inlined is compiled without the instructions of [`vectorize`].
 
 use super::kernel::{DEPTH, pair};
 use crate::ops::cpu::bf16::Element;
