@@ -10,9 +10,9 @@
 //! `cpu/` is what CPU kernels share, `crate::cuda` what GPU kernels share.
 //!
 //! Kernels keep two promises. Results do not depend on scheduling: work is cut by size and number of threads, and partial
-//! sums are added in order, so the same input and thread count give the same bits (in `bf16` on a CPU, by the same kernel of
-//! those that a process measures). And a kernel reads and writes memory
-//! as seldom as the mathematics allows: backward recomputes intermediate values, or reads one saved number a row.
+//! sums are added in order, so the same input and thread count give the same bits; in `bf16` on a CPU each process chooses a
+//! kernel by a measurement, and another kernel rounds differently. And a kernel reads and writes memory as seldom as
+//! the mathematics allows: backward recomputes intermediate values, or reads one saved number a row.
 
 pub mod activation;
 pub mod adamw;

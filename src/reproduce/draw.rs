@@ -1,7 +1,8 @@
 //! The figures of a report.
 
 use super::forms::{FigureKind, FigureSpec};
-use super::report::Report;
+use super::points::MeasureId;
+use super::report::{Report, Stat};
 use crate::report::chart::{Bar, Chart, Point, Series};
 use crate::report::figure::{self, Scene};
 
@@ -13,16 +14,21 @@ impl Report {
 
     /// A figure; `None` if none of its measures was measured.
     fn figure(&self, spec: &FigureSpec) -> Option<Scene> {
-        spec.measures.iter().flat_map(|name| self.named(name)).next()?;
+        self.measured(&spec.measures).next()?;
         let chart = Chart { title: self.title.clone(), x: spec.x.clone(), y: spec.y.clone(), log: spec.log };
         Some(match spec.kind {
             FigureKind::Bars => figure::bars(&chart, &self.bars(&spec.measures)),
             FigureKind::Lines => figure::lines(&chart, &self.lines(&spec.measures)),
             FigureKind::Matrix => {
-                let mut ids = spec.measures.iter().flat_map(|name| self.named(name));
-                figure::matrices(&chart, ids.find_map(|(id, _)| self.views.get(&id.to_string()))?)
+                let mut measured = self.measured(&spec.measures);
+                figure::matrices(&chart, measured.find_map(|(id, _)| self.views.get(&id.to_string()))?)
             }
         })
+    }
+
+    /// The values of the measures, as far as they were measured.
+    fn measured<'a>(&'a self, names: &'a [String]) -> impl Iterator<Item = (&'a MeasureId, &'a Stat)> {
+        names.iter().flat_map(|name| self.named(name))
     }
 
     fn bars(&self, measures: &[String]) -> Vec<Bar> {
@@ -30,9 +36,8 @@ impl Report {
             let reference = self.references.get(&name).copied();
             Bar { name, value, deviation, reference }
         };
-        let ours = measures.iter().flat_map(|name| self.named(name));
-        let ours = ours.map(|(id, stat)| bar(id.to_string(), stat.mean, stat.deviation));
-        let is_drawn = |of: &str| measures.iter().flat_map(|name| self.named(name)).any(|(id, _)| id.is(of));
+        let ours = self.measured(measures).map(|(id, stat)| bar(id.to_string(), stat.mean, stat.deviation));
+        let is_drawn = |of: &str| self.measured(measures).any(|(id, _)| id.is(of));
         let others = self.baselines.iter().filter(|(_, baseline)| is_drawn(&baseline.of));
         let others = others.map(|(name, baseline)| bar(name.clone(), baseline.value, 0.0));
         ours.chain(others).collect()

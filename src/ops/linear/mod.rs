@@ -21,7 +21,7 @@ use candle_core::{Result, bail};
 
 /// x·Wᵀ + b: `x` is `[n, k]`, `weight` `[m, k]`, `bias` `[m]`; the result is `[n, m]`.
 ///
-/// Bit-reproducible for a given number of threads.
+/// Bit-reproducible for a given number of threads; in `bf16` on a CPU, also for a given kernel (see [`ops`](crate::ops)).
 ///
 /// # Errors
 /// If the shapes do not fit.

@@ -22,7 +22,7 @@ pub type Map<'a> = (&'a Value, Option<&'a Value>);
 
 /// f(x·W₁ᵀ + b₁)·W₂ᵀ + b₂ with f the activation: `x` is `[n, d]`, W₁ `[d_ff, d]`, W₂ `[d, d_ff]`.
 ///
-/// Bit-reproducible for a given number of threads.
+/// Bit-reproducible for a given number of threads; in `bf16` on a CPU, also for a given kernel (see [`ops`](crate::ops)).
 ///
 /// # Errors
 /// If the shapes do not fit.
