@@ -227,12 +227,27 @@ pub enum Sublayers {
     AttentionOnly,
 }
 
-/// Two convolutions over the frames of slices of two, as in Whisper.
+/// Two convolutions over one kind of token: over the frames of slices of two, as in Whisper, or over the pixels of each patch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stem {
     /// The kind of token, named `task.kind`.
     pub kind: String,
+    /// The first convolution over the pixels of a patch; frames are read if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelConvolution>,
+}
+
+/// A convolution over the pixels of a patch; the second convolution reads all of its outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PixelConvolution {
+    /// The side of its kernel, in pixels.
+    pub kernel_size: usize,
+    /// Pixels from one place of the kernel to the next.
+    pub stride: usize,
+    /// Channels of its output.
+    pub out_channels: usize,
 }
 
 fn is_true(setting: &bool) -> bool {

@@ -43,7 +43,8 @@ pub use candle::CandleLayer;
 pub use config::{
     AttentionConfig, ConfigError, EmbeddingConfig, EncoderConfig, ExpertLayers, HeadConfig, LayerRule,
     LinearAttentionConfig, MOST_LAYERS, MemoryConfig, MixerConfig, MlpConfig, ModelConfig, NormKind,
-    NormPlacement, Positions, RelativePositions, Rotary, RotaryOfLayers, StateSpaceConfig, Stem, Sublayers,
+    NormPlacement, PixelConvolution, Positions, RelativePositions, Rotary, RotaryOfLayers, StateSpaceConfig,
+    Stem, Sublayers,
 };
 pub use dropout::Dropout;
 pub use embedding::{CodedKind, Embedder, Quantized};

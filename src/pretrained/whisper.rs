@@ -77,7 +77,7 @@ fn model(settings: &Settings, classifies: bool) -> Result<ModelConfig, Pretraine
         },
         encoder: EncoderConfig { n_heads: own(encoder_heads, n_heads), d_ff: own(encoder_width, d_ff) },
         embedding: EmbeddingConfig {
-            stem: Some(Stem { kind: "audio.slice".into() }),
+            stem: Some(Stem { kind: "audio.slice".into(), pixels: None }),
             type_embedding: false,
             ..EmbeddingConfig::default()
         },

@@ -15,7 +15,7 @@ use codebook::Codebook;
 use smalti_contract::{Content, ContentSpec, KindSpec};
 use std::ops::Range;
 use std::sync::Arc;
-use stem::Convolutions;
+use stem::{FrameConvolutions, PixelConvolutions};
 
 /// Embeds every kind of token of a model.
 pub struct Embedder {
@@ -55,7 +55,7 @@ enum ContentEmbedding {
     Codebook(Codebook),
     /// `dim` features → d_model.
     Map(Linear),
-    /// Features of neighbours too: Whisper's convolutions, or a layer of your own.
+    /// Convolutions, or a layer of your own.
     Stem(Arc<dyn Layer>),
 }
 
@@ -105,8 +105,14 @@ impl Embedder {
                 ContentSpec::Features { dim } if let Some(build) = layers.stem_of(&kind.name) => {
                     ContentEmbedding::Stem(build(scope.at("stem"), dim, d)?.into())
                 }
-                ContentSpec::Features { dim } if stem.as_ref().is_some_and(|stem| stem.kind == kind.name) => {
-                    ContentEmbedding::Stem(Arc::new(Convolutions::new(scope.at("stem"), dim, config)?))
+                ContentSpec::Features { dim }
+                    if let Some(stem) = stem.as_ref().filter(|stem| stem.kind == kind.name) =>
+                {
+                    let scope = scope.at("stem");
+                    ContentEmbedding::Stem(match stem.pixels {
+                        None => Arc::new(FrameConvolutions::new(scope, dim, config)?),
+                        Some(first) => Arc::new(PixelConvolutions::new(scope, dim, first, config)?),
+                    })
                 }
                 ContentSpec::Features { dim } => {
                     // Features of variance 1 become embeddings of about the tables' size times the type's.
