@@ -1,23 +1,25 @@
 //! A run folder: settings, fitted tokenizers, weights, the state from which training resumes, and metrics.
 
+mod error;
 mod folder;
+mod load;
 mod start;
 mod unwritten;
 
 pub use crate::train::checksums::{CONFIG_FILE, PUBLISHED_FOLDER};
+pub use error::RunError;
+pub use load::{NamedTask, Weights};
 pub use start::Start;
 
-use crate::config::{RunConfig, SettingsError, TaskEntry};
-use crate::model::Params;
-use crate::model::{Model, ModelError};
-use crate::ops::QuantizedType;
-use crate::registry::{Modalities, RegistrationError};
-use crate::sample::{Composition, OpenError, Opened, Start as TaskStart};
+use crate::config::{RunConfig, TaskEntry};
+use crate::model::{Model, Params};
+use crate::registry::Modalities;
+use crate::sample::{Opened, Start as TaskStart};
 use crate::task::{SavedTask, Task, TaskSpec};
 use crate::train::synchronize::check_same_settings;
 use crate::train::{
-    Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, SETTINGS, STATE_FILE, SaveError, Silent, TensorFile,
-    TrainError, TrainTask, Trainer, Writer, checkpoint, memory,
+    Alone, Checks, MODEL_FILE, Outcome, PARAM, Ranks, SETTINGS, STATE_FILE, Silent, TensorFile, TrainError,
+    TrainTask, Trainer, Writer, checkpoint, memory,
 };
 use candle_core::Device;
 use std::{
@@ -41,130 +43,6 @@ pub struct Run {
     saved: BTreeMap<String, SavedTask>,
     modalities: Modalities,
     checks: Checks,
-}
-
-/// Which of a run's weights to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weights {
-    /// The best weights by validation loss, averaged if `train.ema_decay` is set.
-    Best,
-    /// The weights of the last checkpoint.
-    Last,
-}
-
-/// One task of a run, for prediction.
-#[derive(Clone)]
-pub struct NamedTask {
-    /// The task's name.
-    pub name: String,
-    /// The task.
-    pub task: Arc<Composition>,
-}
-
-impl NamedTask {
-    /// The task of this name and its number; without a name, the only task. `None` without such a task, or if several fit.
-    pub fn choose<'a>(tasks: &'a [Self], name: Option<&str>) -> Option<(usize, &'a Composition)> {
-        let mut found =
-            tasks.iter().enumerate().filter(|(_, named)| name.is_none_or(|name| name == named.name));
-        let (number, named) = found.next().filter(|_| found.next().is_none())?;
-        Some((number, &named.task))
-    }
-}
-
-/// Why a run cannot be created, opened or used.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// The folder contains a run already.
-    #[error("{} holds a run already; resume it with --resume, or choose another --out", .0.display())]
-    Exists(PathBuf),
-    /// The folder does not exist or is no run.
-    #[error("{} is no run folder: {problem}", folder.display())]
-    NoRun {
-        /// The folder.
-        folder: PathBuf,
-        /// The problem, such as a missing file.
-        problem: String,
-    },
-    /// The run has no weights yet.
-    #[error(
-        "{} has no weights yet: {file} is written at the first evaluation or checkpoint; `smalti show {} --curves` draws the \
-         run so far",
-        folder.display(), folder.display()
-    )]
-    NoWeights {
-        /// The run's folder.
-        folder: PathBuf,
-        /// The missing file.
-        file: &'static str,
-    },
-    /// An import has no training to resume; it would start anew, from random weights.
-    #[error(
-        "{} holds published weights and no training to resume; train a new run: --from {} --out RUN",
-        .0.display(), .0.display()
-    )]
-    NoTraining(PathBuf),
-    /// A tokenizer of the run belongs to a modality that this program does not have.
-    #[error("{}: {problem}; open the run with the program that created it", file.display())]
-    Modality {
-        /// The file of saved tokenizers.
-        file: PathBuf,
-        /// The task, the unknown modality, and the known ones.
-        problem: String,
-    },
-    /// A registration of the program failed.
-    #[error(transparent)]
-    Registration(#[from] RegistrationError),
-    /// The state of a run with a model is missing.
-    #[error(
-        "{} is missing, from which the run resumes: its weights are {}; restore the file, or train a new run with \
-         --from {} --out RUN",
-        .0.join(STATE_FILE).display(), .0.join(MODEL_FILE).display(), .0.display()
-    )]
-    NoState(PathBuf),
-    /// The model of a run that resumes is damaged.
-    #[error(
-        "{0}; without a copy, remove it: --resume then writes the weights of the last checkpoint in its place"
-    )]
-    DamagedModel(SaveError),
-    /// A run that started from another has no state.
-    #[error(
-        "{} has no checkpoint, and the weights that it started from are those of another run: train it anew, with --from RUN \
-         and another --out, or remove this folder",
-        .0.display()
-    )]
-    NotSaved(PathBuf),
-    /// Preference pairs without a model to start from, which is their reference.
-    #[error(
-        "task {0}: expected a run to start from, which is the reference model of its preference pairs; add --from RUN"
-    )]
-    NoReference(String),
-    /// No weight of the run to start from fits.
-    #[error(
-        "cannot start {} from {}: none of its weights fits; expected a model of the same d_model",
-        to.display(), from.display()
-    )]
-    NoFittingWeights {
-        /// The run to start from.
-        from: PathBuf,
-        /// The new run.
-        to: PathBuf,
-    },
-    /// A file cannot be read or written.
-    #[error(transparent)]
-    Save(#[from] SaveError),
-    /// The settings are unusable.
-    #[error(transparent)]
-    Settings(#[from] SettingsError),
-    /// A task cannot be opened.
-    #[error(transparent)]
-    Task(#[from] OpenError),
-    /// The model cannot be built.
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    /// Training failed.
-    #[error(transparent)]
-    Train(#[from] TrainError),
 }
 
 impl Run {
@@ -191,8 +69,9 @@ impl Run {
     /// is replaced.
     ///
     /// # Errors
-    /// [`RunError::Exists`] if the folder has a run, [`SaveError::NotEmpty`] if it has other files, [`SaveError::Locked`] if another process writes it; otherwise if the data,
-    /// tasks or model fail, before anything is written.
+    /// [`RunError::Exists`] if the folder has a run, [`SaveError::NotEmpty`](crate::train::SaveError::NotEmpty) if it has other
+    /// files, [`SaveError::Locked`](crate::train::SaveError::Locked) if another process writes it; otherwise if the data, tasks
+    /// or model fail, before anything is written.
     pub fn create(
         folder: &Path,
         config: RunConfig,
@@ -281,8 +160,8 @@ impl Run {
     /// Opens a run folder.
     ///
     /// # Errors
-    /// [`RunError::NoRun`] with the missing file; [`SettingsError::Version`] for a run of another version;
-    /// [`RunError::Modality`] for a run of a modality that is not built in.
+    /// [`RunError::NoRun`] with the missing file; [`SettingsError::Version`](crate::config::SettingsError::Version) for a run of
+    /// another version; [`RunError::Modality`] for a run of a modality that is not built in.
     pub fn open(folder: &Path) -> Result<Self, RunError> {
         Self::open_with(folder, &Modalities::builtin())
     }
@@ -310,16 +189,16 @@ impl Run {
     /// the [cost](crate::config::COST) of a step. [`resume`](Self::resume) writes them to the folder.
     ///
     /// # Errors
-    /// [`SettingsError::Fixed`] if another setting changes.
+    /// [`SettingsError::Fixed`](crate::config::SettingsError::Fixed) if another setting changes.
     pub fn resumed_with(mut self, overrides: &[String]) -> Result<Self, RunError> {
         self.config = self.config.resumed_with(overrides)?;
         Ok(self)
     }
 
     /// A trainer that resumes from the last checkpoint, or from the beginning if there was none yet. It locks the folder until
-    /// its training ends. A model that is missing is written anew, with the weights of the checkpoint. The folder gets the settings of
-    /// [`resumed_with`](Self::resumed_with), if there are any and a step is left to train; without them training continues
-    /// bit-exactly.
+    /// its training ends. A model that is missing is written anew, with the weights of the checkpoint. The folder gets the
+    /// settings of [`resumed_with`](Self::resumed_with), if there are any and a step is left to train; without them training
+    /// continues bit-exactly.
     ///
     /// The learning rate of each further step is that of the current settings
     /// ([`learning_rate_at`](crate::train::TrainConfig::learning_rate_at)): with more steps, it is that of the longer cosine,
@@ -327,9 +206,10 @@ impl Run {
     ///
     /// # Errors
     /// [`RunError::NoTraining`] for an import, [`RunError::NoState`] or [`RunError::NotSaved`] if the state is missing,
-    /// [`RunError::DamagedModel`], [`SaveError::Locked`] if another process writes the run, [`SettingsError::Fixed`] if `run.toml` has other values of
-    /// settings that cannot change; if the data, tasks or model fail, the saved state does not match, or the settings have
-    /// fewer steps than the run has made.
+    /// [`RunError::DamagedModel`], [`SaveError::Locked`](crate::train::SaveError::Locked) if another process writes the run,
+    /// [`SettingsError::Fixed`](crate::config::SettingsError::Fixed) if `run.toml` has other values of settings that cannot
+    /// change; if the data, tasks or model fail, the saved state does not match, or the settings have fewer steps than the run
+    /// has made.
     pub fn resume(&self, device: &Device, ranks: Arc<dyn Ranks>) -> Result<Trainer, RunError> {
         let has = |name: &str| self.folder.join(name).exists();
         if self.is_imported() && !has(START_FILE) && !has(STATE_FILE) {
@@ -403,72 +283,6 @@ impl Run {
                 .map_err(RunError::DamagedModel),
             false => Ok(()),
         }
-    }
-
-    /// The model with its weights, and its tasks without data. On a CPU the model computes in the run's `train.precision`, on a
-    /// GPU in `f32`.
-    ///
-    /// # Errors
-    /// [`RunError::NoWeights`] before the first checkpoint; [`SettingsError::Edited`] if `run.toml` has other settings of the
-    /// model's computation than the weights were trained with; if the weights do not fit.
-    pub fn load(&self, weights: Weights, device: &Device) -> Result<(Model, Vec<NamedTask>), RunError> {
-        self.load_in(weights, device, None)
-    }
-
-    /// As [`load`](Self::load), with the weights of linear maps [rounded](Params::quantized) to a type, for inference on the CPU.
-    /// The weights in f32 are in memory one at a time.
-    ///
-    /// # Errors
-    /// As for `load`, and if the device is not the CPU.
-    pub fn load_in(
-        &self,
-        weights: Weights,
-        device: &Device,
-        quantized: Option<QuantizedType>,
-    ) -> Result<(Model, Vec<NamedTask>), RunError> {
-        let (file, prefix) = match weights {
-            Weights::Best => (MODEL_FILE, ""),
-            Weights::Last => (STATE_FILE, PARAM),
-        };
-        let path = self.folder.join(file);
-        if !path.exists() {
-            return Err(RunError::NoWeights { folder: self.folder.clone(), file });
-        }
-        let saved = TensorFile::open_in(&self.folder, file, self.checks)?.below(prefix);
-        let tasks = self.tasks()?;
-        let specs: Vec<TaskSpec> = tasks.iter().map(|named| named.task.spec().clone()).collect();
-        // A size in the settings or the tokenizers is held against the header of the weights before it is allocated.
-        let outline = Model::outline(&self.config.model, &specs)?;
-        outline.check(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
-        if let Some(settings) = saved.texts().get(SETTINGS).filter(|_| self.checks.checksums) {
-            let origin = self.folder.join(CONFIG_FILE).display().to_string();
-            self.config.check_computation(&origin, settings)?;
-        }
-        memory::check_weights(&outline, device, quantized)?;
-        let params = Params::blank(device);
-        let params = match quantized {
-            Some(dtype) => params.quantized(dtype).map_err(ModelError::from)?,
-            None => params,
-        };
-        let mut model = Model::with_params(&self.config.model, &specs, params)?;
-        model.params().load(&saved).map_err(|e| checkpoint::misfit(&path, e))?;
-        // Predictions are those that training evaluated; products of rounded weights have inputs in f32.
-        if device.is_cpu() && quantized.is_none() {
-            model.compute_in(self.config.train.precision.dtype());
-        }
-        Ok((model, tasks))
-    }
-
-    /// Its tasks, without data.
-    ///
-    /// # Errors
-    /// If a saved tokenizer or head cannot be restored.
-    pub fn tasks(&self) -> Result<Vec<NamedTask>, RunError> {
-        let restore = |entry: TaskEntry| {
-            let task = entry.restore(&self.modalities, self.saved(&entry.name)?)?;
-            Ok(NamedTask { name: entry.name, task: Arc::new(task) })
-        };
-        self.config.tasks().into_iter().map(restore).collect()
     }
 
     /// Opens each task with its data, with the settings of `config`, which may differ from the run's own.
