@@ -15,7 +15,7 @@ use codebook::Codebook;
 use smalti_contract::{Content, ContentSpec, KindSpec};
 use std::ops::Range;
 use std::sync::Arc;
-use stem::{FrameConvolutions, PixelConvolutions};
+use stem::{FrameConvolutions, PixelConvolutions, check_kind};
 
 /// Embeds every kind of token of a model.
 pub struct Embedder {
@@ -67,7 +67,7 @@ impl Embedder {
     /// kinds.
     ///
     /// # Errors
-    /// If two kinds have one name.
+    /// If two kinds have one name, or a stem has no kind of features or does not fit it.
     pub fn new(
         mut scope: Scope,
         config: &ModelConfig,
@@ -80,6 +80,9 @@ impl Embedder {
         let d = config.d_model;
         let EmbeddingConfig { positions, stem, bias, type_embedding, shared_time, scale, norm, offset } =
             &config.embedding;
+        if let Some(stem) = stem {
+            check_kind(stem, kinds)?;
+        }
         let learned = matches!(positions, Positions::Learned | Positions::Grid);
         let mut embeddings: Vec<KindEmbedding> = Vec::with_capacity(kinds.len());
         let most_steps = kinds.iter().filter_map(|kind| kind.time_steps).max();

@@ -1,11 +1,29 @@
 //! Convolutions before the first block.
 
 use super::FEATURE_SCALE;
-use crate::model::config::{ModelConfig, PixelConvolution};
+use crate::model::config::{ModelConfig, PixelConvolution, Stem};
 use crate::model::{layer::Layer, linear::Linear, params::Scope};
 use crate::ops::{self, Activation, Value};
 use candle_core::{Result, Tensor, bail};
+use smalti_contract::{ContentSpec, KindSpec};
 use std::ops::Range;
+
+/// Checks that a stem's kind exists and has features.
+pub(super) fn check_kind(stem: &Stem, kinds: &[KindSpec]) -> Result<()> {
+    let features = kinds.iter().filter(|kind| matches!(kind.content, ContentSpec::Features { .. }));
+    let names: Vec<&str> = features.map(|kind| kind.name.as_str()).collect();
+    if names.contains(&stem.kind.as_str()) {
+        return Ok(());
+    }
+    let names = match names.is_empty() {
+        true => "none".into(),
+        false => smalti_contract::listed(names, ", "),
+    };
+    bail!(
+        "model.embedding.stem.kind: expected a kind of tokens with features (this model has {names}); found {}",
+        stem.kind
+    )
+}
 
 /// Two convolutions over the frames of a spectrogram, each three frames wide and followed by GELU, the second with a
 /// stride of two: Whisper's stem (Radford et al. 2022).
@@ -174,6 +192,26 @@ mod tests {
         let x = x.conv2d(&kernel("stem.first.weight", [5, 4, 3])?, 0, 2, 1, 1)?.gelu_erf()?;
         let expected = x.conv2d(&kernel("stem.second.weight", [7, 3, 5])?, 0, 2, 1, 1)?.reshape((2, 7))?;
         assert_close("tokens", &found, &expected, 1e-5)
+    }
+
+    /// A kind without features cannot have a stem.
+    #[test]
+    fn a_stem_of_another_kind_is_refused() {
+        let kind =
+            |name: &str, content| KindSpec { name: name.into(), content, axes: Vec::new(), time_steps: None };
+        let kinds = [
+            kind("image.patch", ContentSpec::Features { dim: 64 }),
+            kind("text.character", ContentSpec::Ids { vocabulary: 8 }),
+        ];
+        let check = |name: &str, kinds: &[KindSpec]| {
+            let error = check_kind(&Stem { kind: name.into(), pixels: None }, kinds).err();
+            error.map(|error| error.to_string())
+        };
+        assert_eq!(check("image.patch", &kinds), None);
+        let found = check("text.character", &kinds).unwrap_or_default();
+        assert!(found.ends_with("(this model has image.patch); found text.character"), "{found}");
+        let found = check("image.patch", &kinds[1..]).unwrap_or_default();
+        assert!(found.ends_with("(this model has none); found image.patch"), "{found}");
     }
 
     /// A kernel must fit, and features must be those of square patches.
