@@ -43,7 +43,6 @@ impl FrameConvolutions {
             bail!("model.embedding.stem: expected slices of two frames; found {dim} features");
         }
         let (bands, d) = (dim / 2, config.d_model);
-        let std = |inputs: usize| 1.0 / (inputs as f64).sqrt();
         Ok(Self {
             first: Linear::new(scope.at("first"), 3 * bands, d, config.bias, std(3 * bands))?,
             second: Linear::new(scope.at("second"), 3 * d, d, config.bias, std(3 * d))?,
@@ -119,12 +118,11 @@ impl PixelConvolutions {
             (0..kernel_size).flat_map(move |y| (0..kernel_size).map(move |x| (corner + y * side + x) as u32))
         };
         let places = starts().count().pow(2);
-        let inputs = [kernel_size.pow(2) * channels, places * out_channels];
-        let [first, second] = inputs.map(|inputs| 1.0 / (inputs as f64).sqrt());
-        let second = second * FEATURE_SCALE;
+        let (window, outputs) = (kernel_size.pow(2) * channels, places * out_channels);
+        let std_of_tokens = std(outputs) * FEATURE_SCALE; // as without a stem
         Ok(Self {
-            first: Linear::new(scope.at("first"), inputs[0], out_channels, config.bias, first)?,
-            second: Linear::new(scope.at("second"), inputs[1], config.d_model, config.bias, second)?,
+            first: Linear::new(scope.at("first"), window, out_channels, config.bias, std(window))?,
+            second: Linear::new(scope.at("second"), outputs, config.d_model, config.bias, std_of_tokens)?,
             pixels: side * side,
             covered: corners.flat_map(offsets).collect(),
             places,
@@ -142,11 +140,16 @@ impl Layer for PixelConvolutions {
         let rows: Vec<u32> = (0..n).flat_map(of_patch).collect();
         let windows = ops::gather_rows(&pixels, &rows)?;
         let window = self.covered.len() / self.places * channels;
-        let windows = ops::reshape(&windows, &[n * self.places, window])?;
+        let windows = ops::reshape(&windows, &[n * self.places, window])?; // [n·places, kernel_size²·channels]
         let x = ops::activation(&self.first.forward(&windows)?, Activation::Gelu)?; // [n·places, out_channels]
         let (_, out_channels) = x.dims2()?;
         self.second.forward(&ops::reshape(&x, &[n, self.places * out_channels])?)
     }
+}
+
+/// The deviation of initial weights whose outputs are about as large as their inputs.
+fn std(inputs: usize) -> f64 {
+    1.0 / (inputs as f64).sqrt()
 }
 
 /// Every `stride`-th row of each document with both neighbours: `[n, c]` → `[n/stride, 3·c]`.
