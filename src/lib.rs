@@ -62,7 +62,7 @@
 //! | [`inference`], [`mod@env`] | predictions, generation, transcripts, embeddings, rollouts |
 //! | [`mod@convert`] | any table as WebDataset or Parquet shards |
 //! | [`synthetic`] | generated data with known answers |
-//! | [`inspect`], [`report`], [`metrics`], [`mod@bench`] | what data, tokens, rules and results look like; speed |
+//! | [`inspect`], [`report`], [`metrics`], [`mod@bench`], [`heap`] | what data, tokens, rules and results look like; speed and memory |
 //! | [`reproduce`] | experiments: claims about transformers, trained, measured, and held against published numbers |
 //! | `pretrained` | published checkpoints in and out (with `text`, `image`, `audio` and `trajectory`) |
 //! | `cli` | the command line as a function over the modalities of a program |
@@ -109,6 +109,7 @@ pub mod data;
 pub mod env;
 pub mod guide;
 pub mod head;
+pub mod heap;
 pub mod inference;
 pub mod inspect;
 pub mod metrics;

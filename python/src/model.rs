@@ -222,11 +222,7 @@ impl Model {
         let sampling = Sampling { temperature, top_k, top_p, seed };
         let tasks: Vec<&Composition> = self.tasks.iter().map(|named| named.task.as_ref()).collect();
         let Some(prompted) = Prompted::of(&tasks) else {
-            return Err(input(format!(
-                "{}: expected an output that continues texts (windows = true), is generated from a single text input, or has \
-                 masked tokens (head = \"masked\")",
-                self.run
-            )));
+            return Err(input(format!("{}: expected {}", self.run, Prompted::ANY)));
         };
         let generation = Generation { max_new_tokens, sampling };
         let mut interrupted = Ok(());

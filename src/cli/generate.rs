@@ -80,24 +80,17 @@ fn produce(run: &Loaded, args: &GenerateArgs, sampling: Sampling) -> Result<(Str
     let tasks = run.tasks();
     let max_new_tokens = Some(args.max_new_tokens);
     let completion = if args.infill.is_none() && args.steps.is_none() && args.order.is_none() {
-        let expected = "an output that continues texts (windows = true), is generated from a single text input, or has masked \
-                        tokens (head = \"masked\")";
-        let prompted = run.require(expected, Prompted::of(&tasks))?;
+        let prompted = run.require(Prompted::ANY, Prompted::of(&tasks))?;
         let prompt = Value::Text(args.prompt.clone());
         prompted.complete(&run.model, prompt, &Generation { max_new_tokens, sampling }, || true)?
     } else {
-        let expected = "an output of masked tokens (head = \"masked\")";
-        let prompted = run.require(expected, Prompted::masked(&tasks))?;
+        let prompted = run.require(Prompted::MASKED, Prompted::masked(&tasks))?;
         let steps = args.steps.unwrap_or_default();
         let unmasking = Unmasking { steps, order: args.order.unwrap_or_default(), sampling };
-        if let Some(text) = &args.infill {
-            let unmask = prompted.unmask(&run.model)?;
-            let ids = unmask.with_gaps(text, args.gap)?;
-            let n_filled = ids.iter().filter(|id| id.is_none()).count();
-            let filled = unmask.fill(&|_| Ok(Value::Missing), &ids, &unmasking)?;
-            return Ok((String::new(), unmask.text(&filled)?, n_filled));
+        match &args.infill {
+            Some(text) => prompted.infill(&run.model, text, args.gap, &unmasking)?,
+            None => prompted.fill(&run.model, &args.prompt, max_new_tokens, &unmasking)?,
         }
-        prompted.fill(&run.model, &args.prompt, max_new_tokens, &unmasking)?
     };
     let before = if completion.follows_prompt { args.prompt.clone() } else { String::new() };
     Ok((before, completion.value.into_text()?, completion.n_tokens))

@@ -156,6 +156,9 @@ fn show(report: &Report) {
         ]
     });
     print::answers(&["bound", "wanted", "found", "result"], &rows.collect::<Vec<_>>());
+    for written in &report.texts {
+        println!("{} writes, given {:?}:\n{}\n", written.run, written.given, written.text);
+    }
     for (run, reason) in &report.left_out {
         println!("not measured: {run}, because {reason}");
     }

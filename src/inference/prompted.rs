@@ -39,6 +39,12 @@ pub struct Completion {
 }
 
 impl<'a> Prompted<'a> {
+    /// The output that [`of`](Self::of) finds, in words.
+    pub const ANY: &'static str = "an output that continues texts (windows = true), is generated from a single text input, or \
+                                   has masked tokens (head = \"masked\")";
+    /// The output that [`masked`](Self::masked) finds, in words.
+    pub const MASKED: &'static str = "an output of masked tokens (head = \"masked\")";
+
     /// The first task with an output that continues texts, or else with one that is generated from a single text input, or
     /// else with one of masked tokens.
     pub fn of(tasks: &[&'a Composition]) -> Option<Self> {
@@ -156,11 +162,26 @@ impl<'a> Prompted<'a> {
         Ok(Completion { value: Value::Text(new.unwrap_or(text)), n_tokens, follows_prompt })
     }
 
-    /// Fills the masked tokens of the output.
+    /// Fill the gaps of a text, in which each `gap` is a masked token. The completion is the whole text.
     ///
     /// # Errors
-    /// If it has none.
-    pub fn unmask(&self, model: &'a Model) -> Result<Unmask<'a>, PredictError> {
+    /// If the output has no masked tokens, if the text has no gap or more tokens than the model has positions for, and as of
+    /// [`complete`](Self::complete).
+    pub fn infill(
+        &self,
+        model: &'a Model,
+        text: &str,
+        gap: char,
+        unmasking: &Unmasking,
+    ) -> Result<Completion, PredictError> {
+        let unmask = self.unmask(model)?;
+        let ids = unmask.with_gaps(text, gap)?;
+        let n_tokens = ids.iter().filter(|id| id.is_none()).count();
+        let text = unmask.text(&unmask.fill(&|_| Ok(Value::Missing), &ids, unmasking)?)?;
+        Ok(Completion { value: Value::Text(text), n_tokens, follows_prompt: false })
+    }
+
+    fn unmask(&self, model: &'a Model) -> Result<Unmask<'a>, PredictError> {
         Unmask::new(model, self.number, self.task, self.output)
     }
 }

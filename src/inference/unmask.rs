@@ -8,6 +8,7 @@ use crate::model::Model;
 use crate::random;
 use crate::sample::{Composition, GetField, Part, Role, of_output};
 use rand_pcg::Pcg64Mcg;
+use serde::Deserialize;
 use smalti_contract::Value;
 
 /// The settings of filling masked tokens.
@@ -22,7 +23,8 @@ pub struct Unmasking {
 }
 
 /// The order in which masked tokens are filled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum UnmaskingOrder {
     /// Random, as in training (Sahoo et al. 2024).
     #[default]

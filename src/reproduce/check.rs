@@ -4,6 +4,7 @@ use super::data::USERS;
 use super::experiment::{Experiment, Measure, WhichWeights};
 use super::forms::FigureKind;
 use super::points::{MeasureId, MeasurePoint, RunPoint};
+use super::texts::TextSpec;
 use crate::inference::Sampling;
 
 impl Experiment {
@@ -23,6 +24,12 @@ impl Experiment {
         }
         check_dependencies(&points)?;
         points.iter().flat_map(|point| &point.measures).try_for_each(MeasurePoint::check)?;
+        for (name, run) in &self.runs {
+            run.texts
+                .iter()
+                .try_for_each(TextSpec::check)
+                .map_err(|problem| format!("runs.{name}.texts: {problem}"))?;
+        }
         for (place, bound) in self.bounds.iter().enumerate() {
             let in_bound = |problem: String| format!("bounds[{place}]: {problem}");
             bound.check().map_err(in_bound)?;

@@ -54,6 +54,14 @@ pub enum ReproduceError {
         /// The metrics that there are.
         known: String,
     },
+    /// A run writes no texts.
+    #[error("run {run}: texts: expected {expected}")]
+    NoText {
+        /// The run.
+        run: String,
+        /// The output that it needs.
+        expected: &'static str,
+    },
     /// The settings of a measure need weights that the run has not learned.
     #[error(
         "measure {measure}: its settings need parameters that the run has not learned: {names}; measure a run with these settings"

@@ -3,6 +3,7 @@
 use super::bounds::Bound;
 use super::forms::{self, FigureSpec, Sweep};
 use super::points::{self, RunPoint};
+use super::texts::TextSpec;
 use super::{EXPERIMENTS, ReproduceError};
 use fancy_regex::Regex;
 use indexmap::IndexMap;
@@ -96,6 +97,9 @@ pub struct RunSpec {
     /// What is measured, by name. A run without measures is trained only if another needs it.
     #[serde(default)]
     pub measures: IndexMap<String, Measure>,
+    /// Texts that it writes, in place of those of the run that it is like.
+    #[serde(default)]
+    pub texts: Vec<TextSpec>,
 }
 
 /// What a run needs, and what may be missing.
@@ -115,7 +119,7 @@ pub enum Need {
 #[serde(deny_unknown_fields)]
 pub struct Measure {
     /// A metric of the evaluation, as `smalti eval` names it; `return_mean`, `return_std` or `success_rate` of a rollout; or
-    /// `seconds`, `seconds_per_step`, `first_loss`, `parameters` or `load_balance` of the training.
+    /// `seconds`, `seconds_per_step`, `first_loss`, `parameters`, `peak_memory` or `load_balance` of the training.
     pub metric: String,
     /// The output, `TASK.OUTPUT` in a mix, or the task of a rollout. A run with only one of them needs no name.
     pub output: Option<String>,
@@ -244,7 +248,7 @@ pub struct Quick {
     pub make: IndexMap<String, Vec<String>>,
 }
 
-/// Most generated texts, and most episodes, of each measure in a quick check.
+/// Most generated texts, and most episodes, of each measure in a quick check; most tokens of a text.
 const QUICK: usize = 4;
 
 impl Experiment {
@@ -285,6 +289,7 @@ impl Experiment {
             for settings in [Some(&self.quick.settings), self.quick.runs.get(name)].into_iter().flatten() {
                 merge(&mut run.settings, settings);
             }
+            run.texts.iter_mut().for_each(|text| text.max_new_tokens = text.max_new_tokens.min(QUICK));
             for measure in run.measures.values_mut() {
                 measure.generate = measure.generate.min(QUICK);
                 measure.rollout.iter_mut().for_each(|rollout| rollout.episodes = rollout.episodes.min(QUICK));

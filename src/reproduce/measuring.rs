@@ -14,15 +14,15 @@ use crate::train::Metrics;
 use serde_json::json;
 
 /// A trained run to measure.
-struct OpenRun {
-    run: Run,
-    name: String,
-    key: String,
+pub(super) struct OpenRun {
+    pub run: Run,
+    pub name: String,
+    pub key: String,
     record: Record,
 }
 
 impl Session<'_, '_> {
-    /// Trains a run and measures it; does nothing if there is nothing to measure.
+    /// Trains a run and measures it; does nothing if there is nothing to measure. Baselines and texts are those of the first seed.
     pub(super) fn measure(
         &mut self,
         point: &RunPoint,
@@ -53,10 +53,11 @@ impl Session<'_, '_> {
             };
             measured.add(&id, seed as usize, value);
         }
-        match seed {
-            0 => self.compute_baselines(point, &trained, measured),
-            _ => Ok(()),
+        if seed == 0 {
+            self.compute_baselines(point, &trained, measured)?;
+            measured.texts.extend(self.texts(&point.texts, &trained)?);
         }
+        Ok(())
     }
 
     /// Computes the baselines of a run's measures that the experiment gives no value for.

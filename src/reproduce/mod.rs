@@ -11,6 +11,7 @@
 //! - `[runs.NAME.measures.NAME]` is a number of the run: a metric of an evaluation, also with other settings than in training (a
 //!   longer context), of a field with the predictions of another method, of generated texts, of a rollout, or of the training
 //!   itself (`seconds`, `load_balance`). Another run may judge generated values: a classifier names what an image shows.
+//! - `texts` of a run are prompts that it continues, or texts whose gaps it fills; the page shows what it writes.
 //! - A measure is named `RUN.MEASURE`, with swept values after the name that sweeps: `pre(8).loss`, `rotary.loss(320)`.
 //! - `[[bounds]]` is a claim about one measure, or about a `ratio`, `difference`, `order` or log-log `slope` of several.
 //! - `[baselines.NAME]` and `[figure]` compare; `[quick]` shrinks everything for a check in seconds, which claims nothing.
@@ -38,6 +39,7 @@ mod report;
 mod store;
 #[cfg(test)]
 mod tests;
+mod texts;
 mod training;
 mod views;
 
@@ -50,6 +52,7 @@ pub use experiment::{
 pub use forms::{FigureKind, FigureSpec, Sweep};
 pub use lab::{Host, Lab};
 pub use report::{BaselineValue, Report, Stat};
+pub use texts::{TextSpec, WrittenText};
 
 /// The text of an experiment that ships.
 macro_rules! shipped {

@@ -127,6 +127,10 @@ fn section(report: &Report) -> Result<Section, ReproduceError> {
         vec![bound.what.clone().into(), bound.wanted.clone().into(), found(bound).into(), result]
     });
     page.table("", &["bound", "wanted", "found", "result"], bounds);
+    for written in &report.texts {
+        page.element("p", "", &format!("{} writes, given {:?}:", written.run, written.given));
+        page.element("pre", "", &written.text);
+    }
     for (run, reason) in &report.left_out {
         page.element("p", "", &format!("Not measured: {run}, because {reason}."));
     }

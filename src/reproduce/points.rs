@@ -3,6 +3,7 @@
 use super::data::runs_in;
 use super::experiment::{Experiment, Measure, Need};
 use super::forms::Sweep;
+use super::texts::TextSpec;
 use indexmap::IndexMap;
 use std::fmt;
 use toml::{Table, Value};
@@ -25,6 +26,8 @@ pub(super) struct RunPoint {
     pub needs: Vec<Need>,
     /// What is measured.
     pub measures: Vec<MeasurePoint>,
+    /// The texts that it writes.
+    pub texts: Vec<TextSpec>,
 }
 
 /// One number of a training.
@@ -135,7 +138,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         next = run.like.as_deref();
     }
     let (mut preset, mut from, mut sweep) = (None, None, IndexMap::new());
-    let (mut settings, mut measures, mut needs) = (vec![], IndexMap::new(), vec![]);
+    let (mut settings, mut measures, mut needs, mut texts) = (vec![], IndexMap::new(), vec![], &vec![]);
     for (_, run) in line.iter().rev() {
         preset = run.preset.clone().or(preset);
         from = run.from.clone().or(from);
@@ -143,6 +146,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         sweep.extend(run.sweep.clone());
         measures.extend(run.measures.clone());
         needs.extend(&run.needs);
+        texts = if run.texts.is_empty() { texts } else { &run.texts };
     }
     let measures: Vec<MeasurePoint> =
         measures.iter().flat_map(|(name, measure)| of_measure(name, measure)).collect();
@@ -153,6 +157,7 @@ pub(super) fn of_run(experiment: &Experiment, name: &str) -> Result<Vec<RunPoint
         from: from.clone(),
         needs: needs.clone(),
         measures: measures.clone(),
+        texts: texts.clone(),
     };
     Ok(combinations(&sweep).into_iter().map(point).collect())
 }

@@ -4,6 +4,7 @@ use super::bounds::{Judged, Measured};
 use super::experiment::Experiment;
 use super::forms::FigureSpec;
 use super::points::MeasureId;
+use super::texts::WrittenText;
 use crate::report::chart::Matrices;
 use indexmap::IndexMap;
 use serde::Serialize;
@@ -16,6 +17,8 @@ pub(super) struct Measurements {
     views: IndexMap<String, Matrices>,
     /// Computed baselines.
     pub baselines: IndexMap<String, f64>,
+    /// The texts of the first seed.
+    pub texts: Vec<WrittenText>,
     /// The runs that are left out, with the reason.
     pub left_out: IndexMap<String, String>,
     /// Seconds of training, of all seeds.
@@ -71,6 +74,8 @@ pub struct Report {
     pub baselines: IndexMap<String, BaselineValue>,
     /// The bounds.
     pub bounds: Vec<Judged>,
+    /// Texts that the runs wrote.
+    pub texts: Vec<WrittenText>,
     /// Whether all bounds hold; `None` for a quick check, and if those that were measured hold and others were not measured.
     pub passed: Option<bool>,
     #[serde(skip)]
@@ -116,7 +121,7 @@ impl Stat {
 
 impl Report {
     pub(super) fn of(experiment: &Experiment, quick: bool, measured: Measurements) -> Self {
-        let Measurements { measures, views, baselines: mut computed, left_out, seconds } = measured;
+        let Measurements { measures, views, baselines: mut computed, texts, left_out, seconds } = measured;
         let ids = measures.iter().map(|(id, _)| id.clone()).collect();
         let measures = measures.into_iter().map(|(id, values)| (id.to_string(), Stat::of(values))).collect();
         let baselines = experiment.baselines.iter().filter_map(|(name, baseline)| {
@@ -143,6 +148,7 @@ impl Report {
             source: source.unwrap_or_default(),
             baselines: baselines.collect(),
             bounds: vec![],
+            texts,
             passed: None,
             specs: experiment.figures.clone(),
             views,

@@ -174,9 +174,30 @@ fn what_a_run_that_is_left_out_would_measure_is_not_judged() {
 }
 
 #[test]
-fn a_report_is_a_figure_a_table_and_a_page() {
+fn a_run_writes_its_own_texts_or_those_of_the_run_that_it_is_like() {
+    let texts = |of_a: &str, of_b: &str| {
+        let text = SMALL.replace("preset = \"text\"", &format!("preset = \"text\"\n{of_a}"));
+        let text = text.replace("like = \"a\"", &format!("like = \"a\"\n{of_b}"));
+        let points = Experiment::parse("small", &text).unwrap().quick().points().unwrap();
+        points.iter().map(|point| point.texts.clone()).collect::<Vec<_>>()
+    };
+    let of_a = "texts = [{ prompt = \"x\" }]";
+    let [a, b] = &texts(of_a, "")[..] else { panic!() };
+    assert_eq!(
+        (a, a[0].prompt.as_deref(), a[0].max_new_tokens),
+        (b, Some("x"), 4),
+        "few tokens in a quick check"
+    );
+    let [a, b] = &texts(of_a, "texts = [{ infill = \"y_\", order = \"confidence\" }]")[..] else { panic!() };
+    assert_eq!((a[0].infill.as_deref(), b[0].infill.as_deref(), b.len()), (None, Some("y_"), 1));
+}
+
+#[test]
+fn a_report_is_a_figure_a_table_a_text_and_a_page() {
     let experiment = Experiment::parse("small", &SMALL.replace("Some text.", "a < b")).unwrap();
-    let report = Report::of(&experiment, false, measured());
+    let mut measured = measured();
+    measured.texts = vec![WrittenText { run: "a".into(), given: "x_z".into(), text: "x<z".into() }];
+    let report = Report::of(&experiment, false, measured);
     assert_eq!(report.figures().len(), 1);
     let reports = [report];
     let table = page::markdown(&reports);
@@ -184,6 +205,7 @@ fn a_report_is_a_figure_a_table_and_a_page() {
     assert!(table.contains("missed") && table.contains("a paper (not checked)"), "{table}");
     let html = page::html(&reports).unwrap();
     assert!(html.contains("<p>a &lt; b</p>") && html.contains("<svg"), "{html}");
+    assert!(html.contains("a writes, given") && html.contains("<pre>x&lt;z</pre>"), "{html}");
     let is_one_file =
         !html.contains("src=") && html.split("href=\"").skip(1).all(|link| link.starts_with('#'));
     assert!(is_one_file, "{html}");
@@ -226,6 +248,21 @@ fn an_error_of_a_file_names_the_place() {
             "\"loss\" }",
             "\"loss\", generate = 1, judge = { run = \"b\" } }",
             "judge.run: expected a run without sweep",
+        ),
+        (
+            "like = \"a\"",
+            "like = \"a\"\ntexts = [{ order = \"random\" }]",
+            "runs.b.texts: expected either prompt or infill",
+        ),
+        (
+            "like = \"a\"",
+            "like = \"a\"\ntexts = [{ prompt = \"a\", order = \"random\" }]",
+            "runs.b.texts: order: expected infill",
+        ),
+        (
+            "like = \"a\"",
+            "like = \"a\"\ntexts = [{ infill = \"a_\", temperature = -1.0 }]",
+            "runs.b.texts: temperature: expected",
         ),
         ("b(2).loss", "b(3).loss", "bounds[0]: expected one of a.loss"),
         ("at_least = 2.0", "", "bounds[0]: expected at_least or at_most"),

@@ -7,6 +7,7 @@ use super::lab::{Session, failed, wrong};
 use super::points::{RunPoint, overrides};
 use super::store;
 use crate::config::{RunConfig, preset};
+use crate::heap;
 use crate::run::{CONFIG_FILE, Run, RunError};
 use crate::train::{Alone, End, Observers, SaveError, Trainer, log};
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub(super) struct Record {
     first_loss: Option<f64>,
     steps: u64,
     parameters: usize,
+    /// The most memory that the training had at one time, in MiB, if the program counts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    peak_memory: Option<f64>,
     /// The mean load-balance loss of the last steps, of a model with experts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     load_balance: Option<f64>,
@@ -43,6 +47,7 @@ impl Record {
             "seconds_per_step" => Some(self.seconds_per_step),
             "parameters" => Some(self.parameters as f64),
             "first_loss" => self.first_loss,
+            "peak_memory" => self.peak_memory,
             "load_balance" => self.load_balance,
             _ => None,
         }
@@ -110,6 +115,7 @@ impl Session<'_, '_> {
         let name = point.name.to_string();
         let at = format!("{}: {name}, seed {} of {}", self.experiment.name, seed + 1, self.experiment.seeds);
         self.lab.host.note(&at);
+        heap::restart_peak();
         let mut trainer =
             self.trainer(&folder, config, from.as_deref()).map_err(|error| failed(&name, error))?;
         let (mut clock, mut host) = (Clock::start(), self.lab.host.watch(&trainer));
@@ -127,6 +133,7 @@ impl Session<'_, '_> {
             seconds_per_step: clock.seconds_per_step().unwrap_or(seconds / outcome.step.max(1) as f64),
             steps: outcome.step,
             parameters: trainer.model().params().count(),
+            peak_memory: heap::peak().map(|bytes| bytes as f64 / f64::from(1 << 20)),
             load_balance,
         };
         self.store.write("runs", &key, &record)?;

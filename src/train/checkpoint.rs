@@ -1,5 +1,12 @@
 //! Saving and loading of tensors; a file is written atomically.
 
+mod atomic;
+mod error;
+
+pub(crate) use atomic::{finish, unfinished};
+pub use atomic::{remove_unfinished, write_atomically};
+pub use error::SaveError;
+
 use super::TensorFile;
 use super::checksums::{self, Checksum};
 use super::integers;
@@ -11,152 +18,10 @@ use safetensors::tensor::{Metadata, TensorInfo};
 use safetensors::{Dtype, SafeTensorError};
 use std::{
     collections::{BTreeMap, HashMap},
-    io::{self, Write},
-    path::{Path, PathBuf},
+    io::Write,
+    path::Path,
 };
 use tempfile::NamedTempFile;
-
-/// Why a file cannot be written or read.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum SaveError {
-    /// The file cannot be written; an earlier file of its name is unchanged.
-    #[error("cannot write {}: {source}{}", path.display(), unchanged(path))]
-    Write {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// The name is that of something which a file may not replace.
-    #[error("{}: expected a {expected} to replace, or a new name; found {found}, which is left as it is", path.display())]
-    NotReplaced {
-        /// The file or folder.
-        path: PathBuf,
-        /// What may be there.
-        expected: &'static str,
-        /// What is there.
-        found: String,
-    },
-    /// The name of a new file is taken.
-    #[error("{}: exists; expected a new file: choose another --out", path.display())]
-    Exists {
-        /// The file.
-        path: PathBuf,
-    },
-    /// A folder for new files has others.
-    #[error("{} holds {found}; expected a new folder, or an empty one: choose another --out", folder.display())]
-    NotEmpty {
-        /// The folder.
-        folder: PathBuf,
-        /// A file in it, and how many more there are.
-        found: String,
-    },
-    /// Another process writes the run.
-    #[error(
-        "{} is written by {holder}: wait until that training ends, stop it, or choose another --out",
-        folder.display()
-    )]
-    Locked {
-        /// The run's folder.
-        folder: PathBuf,
-        /// The process and its host.
-        holder: String,
-    },
-    /// The file is missing or cannot be opened.
-    #[error("cannot read {}: {source}", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The system's error.
-        source: std::io::Error,
-    },
-    /// The file has another format.
-    #[error("{} is not a {expected}: {problem}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// The expected format.
-        expected: &'static str,
-        /// The problem.
-        problem: String,
-    },
-    /// A file of a run is not as the run wrote it.
-    #[error(
-        "{} is damaged, or not the run's own file: expected {expected}; found {found}: restore it from a copy, or read it as \
-         it is with --no-verify",
-        path.display()
-    )]
-    Checksum {
-        /// The file.
-        path: PathBuf,
-        /// The listed checksum.
-        expected: String,
-        /// The checksum of the file.
-        found: String,
-    },
-    /// An operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
-}
-
-/// The prefix of the name of a file that is being written.
-const UNFINISHED: &str = ".unfinished-";
-
-/// Writes a file atomically: a new file in the same folder, renamed once it is complete. It may replace a regular file.
-///
-/// # Errors
-/// As for [`check_target`], and [`SaveError::Write`]; an earlier file of that name is unchanged.
-pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), SaveError> {
-    check_target(path)?;
-    let attempt = || {
-        let mut file = unfinished(path)?;
-        file.write_all(bytes)?;
-        finish(file, path)
-    };
-    attempt().map_err(|source| SaveError::Write { path: path.into(), source })
-}
-
-/// A note about a file that was there before a failed attempt to write it.
-fn unchanged(path: &Path) -> &'static str {
-    if path.exists() { "; the file saved before is unchanged" } else { "" }
-}
-
-/// A new, incomplete file in the folder of `path`, which [`finish`] renames.
-pub(crate) fn unfinished(path: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)] // the default mode of a new file, before the user's mask
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(UNFINISHED).tempfile_in(folder_of(path))
-}
-
-/// Renames a complete file to `path`, so that it survives a power cut. It replaces nothing but a regular file.
-pub(crate) fn finish(file: NamedTempFile, path: &Path) -> io::Result<()> {
-    check_target(path).map_err(io::Error::other)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|e| e.error)?;
-    // The new name survives a power cut only once the folder itself is synced.
-    std::fs::File::open(folder_of(path))?.sync_all()
-}
-
-fn folder_of(path: &Path) -> &Path {
-    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
-}
-
-/// Removes the incomplete files that a killed process left in a folder.
-///
-/// # Errors
-/// [`SaveError::Read`] if the folder cannot be listed or a file cannot be removed.
-pub fn remove_unfinished(folder: &Path) -> Result<(), SaveError> {
-    let failed = |source| SaveError::Read { path: folder.into(), source };
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            std::fs::remove_file(entry.path()).map_err(failed)?;
-        }
-    }
-    Ok(())
-}
 
 /// The type of stored numbers; they are loaded as f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -15,9 +15,10 @@
 //! ```
 //!
 //! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
-//! [`tokenizer`] (the trait and its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`listed`] (lists in messages),
+//! [`tokenizer`] (the trait) and [`any_tokenizer`] (its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`listed`] (lists in messages),
 //! [`panics`] (of libraries, as errors), [`testing`].
 
+pub mod any_tokenizer;
 mod listing;
 pub mod memory;
 pub mod panics;
@@ -28,10 +29,11 @@ pub mod tokenizer;
 pub mod tokens;
 pub mod value;
 
+pub use any_tokenizer::AnyTokenizer;
 pub use listing::listed;
 pub use panics::caught;
 pub use registry::{Registry, RegistryError};
 pub use spec::{Axis, ContentSpec, KindSpec, SpecError, TokenSpec};
-pub use tokenizer::{AnyTokenizer, OpenDocument, RawInputs, Sequence, TokenizeError, Tokenizer};
+pub use tokenizer::{OpenDocument, RawInputs, Sequence, TokenizeError, Tokenizer};
 pub use tokens::{Content, Group, Tokens};
 pub use value::{Array, File, Numbers, Row, Value, Values};

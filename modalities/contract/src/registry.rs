@@ -1,6 +1,7 @@
 //! Building a tokenizer from its saved name and configuration.
 
-use crate::tokenizer::{AnyTokenizer, TokenizeError, Tokenizer};
+use crate::any_tokenizer::AnyTokenizer;
+use crate::tokenizer::{TokenizeError, Tokenizer};
 use crate::value::Values;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
