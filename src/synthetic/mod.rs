@@ -33,7 +33,6 @@ mod regression;
 mod table;
 #[cfg(test)]
 mod tests;
-mod vowels;
 
 pub use table::SyntheticTable;
 
@@ -84,7 +83,7 @@ impl Default for Sizes {
 /// The settings of [`Sizes`].
 const OF_ALL: [&str; 4] = ["train", "validation", "test", "seed"];
 
-static KINDS: [Entry; 9] = [
+static KINDS: [Entry; 8] = [
     entry::<addition::Addition>(),
     entry::<captions::Captions>(),
     entry::<dates::Dates>(),
@@ -93,7 +92,6 @@ static KINDS: [Entry; 9] = [
     entry::<preferences::Preferences>(),
     entry::<recall::Recall>(),
     entry::<regression::Regression>(),
-    entry::<vowels::Vowels>(),
 ];
 
 /// A kind of generated data.

@@ -262,16 +262,6 @@ fn one_step_of_gradient_descent_explains_what_its_expected_error_says() {
 }
 
 #[test]
-fn a_line_without_its_vowels_has_its_other_letters_in_order() {
-    let table = of("vowels", SMALL);
-    for row in 0..table.len() {
-        let (consonants, line) = (text(&table, row, "consonants"), text(&table, row, "line"));
-        assert_eq!(consonants, line.replace(|c: char| "aeiouAEIOU".contains(c), ""));
-        assert!(consonants.len() < line.len(), "{line}");
-    }
-}
-
-#[test]
 fn a_chosen_line_follows_the_wish_and_a_rejected_one_does_not() {
     let table = of("preferences", SMALL);
     for row in 0..table.len() {
@@ -356,8 +346,6 @@ fn a_wrong_setting_is_named_with_what_was_expected() {
         ("regression", "noise = -0.5", "noise: expected a number from 0 to 1000000; found -0.5"),
         ("regression", "ridge = -1.0", "ridge: expected a number from 0 to 1000000; found -1"),
         ("regression", "points = 4096\ndims = 1024", "points * dims: expected at most 262144; found 4194304"),
-        ("vowels", "max_length = 7", "min_length: expected at most max_length = 7; found 8"),
-        ("vowels", "text = \"no-such.txt\"", "no-such.txt: not found"),
         ("sums", "", "generated data: no kind \"sums\"; there is addition, captions, dates"),
     ] {
         let message = without_example(&refused(kind, settings));
