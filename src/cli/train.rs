@@ -38,9 +38,6 @@ pub struct TrainArgs {
     from: Option<PathBuf>,
     /// Override a setting: train.max_steps=500, data.source=my.txt, model.n_layers=6. May be repeated.
     ///
-    /// An empty value removes an input or an output, and leaves a number or a list to its default: inputs.sound=,
-    /// inputs.image.stride=.
-    ///
     /// With --resume, only the schedule (train.max_steps, train.epochs, train.learning_rate, train.min_learning_rate,
     /// train.warmup_steps, train.resume_schedule, train.patience), the cost of a step (train.checkpoint_activations,
     /// train.workers) and what the model card states (card.license and others). The run keeps the new values. A new schedule

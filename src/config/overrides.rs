@@ -38,8 +38,8 @@ pub(super) fn sets(overrides: &[String], key: &str) -> bool {
     overrides.iter().map(path).any(|path| below(key, &path) || below(&path, key))
 }
 
-/// Sets `a.b.c=value` in a table. A value that is not TOML is a text. An empty value removes whatever is not a text:
-/// `inputs.return_to_go=` removes that input, and `inputs.image.stride=` leaves the stride to its default.
+/// Sets `a.b.c=value` in a table. A value that is not TOML is a text. An empty value removes a table: `inputs.return_to_go=`
+/// removes that input.
 fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
     let error = |problem: String| SettingsError::Override { text: text.into(), problem };
     let (path, value) = text.split_once('=').ok_or_else(|| error("expected key=value".into()))?;
@@ -55,7 +55,7 @@ fn set(table: &mut toml::Table, text: &str) -> Result<(), SettingsError> {
         let entry = table.entry(parent).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         table = entry.as_table_mut().ok_or_else(|| error(format!("{parent} is a setting, not a table")))?;
     }
-    if value.as_str() == Some("") && table.get(key).is_some_and(|known| !known.is_str()) {
+    if value.as_str() == Some("") && table.get(key).is_some_and(toml::Value::is_table) {
         table.remove(key);
         return Ok(());
     }

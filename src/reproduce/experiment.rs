@@ -83,7 +83,7 @@ pub struct RunSpec {
     pub like: Option<String>,
     /// A preset.
     pub preset: Option<String>,
-    /// Settings, over those of the preset. An empty text removes whatever is not a text.
+    /// Settings, over those of the preset. An empty text removes a table.
     #[serde(default)]
     pub settings: Table,
     /// The values of settings, by path: a run for each, and for each pair of two.
