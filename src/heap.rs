@@ -1,25 +1,51 @@
-//! The memory that a part of a program allocates at most, if the program's allocator counts its blocks.
+//! The peak memory of a part of a program, if the program's allocator counts its blocks.
 //!
 //! The peak that the system reports is that of a process since its start, and an allocator that keeps freed memory hides what a
-//! later part needs. The program `smalti` counts; a library cannot choose the allocator of its program.
+//! later part needs. The program `smalti` counts with [`Counting`]; a library cannot choose the allocator of its program.
 
+use std::alloc::{GlobalAlloc, Layout};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// The smallest block that is counted, in bytes. Tensors are larger, and most other blocks smaller: they stay as fast as before.
-const COUNTED: usize = 4096;
+/// The smallest counted block, in bytes. Larger blocks hold nearly all bytes; the many smaller ones are not counted, so that they
+/// cost nothing.
+const MIN_COUNTED_BYTES: usize = 4096;
 
 static HEAP: Heap = Heap::new();
 
-/// Counts a block that the allocator of the program gave.
-#[inline]
-pub fn allocated(bytes: usize) {
-    HEAP.allocated(bytes);
+/// An allocator whose blocks of 4 KiB and more are counted. A program has at most one.
+pub struct Counting<A>(pub A);
+
+// SAFETY: each method is that of the inner allocator, with the same arguments. Counting does not allocate.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as for this function.
+        counted(unsafe { self.0.alloc(layout) }, 0, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as for this function.
+        counted(unsafe { self.0.alloc_zeroed(layout) }, 0, layout.size())
+    }
+
+    unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as for this function.
+        counted(unsafe { self.0.realloc(place, layout, size) }, layout.size(), size)
+    }
+
+    unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
+        HEAP.resize(layout.size(), 0);
+        // SAFETY: as for this function.
+        unsafe { self.0.dealloc(place, layout) }
+    }
 }
 
-/// Counts a block that the allocator of the program took back.
+/// A block that had `before` bytes and has `after`, counted unless it is null.
 #[inline]
-pub fn freed(bytes: usize) {
-    HEAP.freed(bytes);
+fn counted(place: *mut u8, before: usize, after: usize) -> *mut u8 {
+    if !place.is_null() {
+        HEAP.resize(before, after);
+    }
+    place
 }
 
 /// Starts to measure the peak; an earlier measurement ends.
@@ -44,15 +70,16 @@ impl Heap {
         Self { in_use: AtomicUsize::new(0), start: AtomicUsize::new(0), peak: AtomicUsize::new(0) }
     }
 
-    fn allocated(&self, bytes: usize) {
-        if bytes >= COUNTED {
-            self.peak.fetch_max(self.in_use.fetch_add(bytes, Relaxed) + bytes, Relaxed);
-        }
-    }
-
-    fn freed(&self, bytes: usize) {
-        if bytes >= COUNTED {
-            self.in_use.fetch_sub(bytes, Relaxed);
+    /// Counts a block that had `before` bytes and has `after`; a new or a freed block has 0.
+    #[inline]
+    fn resize(&self, before: usize, after: usize) {
+        let counted = |bytes: usize| if bytes >= MIN_COUNTED_BYTES { bytes } else { 0 };
+        let (before, after) = (counted(before), counted(after));
+        if after > before {
+            let more = after - before;
+            self.peak.fetch_max(self.in_use.fetch_add(more, Relaxed) + more, Relaxed);
+        } else if after < before {
+            self.in_use.fetch_sub(before - after, Relaxed);
         }
     }
 
@@ -70,20 +97,37 @@ impl Heap {
 
 #[cfg(test)]
 mod tests {
-    use super::{COUNTED, Heap};
+    use super::{Counting, Heap, MIN_COUNTED_BYTES};
+    use std::alloc::{GlobalAlloc, Layout, System};
 
     #[test]
     fn a_peak_has_the_large_blocks_since_its_start() {
+        const UNIT: usize = MIN_COUNTED_BYTES;
         let heap = Heap::new();
         heap.restart_peak();
-        assert_eq!(heap.peak(), None);
-        heap.allocated(10 * COUNTED);
-        heap.freed(9 * COUNTED);
+        assert_eq!(heap.peak(), None, "nothing was counted");
+        heap.resize(0, 10 * UNIT);
+        heap.resize(10 * UNIT, UNIT);
         heap.restart_peak();
-        heap.allocated(COUNTED - 1);
-        heap.allocated(3 * COUNTED);
-        heap.freed(3 * COUNTED);
-        heap.allocated(2 * COUNTED);
-        assert_eq!(heap.peak(), Some(3 * COUNTED));
+        heap.resize(0, UNIT - 1);
+        heap.resize(UNIT - 1, 3 * UNIT);
+        heap.resize(3 * UNIT, 4 * UNIT);
+        heap.resize(4 * UNIT, 0);
+        heap.resize(0, 2 * UNIT);
+        assert_eq!(heap.peak(), Some(4 * UNIT));
+    }
+
+    #[test]
+    fn a_counting_allocator_gives_the_blocks_of_the_inner_one() {
+        let (allocator, layout) = (Counting(System), Layout::from_size_align(8192, 64).unwrap());
+        // SAFETY: the layout has a size above 0, and the block is freed once, with the size that it then has.
+        unsafe {
+            let place = allocator.alloc_zeroed(layout);
+            assert!(!place.is_null() && place.addr() % 64 == 0 && *place == 0);
+            *place = 7;
+            let place = allocator.realloc(place, layout, 16384);
+            assert_eq!(*place, 7);
+            allocator.dealloc(place, Layout::from_size_align(16384, 64).unwrap());
+        }
     }
 }

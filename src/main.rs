@@ -1,26 +1,26 @@
 //! The program `smalti`: the command line for the built-in modalities.
 
-use smalti::heap;
+use smalti::heap::Counting;
 use smalti::registry::Modalities;
 use std::alloc::{GlobalAlloc, Layout};
 use std::io::Write;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: Allocator = Allocator(mimalloc::MiMalloc);
+static ALLOCATOR: Allocator = Allocator(Counting(mimalloc::MiMalloc));
 
 fn main() -> ExitCode {
     keep_memory();
     smalti::cli::main(Modalities::builtin())
 }
 
-/// mimalloc, which keeps freed memory, with a count of the bytes in use and an error of ours where memory runs out.
+/// mimalloc, which keeps freed memory, counted, and with an error of ours where memory runs out.
 ///
 /// Every training step allocates and frees the same few hundred megabytes. An allocator that returns them to the system in
 /// between spends more time on page faults than the kernels compute.
-struct Allocator(mimalloc::MiMalloc);
+struct Allocator(Counting<mimalloc::MiMalloc>);
 
-// SAFETY: each method is mimalloc's, with the same arguments; a null pointer ends the process. Counting does not allocate.
+// SAFETY: each method is mimalloc's, with the same arguments; a null pointer ends the process.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: as for this function.
@@ -34,24 +34,20 @@ unsafe impl GlobalAlloc for Allocator {
 
     unsafe fn realloc(&self, place: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         // SAFETY: as for this function.
-        let place = allocated(unsafe { self.0.realloc(place, layout, size) }, size);
-        heap::freed(layout.size());
-        place
+        allocated(unsafe { self.0.realloc(place, layout, size) }, size)
     }
 
     unsafe fn dealloc(&self, place: *mut u8, layout: Layout) {
-        heap::freed(layout.size());
         // SAFETY: as for this function.
         unsafe { self.0.dealloc(place, layout) }
     }
 }
 
-/// A block of memory, counted, or the end of the process with a message and exit code 1, where Rust would abort.
+/// A block of memory, or the end of the process with a message and exit code 1, where Rust would abort.
 fn allocated(place: *mut u8, size: usize) -> *mut u8 {
     if place.is_null() {
         out_of_memory(size);
     }
-    heap::allocated(size);
     place
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The library's modules from the ground up: a module imports only from lines above its own.
 const STOREYS: [&[&str]; 22] = [
-    &["random", "pattern", "notice", "metrics", "modalities", "cuda"],
+    &["random", "pattern", "notice", "metrics", "modalities", "cuda", "heap"],
     &["rules"],
     &["ops", "env"],
     &["data"],

@@ -222,7 +222,7 @@ impl Model {
         let sampling = Sampling { temperature, top_k, top_p, seed };
         let tasks: Vec<&Composition> = self.tasks.iter().map(|named| named.task.as_ref()).collect();
         let Some(prompted) = Prompted::of(&tasks) else {
-            return Err(input(format!("{}: expected {}", self.run, Prompted::ANY)));
+            return Err(input(format!("{}: expected {}", self.run, Prompted::EXPECTED)));
         };
         let generation = Generation { max_new_tokens, sampling };
         let mut interrupted = Ok(());

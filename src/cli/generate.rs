@@ -80,11 +80,11 @@ fn produce(run: &Loaded, args: &GenerateArgs, sampling: Sampling) -> Result<(Str
     let tasks = run.tasks();
     let max_new_tokens = Some(args.max_new_tokens);
     let completion = if args.infill.is_none() && args.steps.is_none() && args.order.is_none() {
-        let prompted = run.require(Prompted::ANY, Prompted::of(&tasks))?;
+        let prompted = run.require(Prompted::EXPECTED, Prompted::of(&tasks))?;
         let prompt = Value::Text(args.prompt.clone());
         prompted.complete(&run.model, prompt, &Generation { max_new_tokens, sampling }, || true)?
     } else {
-        let prompted = run.require(Prompted::MASKED, Prompted::masked(&tasks))?;
+        let prompted = run.require(Prompted::EXPECTED_MASKED, Prompted::masked(&tasks))?;
         let steps = args.steps.unwrap_or_default();
         let unmasking = Unmasking { steps, order: args.order.unwrap_or_default(), sampling };
         match &args.infill {

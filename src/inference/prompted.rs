@@ -39,11 +39,11 @@ pub struct Completion {
 }
 
 impl<'a> Prompted<'a> {
-    /// The output that [`of`](Self::of) finds, in words.
-    pub const ANY: &'static str = "an output that continues texts (windows = true), is generated from a single text input, or \
+    /// The output that [`of`](Self::of) finds, as a phrase of an error.
+    pub const EXPECTED: &'static str = "an output that continues texts (windows = true), is generated from a single text input, or \
                                    has masked tokens (head = \"masked\")";
-    /// The output that [`masked`](Self::masked) finds, in words.
-    pub const MASKED: &'static str = "an output of masked tokens (head = \"masked\")";
+    /// The output that [`masked`](Self::masked) finds, as a phrase of an error.
+    pub const EXPECTED_MASKED: &'static str = "an output of masked tokens (head = \"masked\")";
 
     /// The first task with an output that continues texts, or else with one that is generated from a single text input, or
     /// else with one of masked tokens.

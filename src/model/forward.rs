@@ -1,6 +1,14 @@
 //! The forward pass of a model: hidden states, losses and outputs of a batch.
 
-use super::*;
+use super::attention_weights::AttentionRecorder;
+use super::plan::PlanInputs;
+use super::{Dropout, EncoderOutput, ForwardPlan, Model, Quantized, Routing, Transformer};
+use crate::data::{Batch, HeadBatch, ReadRows, TokenBatch};
+use crate::ops::cpu::awake::Awake;
+use crate::ops::{self, Value, without_gradients};
+use crate::random;
+use candle_core::{DType, Tensor};
+use std::sync::Arc;
 
 /// What a forward pass has beside its batch.
 #[derive(Clone, Default)]
@@ -135,7 +143,7 @@ impl Model {
     }
 
     /// The output of a transformer, `[n_tokens, d_model]`, or only of `rows`.
-    pub(super) fn run(
+    fn run(
         &self,
         transformer: &Transformer,
         tokens: &TokenBatch,

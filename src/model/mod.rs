@@ -70,14 +70,11 @@ pub use saved::SavedTensors;
 pub use transformer::{StackRole, Transformer};
 pub use weight::{QuantizedParameter, Weight};
 
-use crate::data::{Batch, HeadBatch, Layout, ReadRows, TokenBatch};
-use crate::ops::cpu::awake::Awake;
-use crate::ops::{self, Value, without_gradients};
-use crate::random;
+use crate::data::Layout;
+use crate::ops::Value;
 use crate::rules::AttentionRules;
 use crate::task::TaskSpec;
 use candle_core::{DType, Device, Tensor};
-use plan::PlanInputs;
 use rotary::LayerRotary;
 use smalti_contract::KindSpec;
 use std::ops::Range;

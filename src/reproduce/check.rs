@@ -24,11 +24,12 @@ impl Experiment {
         }
         check_dependencies(&points)?;
         points.iter().flat_map(|point| &point.measures).try_for_each(MeasurePoint::check)?;
-        for (name, run) in &self.runs {
-            run.texts
-                .iter()
-                .try_for_each(TextSpec::check)
-                .map_err(|problem| format!("runs.{name}.texts: {problem}"))?;
+        for point in &points {
+            let check = || match point.measures.is_empty() && !point.texts.is_empty() {
+                true => Err("expected a measure of the run too; found none".to_string()),
+                false => point.texts.iter().try_for_each(TextSpec::check),
+            };
+            check().map_err(|problem| format!("runs.{}.texts: {problem}", point.name.name))?;
         }
         for (place, bound) in self.bounds.iter().enumerate() {
             let in_bound = |problem: String| format!("bounds[{place}]: {problem}");

@@ -54,6 +54,14 @@ pub enum ReproduceError {
         /// The metrics that there are.
         known: String,
     },
+    /// A training does not have a metric of trainings.
+    #[error("measure {measure}: the training has no such number: {why}")]
+    NotRecorded {
+        /// The measure.
+        measure: String,
+        /// The reason.
+        why: &'static str,
+    },
     /// A run writes no texts.
     #[error("run {run}: texts: expected {expected}")]
     NoText {

@@ -289,7 +289,7 @@ impl Experiment {
             for settings in [Some(&self.quick.settings), self.quick.runs.get(name)].into_iter().flatten() {
                 merge(&mut run.settings, settings);
             }
-            run.texts.iter_mut().for_each(|text| text.max_new_tokens = text.max_new_tokens.min(QUICK));
+            run.texts.iter_mut().for_each(|text| text.shorten(QUICK));
             for measure in run.measures.values_mut() {
                 measure.generate = measure.generate.min(QUICK);
                 measure.rollout.iter_mut().for_each(|rollout| rollout.episodes = rollout.episodes.min(QUICK));

@@ -52,6 +52,8 @@ pub(super) struct Session<'a, 'b> {
     pub(super) experiment: &'a Experiment,
     pub(super) points: Vec<RunPoint>,
     pub(super) places: Places,
+    /// Seconds of each training, by its key.
+    pub(super) seconds: BTreeMap<String, f64>,
     /// The digests of data that were read, by path.
     pub(super) digests: BTreeMap<PathBuf, String>,
 }
@@ -67,7 +69,8 @@ impl Lab<'_> {
         let places = Places { users: self.data.clone(), made, runs: BTreeMap::new() };
         let malformed = |problem| ReproduceError::Malformed { origin: experiment.name.clone(), problem };
         let points = experiment.points().map_err(malformed)?;
-        let mut session = Session { lab: self, store, experiment, points, places, digests: BTreeMap::new() };
+        let (seconds, digests) = (BTreeMap::new(), BTreeMap::new());
+        let mut session = Session { lab: self, store, experiment, points, places, seconds, digests };
         let mut measured = Measurements::default();
         measured.left_out = session.left_out()?;
         session.points.retain(|point| !measured.left_out.contains_key(&point.name.name));
@@ -76,6 +79,7 @@ impl Lab<'_> {
                 session.measure(&point, seed, &mut measured)?;
             }
         }
+        measured.seconds = session.seconds.values().sum();
         Ok(Report::of(experiment, quick, measured))
     }
 

@@ -22,7 +22,8 @@ pub(super) struct OpenRun {
 }
 
 impl Session<'_, '_> {
-    /// Trains a run and measures it; does nothing if there is nothing to measure. Baselines and texts are those of the first seed.
+    /// Trains a run, measures it and lets it write; does nothing if there is nothing to measure. Baselines and texts are those of
+    /// the first seed.
     pub(super) fn measure(
         &mut self,
         point: &RunPoint,
@@ -33,7 +34,6 @@ impl Session<'_, '_> {
             return Ok(());
         }
         let trained = self.open(point, seed)?;
-        measured.seconds += trained.record.seconds;
         for measure in &point.measures {
             // Without the run that judges it, a value is not measured.
             let judge = measure.measure.judge.as_ref();
@@ -46,7 +46,7 @@ impl Session<'_, '_> {
                 measured.add_view(&id, seed, matrices);
                 choose(&id, measure, &metrics)?
             } else if let Some(value) = trained.record.metric(&measure.measure.metric) {
-                value
+                value.map_err(|why| ReproduceError::NotRecorded { measure: id.to_string(), why })?
             } else {
                 let judge = self.judge(measure, seed)?;
                 choose(&id, measure, &self.evaluate(&trained, measure, judge.as_ref())?)?

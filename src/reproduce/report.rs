@@ -21,7 +21,7 @@ pub(super) struct Measurements {
     pub texts: Vec<WrittenText>,
     /// The runs that are left out, with the reason.
     pub left_out: IndexMap<String, String>,
-    /// Seconds of training, of all seeds.
+    /// Seconds of training, of all seeds, also of runs that others need.
     pub seconds: f64,
 }
 

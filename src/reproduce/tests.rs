@@ -185,7 +185,7 @@ fn a_run_writes_its_own_texts_or_those_of_the_run_that_it_is_like() {
     let [a, b] = &texts(of_a, "")[..] else { panic!() };
     assert_eq!(
         (a, a[0].prompt.as_deref(), a[0].max_new_tokens),
-        (b, Some("x"), 4),
+        (b, Some("x"), Some(4)),
         "few tokens in a quick check"
     );
     let [a, b] = &texts(of_a, "texts = [{ infill = \"y_\", order = \"confidence\" }]")[..] else { panic!() };
@@ -258,6 +258,16 @@ fn an_error_of_a_file_names_the_place() {
             "like = \"a\"",
             "like = \"a\"\ntexts = [{ prompt = \"a\", order = \"random\" }]",
             "runs.b.texts: order: expected infill",
+        ),
+        (
+            "like = \"a\"",
+            "like = \"a\"\ntexts = [{ infill = \"a_\", max_new_tokens = 5 }]",
+            "runs.b.texts: max_new_tokens: expected prompt",
+        ),
+        (
+            "[runs.b]\nlike = \"a\"",
+            "[runs.c]\npreset = \"text\"\ntexts = [{ prompt = \"a\" }]\n[runs.b]\nlike = \"a\"",
+            "runs.c.texts: expected a measure of the run too; found none",
         ),
         (
             "like = \"a\"",

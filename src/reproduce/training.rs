@@ -31,7 +31,7 @@ pub(super) struct Record {
     first_loss: Option<f64>,
     steps: u64,
     parameters: usize,
-    /// The most memory that the training had at one time, in MiB, if the program counts it.
+    /// The most memory that the training had at one time, in MiB, if the program counts it; of the last part of a resumed one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     peak_memory: Option<f64>,
     /// The mean load-balance loss of the last steps, of a model with experts.
@@ -40,17 +40,18 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// A metric of the training itself; `None` for a metric of an evaluation.
-    pub fn metric(&self, metric: &str) -> Option<f64> {
-        match metric {
-            "seconds" => Some(self.seconds),
-            "seconds_per_step" => Some(self.seconds_per_step),
-            "parameters" => Some(self.parameters as f64),
-            "first_loss" => self.first_loss,
-            "peak_memory" => self.peak_memory,
-            "load_balance" => self.load_balance,
-            _ => None,
-        }
+    /// A metric of the training itself, or the reason why this training has none; `None` for a metric of an evaluation.
+    pub fn metric(&self, metric: &str) -> Option<Result<f64, &'static str>> {
+        let uncounted = "it was trained by a program whose allocator does not count memory (heap::Counting)";
+        Some(match metric {
+            "seconds" => Ok(self.seconds),
+            "seconds_per_step" => Ok(self.seconds_per_step),
+            "parameters" => Ok(self.parameters as f64),
+            "first_loss" => self.first_loss.ok_or("the log does not have its first step"),
+            "peak_memory" => self.peak_memory.ok_or(uncounted),
+            "load_balance" => self.load_balance.ok_or("the model has no experts"),
+            _ => return None,
+        })
     }
 }
 
@@ -104,6 +105,7 @@ impl Session<'_, '_> {
         let known: Option<Record> =
             self.store.read("runs", &key).filter(|_| folder.join(CONFIG_FILE).exists());
         if let Some(known) = known.as_ref().filter(|known| known.finished) {
+            self.seconds.insert(key.clone(), known.seconds);
             return Ok(KeptRun { folder, key, record: known.clone() });
         }
         let mut from = None;
@@ -137,6 +139,7 @@ impl Session<'_, '_> {
             load_balance,
         };
         self.store.write("runs", &key, &record)?;
+        self.seconds.insert(key.clone(), record.seconds);
         if outcome.end == End::Stopped {
             return Err(ReproduceError::Stopped);
         }

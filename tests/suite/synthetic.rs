@@ -107,7 +107,7 @@ fn kinds_and_settings_are_listed() {
     let folder = tempfile::tempdir().unwrap();
     let kinds = works(folder.path(), "data make --json").out;
     let kinds: serde_json::Value = serde_json::from_str(&kinds).unwrap();
-    assert_eq!(kinds["kinds"].as_array().unwrap().len(), 9);
+    assert_eq!(kinds["kinds"].as_array().unwrap().len(), 8);
     let settings = works(folder.path(), "data make addition --json").out;
     let settings: serde_json::Value = serde_json::from_str(&settings).unwrap();
     let mut keys: Vec<&str> =

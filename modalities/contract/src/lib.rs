@@ -15,10 +15,10 @@
 //! ```
 //!
 //! The parts: [`value`] (a table's rows, which tokenizers read), [`tokens`] (the data), [`spec`] (its bounds),
-//! [`tokenizer`] (the trait) and [`any_tokenizer`] (its object-safe counterpart), [`registry`], [`memory`] (limits for readers), [`listed`] (lists in messages),
-//! [`panics`] (of libraries, as errors), [`testing`].
+//! [`tokenizer`] (the trait; [`AnyTokenizer`] is its object-safe counterpart), [`registry`], [`memory`] (limits for readers),
+//! [`listed`] (lists in messages), [`panics`] (of libraries, as errors), [`testing`].
 
-pub mod any_tokenizer;
+mod any_tokenizer;
 mod listing;
 pub mod memory;
 pub mod panics;
