@@ -2,7 +2,7 @@
 
 use super::{Activation, QUICK};
 use crate::ops::autograd::{Value, with_rule};
-use crate::ops::cpu::blank::{Blank, by_blocks, map};
+use crate::ops::cpu::blank::{Blank, by_blocks, filled, map, map_and_update};
 use crate::ops::cpu::math::{BLOCK, exp, normal_cdf, sigmoid, vectorize};
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use candle_core::Result;
@@ -18,7 +18,7 @@ pub(super) fn activation(x: &Value, f: Activation) -> Result<Value> {
         let x = Elements::of(&input)?;
         dx.par_chunks_mut(BLOCK)
             .zip(x.par_chunks(BLOCK))
-            .for_each(|(dx, x)| f.forward_and_backward(x, &mut vec![0.0; x.len()], dx));
+            .for_each(|(dx, x)| _ = filled(x.len(), |y| f.forward_and_backward(x, y, dx)));
         Ok(vec![gradient(dx, &input)?])
     }))
 }
@@ -36,8 +36,13 @@ impl Activation {
         }
     }
 
-    /// y ← f(x) and dy ← dy·f′(x), which share most of their arithmetic; one thread.
-    pub(in crate::ops) fn forward_and_backward(self, x: &[f32], y: &mut [f32], dy: &mut [f32]) {
+    /// Writes f(x), and dy ← dy·f′(x), which share most of their arithmetic; one thread.
+    pub(in crate::ops) fn forward_and_backward<'a>(
+        self,
+        x: &[f32],
+        y: &'a mut Blank,
+        dy: &mut [f32],
+    ) -> &'a mut [f32] {
         match self {
             Activation::Gelu => each_with_slope(x, y, dy, gelu),
             Activation::GeluTanh => each_with_slope(x, y, dy, gelu_tanh),
@@ -58,14 +63,19 @@ fn each<'a>(x: &[f32], y: &'a mut Blank, f: impl Fn(f32) -> (f32, f32)) -> &'a m
 }
 
 #[inline(always)]
-fn each_with_slope(x: &[f32], y: &mut [f32], dy: &mut [f32], f: impl Fn(f32) -> (f32, f32)) {
+fn each_with_slope<'a>(
+    x: &[f32],
+    y: &'a mut Blank,
+    dy: &mut [f32],
+    f: impl Fn(f32) -> (f32, f32),
+) -> &'a mut [f32] {
     vectorize(
         #[inline(always)]
         || {
-            for ((&x, y), dy) in x.iter().zip(y).zip(dy) {
+            map_and_update(y, x, dy, |x, dy| {
                 let (value, slope) = f(x);
-                (*y, *dy) = (value, *dy * slope);
-            }
+                (value, dy * slope)
+            })
         },
     )
 }

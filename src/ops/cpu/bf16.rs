@@ -2,7 +2,7 @@
 //!
 //! Kernels compute in `f32`: they widen `bf16` inputs, which is exact, and round their results to the nearest, ties to even.
 
-use super::blank::{self, Blank, by_blocks, map, two_by_blocks};
+use super::blank::{self, Blank, by_blocks, filled, map, two_by_blocks};
 use super::math::{BLOCK, vectorize};
 use half::bf16;
 use rayon::prelude::*;
@@ -61,11 +61,10 @@ pub(crate) fn rounded(x: &[f32]) -> Vec<bf16> {
 pub(crate) fn rounded_by_blocks(
     n: usize,
     block: usize,
-    fill: impl Fn(usize, &mut [f32]) + Sync,
+    fill: impl Fn(usize, &mut Blank) -> &mut [f32] + Sync,
 ) -> Vec<bf16> {
     by_blocks(n, block, |i, blank| {
-        let mut numbers = vec![0.0; blank.len()];
-        fill(i, &mut numbers);
+        let numbers = filled(blank.len(), |numbers| fill(i, numbers));
         round_into(blank, &numbers)
     })
 }
@@ -75,12 +74,13 @@ pub(crate) fn two_rounded_by_blocks(
     n: usize,
     widths: [usize; 2],
     rows: usize,
-    fill: impl Fn(usize, &mut [f32], &mut [f32]) + Sync,
+    fill: impl for<'a> Fn(usize, &'a mut Blank, &'a mut Blank) -> (&'a mut [f32], &'a mut [f32]) + Sync,
 ) -> (Vec<bf16>, Vec<bf16>) {
     two_by_blocks(n, widths, rows, |i, first, second| {
-        let (mut a, mut b) = (vec![0.0; first.len()], vec![0.0; second.len()]);
-        fill(i, &mut a, &mut b);
-        (round_into(first, &a), round_into(second, &b))
+        let (mut a, mut b) = (Vec::with_capacity(first.len()), Vec::with_capacity(second.len()));
+        let (a, b) =
+            fill(i, &mut a.spare_capacity_mut()[..first.len()], &mut b.spare_capacity_mut()[..second.len()]);
+        (round_into(first, a), round_into(second, b))
     })
 }
 

@@ -19,8 +19,23 @@ pub(crate) fn by_blocks<T: Send>(
 }
 
 /// `n` elements on this thread.
-pub(crate) fn filled<T: Send>(n: usize, fill: impl Fn(&mut Blank<T>) -> &mut [T] + Sync) -> Vec<T> {
-    by_blocks(n, n, |_, blank| fill(blank))
+pub(crate) fn filled<T>(n: usize, fill: impl FnOnce(&mut Blank<T>) -> &mut [T]) -> Vec<T> {
+    let mut result = Vec::with_capacity(n);
+    check_filled(&mut result.spare_capacity_mut()[..n], |blank| (fill(blank), ()));
+    // SAFETY: the first n elements were returned as numbers.
+    unsafe { result.set_len(n) }
+    result
+}
+
+/// Fills the elements.
+///
+/// # Panics
+/// If `fill` returns other elements.
+fn check_filled<T, R>(blank: &mut Blank<T>, fill: impl FnOnce(&mut Blank<T>) -> (&mut [T], R)) -> R {
+    let expected = (blank.as_ptr().cast::<T>(), blank.len());
+    let (written, other) = fill(blank);
+    assert!((written.as_ptr(), written.len()) == expected, "a block was not filled");
+    other
 }
 
 /// [`by_blocks`], and something else of each block.
@@ -31,13 +46,7 @@ pub(crate) fn by_blocks_with<T: Send, R: Send>(
 ) -> (Vec<T>, Vec<R>) {
     let mut result = Vec::with_capacity(n);
     let blanks = result.spare_capacity_mut()[..n].par_chunks_mut(block.max(1));
-    let others = blanks.enumerate().map(|(i, blank)| {
-        let expected = (blank.as_ptr().cast::<T>(), blank.len());
-        let (written, other) = fill(i, blank);
-        assert!((written.as_ptr(), written.len()) == expected, "a block was not filled");
-        other
-    });
-    let others = others.collect();
+    let others = blanks.enumerate().map(|(i, blank)| check_filled(blank, |blank| fill(i, blank))).collect();
     // SAFETY: each of the first n elements was in one block, and each block was returned as numbers.
     unsafe { result.set_len(n) }
     (result, others)
@@ -122,6 +131,24 @@ pub(crate) fn map2<'a, T: Copy, R>(
     assert!(blank.len() == x.len() && blank.len() == y.len());
     for ((blank, &x), &y) in blank.iter_mut().zip(x).zip(y) {
         blank.write(f(x, y));
+    }
+    // SAFETY: the lengths are equal, so the loop has reached each.
+    unsafe { written(blank) }
+}
+
+/// Writes the first result of `f` of each pair of elements of `x` and `y`, and y ← the second.
+#[inline(always)]
+pub(crate) fn map_and_update<'a, T: Copy>(
+    blank: &'a mut Blank<T>,
+    x: &[T],
+    y: &mut [T],
+    f: impl Fn(T, T) -> (T, T),
+) -> &'a mut [T] {
+    assert!(blank.len() == x.len() && blank.len() == y.len());
+    for ((blank, &x), y) in blank.iter_mut().zip(x).zip(y) {
+        let (first, second) = f(x, *y);
+        *y = second;
+        blank.write(first);
     }
     // SAFETY: the lengths are equal, so the loop has reached each.
     unsafe { written(blank) }

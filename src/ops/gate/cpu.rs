@@ -2,11 +2,10 @@
 
 use crate::ops::activation::Activation;
 use crate::ops::autograd::{Value, with_rule};
-use crate::ops::cpu::blank::by_blocks;
+use crate::ops::cpu::blank::{by_blocks, map2, two_by_blocks};
 use crate::ops::cpu::math::BLOCK;
 use crate::ops::cpu::storage::{Elements, gradient, tensor};
 use candle_core::Result;
-use rayon::prelude::*;
 
 pub(super) fn gate(a: &Value, b: &Value, activation: Activation) -> Result<Value> {
     let y = tensor(forward(&Elements::of(a.tensor())?, &Elements::of(b.tensor())?, activation), a.tensor())?;
@@ -30,13 +29,12 @@ fn forward(a: &[f32], b: &[f32], activation: Activation) -> Vec<f32> {
 
 /// The gradients of both inputs.
 fn backward(a: &[f32], b: &[f32], dy: &[f32], activation: Activation) -> (Vec<f32>, Vec<f32>) {
-    let (mut da, mut db) = (vec![0.0; dy.len()], vec![0.0; dy.len()]);
-    let blocks = da.par_chunks_mut(BLOCK).zip(db.par_chunks_mut(BLOCK));
-    let inputs = a.par_chunks(BLOCK).zip(b.par_chunks(BLOCK)).zip(dy.par_chunks(BLOCK));
-    blocks.zip(inputs).for_each(|((da, db), ((a, b), dy))| {
-        da.iter_mut().zip(b).zip(dy).for_each(|((da, b), dy)| *da = b * dy);
-        activation.forward_and_backward(a, db, da); // db ← f(a), da ← b·dy·f′(a)
+    two_by_blocks(dy.len(), [1, 1], BLOCK, |block, da, db| {
+        let part = block * BLOCK..block * BLOCK + da.len();
+        let (a, b, dy) = (&a[part.clone()], &b[part.clone()], &dy[part]);
+        let da = map2(da, b, dy, |b, dy| b * dy);
+        let db = activation.forward_and_backward(a, db, da); // db ← f(a), da ← b·dy·f′(a)
         db.iter_mut().zip(dy).for_each(|(db, dy)| *db *= dy);
-    });
-    (da, db)
+        (da, db)
+    })
 }

@@ -113,11 +113,9 @@ impl<'a> Kernel<'a> {
             };
             let blocks = dx.chunks_mut(block * d).zip(self.x[first * d..][..n * d].chunks(block * d));
             let blocks = blocks.zip(hidden[first * d_ff..][..n * d_ff].chunks(block * d_ff));
-            let (mut active, mut d_hidden) = (vec![0.0; block * d_ff], vec![0.0; block * d_ff]);
             for (((dx, x), hidden), dy) in blocks.zip(dy[first * d_out..][..n * d_out].chunks(block * d_out))
             {
-                let (active, d_hidden) = (&mut active[..hidden.len()], &mut d_hidden[..hidden.len()]);
-                self.backward_block(x, hidden, dy, active, d_hidden, dx, &mut sums);
+                self.backward_block(x, hidden, dy, dx, &mut sums);
             }
             (dx, sums)
         });
@@ -134,25 +132,16 @@ impl<'a> Kernel<'a> {
         gradients
     }
 
-    #[allow(clippy::too_many_arguments)] // slices of one block
-    fn backward_block(
-        &self,
-        x: &[f32],
-        hidden: &[f32],
-        dy: &[f32],
-        active: &mut [f32],
-        d_hidden: &mut [f32],
-        dx: &mut [f32],
-        sums: &mut Sums,
-    ) {
+    fn backward_block(&self, x: &[f32], hidden: &[f32], dy: &[f32], dx: &mut [f32], sums: &mut Sums) {
         let (n, d, d_ff, d_out) = (x.len() / self.d, self.d, self.d_ff, self.d_out);
         let none = Parallelism::None;
         let dy_rows = Matrix::new(dy, n, d_out);
-        gemm_f32(1.0, dy_rows, self.outer(), 0.0, MatrixMut::new(d_hidden, n, d_ff), none);
-        self.activation.forward_and_backward(hidden, active, d_hidden);
-        let (active, d_hidden) = (&*active, &*d_hidden);
-        accumulate(&mut sums.outer, dy_rows.t(), Matrix::new(active, n, d_ff));
-        let d_hidden_rows = Matrix::new(d_hidden, n, d_ff);
+        let mut d_hidden =
+            filled(n * d_ff, |d_hidden| product_into(d_hidden, dy_rows, self.outer(), None, none));
+        let active =
+            filled(n * d_ff, |active| self.activation.forward_and_backward(hidden, active, &mut d_hidden));
+        accumulate(&mut sums.outer, dy_rows.t(), Matrix::new(&active, n, d_ff));
+        let d_hidden_rows = Matrix::new(&d_hidden, n, d_ff);
         accumulate(&mut sums.inner, d_hidden_rows.t(), Matrix::new(x, n, d));
         gemm_f32(1.0, d_hidden_rows, self.inner(), 0.0, MatrixMut::new(dx, n, d), none);
         math::vectorize(

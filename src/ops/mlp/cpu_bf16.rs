@@ -53,11 +53,9 @@ impl Mlp {
             let rows = inner.rows(n);
             two_rounded_by_blocks(n, [d_out, d_ff], rows, |block, y, hidden| {
                 let n = y.len() / d_out;
-                inner.set_to_bias(inner_bias.as_deref(), hidden);
-                inner.multiply(x.rows_from(block * rows, n), hidden);
+                let hidden = inner.product_into(hidden, x.rows_from(block * rows, n), inner_bias.as_deref());
                 let active = filled(hidden.len(), |y| self.activation.forward(hidden, y));
-                outer.set_to_bias(outer_bias.as_deref(), y);
-                outer.multiply(Matrix::new(&active, n, d_ff), y);
+                (outer.product_into(y, Matrix::new(&active, n, d_ff), outer_bias.as_deref()), hidden)
             })
         };
         let device = self.t[0].device();
@@ -92,9 +90,10 @@ impl Mlp {
         let outer = Packed::new(Matrix::new(&Elements::of(&self.t[2])?, d_out, d_ff));
         let rows = outer.rows(dy.rows());
         Ok(two_rounded_by_blocks(dy.rows(), [d_ff, d_ff], rows, |block, active, d_hidden| {
-            outer.multiply(dy.rows_from(block * rows, d_hidden.len() / d_ff), d_hidden);
+            let dy = dy.rows_from(block * rows, d_hidden.len() / d_ff);
+            let d_hidden = outer.product_into(d_hidden, dy, None);
             let hidden = widened(&hidden[block * rows * d_ff..][..d_hidden.len()]);
-            self.activation.forward_and_backward(&hidden, active, d_hidden);
+            (self.activation.forward_and_backward(&hidden, active, d_hidden), d_hidden)
         }))
     }
 }

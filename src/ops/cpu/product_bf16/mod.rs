@@ -10,7 +10,7 @@ mod kernel;
 mod pack;
 
 use super::bf16::{Element, rounded_by_blocks};
-use super::blank::{by_blocks, repeat};
+use super::blank::{Blank, by_blocks, repeat, zeroed};
 use super::product::Matrix;
 #[cfg(target_arch = "x86_64")]
 use amx::Amx;
@@ -153,11 +153,26 @@ impl Packed {
         Self { kernel, pairs, k, n }
     }
 
-    /// c ← c + a·b, row-major `[a.rows, n]`, on one thread.
+    /// Writes a·b + `bias`, row-major `[a.rows, n]`, on one thread.
     ///
     /// # Panics
     /// If the shapes do not fit.
-    pub(crate) fn multiply<T: Element>(&self, a: Matrix<T>, c: &mut [f32]) {
+    pub(crate) fn product_into<'a, T: Element>(
+        &self,
+        c: &'a mut Blank,
+        a: Matrix<T>,
+        bias: Option<&[f32]>,
+    ) -> &'a mut [f32] {
+        let c = match bias {
+            Some(bias) => repeat(c, bias),
+            None => zeroed(c),
+        };
+        self.multiply(a, c);
+        c
+    }
+
+    /// c ← c + a·b, row-major `[a.rows, n]`, on one thread.
+    fn multiply<T: Element>(&self, a: Matrix<T>, c: &mut [f32]) {
         let shapes = (a.rows(), a.cols(), self.k, self.n);
         assert!(a.cols() == self.k && c.len() == a.rows() * self.n, "{shapes:?} and {} do not fit", c.len());
         match self.kernel {
@@ -199,11 +214,9 @@ impl Packed {
 
     /// a·b + `bias`, in parallel.
     pub(crate) fn product<T: Element>(&self, a: Matrix<T>, bias: Option<&[f32]>) -> Vec<f32> {
-        let (zeros, rows) = (vec![0.0; self.n], self.rows(a.rows()));
+        let rows = self.rows(a.rows());
         by_blocks(a.rows() * self.n, rows * self.n, |block, c| {
-            let c = repeat(c, bias.unwrap_or(&zeros));
-            self.multiply(a.rows_from(block * rows, c.len() / self.n), c);
-            c
+            self.product_into(c, a.rows_from(block * rows, c.len() / self.n), bias)
         })
     }
 
@@ -211,16 +224,8 @@ impl Packed {
     pub(crate) fn rounded_product<T: Element>(&self, a: Matrix<T>, bias: Option<&[f32]>) -> Vec<bf16> {
         let rows = self.rows(a.rows());
         rounded_by_blocks(a.rows() * self.n, rows * self.n, |block, c| {
-            self.set_to_bias(bias, c);
-            self.multiply(a.rows_from(block * rows, c.len() / self.n), c);
+            self.product_into(c, a.rows_from(block * rows, c.len() / self.n), bias)
         })
-    }
-
-    /// Sets each row of `c` to the bias, if there is one.
-    pub(crate) fn set_to_bias(&self, bias: Option<&[f32]>, c: &mut [f32]) {
-        if let Some(bias) = bias {
-            c.chunks_exact_mut(self.n.max(1)).for_each(|row| row.copy_from_slice(bias));
-        }
     }
 
     /// Rows of a task, of `m` rows: an even share for each thread in whole tiles, at most [`ROWS`].
