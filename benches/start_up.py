@@ -1,6 +1,6 @@
 """Compare the start of smalti with transformers', in turn: seconds to the first token, and peak memory, of a new process.
 
-    python benches/start_up.py SMALTI [--work FOLDER] [--rounds 5]
+    python benches/start_up.py SMALTI [--work FOLDER] [--rounds 5] [--repeat 1]
 
 The checkpoint is made here: a Llama with the settings of SmolLM2-135M, random weights in bfloat16 as that one has, and a
 byte-level BPE of 49,152 tokens trained on random words. transformers loads the checkpoint and smalti its import, both to
@@ -88,7 +88,9 @@ def main():
     parser.add_argument("smalti")
     parser.add_argument("--work", help="a folder that keeps the checkpoint and its import; default: a temporary one")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--repeat", type=int, default=1, help="times that the prompt of six words is repeated")
     arguments = parser.parse_args()
+    prompt = " ".join([PROMPT] * arguments.repeat)
     temporary = tempfile.TemporaryDirectory()
     work = arguments.work or temporary.name
     published, run = f"{work}/checkpoint", f"{work}/run"
@@ -104,9 +106,9 @@ def main():
         seconds, peak, _ = measure([smalti, "import", published, "--out", run])
         print(f"smalti import: {seconds:.2f} s, {peak / 1e6:.0f} MB")
     weights = os.path.getsize(f"{run}/model.safetensors")
-    first = [smalti, "generate", run, "--prompt", PROMPT, "--max-new-tokens", "1", "--temperature", "0", "--device", "cpu"]
+    first = [smalti, "generate", run, "--prompt", prompt, "--max-new-tokens", "1", "--temperature", "0", "--device", "cpu"]
     sides = {
-        "transformers": [sys.executable, "-c", THEIRS, published, PROMPT],
+        "transformers": [sys.executable, "-c", THEIRS, published, prompt],
         "smalti": first,
         "smalti info": [smalti, "info", run],
     }

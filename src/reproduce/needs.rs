@@ -22,6 +22,9 @@ impl Session<'_, '_> {
             if let Some(reason) = self.missing(&point, &mut tried)?
                 && !left_out.contains_key(&point.name.name)
             {
+                // A traceback is long: it is shown once.
+                let before = left_out.iter().find(|(_, other)| **other == reason);
+                let reason = before.map_or(reason.clone(), |(run, _)| format!("it lacks the same as {run}"));
                 let name = point.name.name;
                 self.lab.host.note(&format!("{}: {name} is left out: {reason}", self.experiment.name));
                 left_out.insert(name, reason);

@@ -23,7 +23,15 @@ pub(super) fn cases() -> Result<Vec<Case>> {
 
 fn linear_maps() -> Result<Vec<Case>> {
     let small = [(0, 5, 4), (1, 1, 1), (1, 7, 3), (5, 1, 9), (3, 5, 4)];
-    let others = [(1, 64, 48), (67, 33, 129), (300, 64, 48), (512, 256, 384), (1100, 33, 65)];
+    let others = [
+        (1, 64, 48),
+        (20, 64, 48),
+        (67, 33, 129),
+        (67, 256, 130),
+        (300, 64, 48),
+        (512, 256, 384),
+        (1100, 33, 65),
+    ];
     each(&small, &others, |(n, k, m)| {
         let (x, weight, bias) = (matrix(n, k, 1)?, weight(m, k, 2)?, vector(m, 3)?);
         let case = |bias: &str| {
@@ -41,14 +49,15 @@ fn linear_maps() -> Result<Vec<Case>> {
 }
 
 fn mlps() -> Result<Vec<Case>> {
-    let mut cases = each(&[(1, 1, 1), (5, 3, 7), (3, 2, 4)], &[(300, 8, 33), (1100, 16, 64)], |shape| {
-        let bias = || vector(shape.2, 4).map(Some);
-        Ok(vec![
-            mlp_of(Activation::Gelu, shape, bias()?)?,
-            mlp_of(Activation::Silu, shape, bias()?)?,
-            mlp_of(Activation::Relu, shape, None)?,
-        ])
-    })?;
+    let mut cases =
+        each(&[(1, 1, 1), (5, 3, 7), (3, 2, 4)], &[(40, 64, 256), (300, 8, 33), (1100, 16, 64)], |shape| {
+            let bias = || vector(shape.2, 4).map(Some);
+            Ok(vec![
+                mlp_of(Activation::Gelu, shape, bias()?)?,
+                mlp_of(Activation::Silu, shape, bias()?)?,
+                mlp_of(Activation::Relu, shape, None)?,
+            ])
+        })?;
     for (f, d) in [(Activation::Gelu, 96), (Activation::GeluTanh, 64), (Activation::Silu, 64)] {
         cases.push(mlp_of(f, (200, d, 2 * d), Some(vector(2 * d, 4)?))?);
     }

@@ -1,8 +1,8 @@
 //! The affine map x·Wᵀ + b.
 //!
 //! Forward and backward are three products of 2·n·m·k FLOP each, over n·k + m·k + n·m numbers: bound by arithmetic
-//! if n, m and k are more than a few dozen. The product starts from the bias. Forward copies its weights, 8·m·k bytes, so
-//! that blocks of rows need not pack a transposed matrix.
+//! if n, m and k are more than a few dozen. The product starts from the bias. Forward transposes a copy of its weights, 8·m·k
+//! bytes, so that blocks of rows need not pack a transposed matrix; with few rows, it transposes x and y instead.
 
 pub(super) mod cpu;
 pub(super) mod cpu_bf16;

@@ -7,7 +7,7 @@ use crate::ops::cpu::math;
 use crate::ops::cpu::product::{Matrix, MatrixMut, gemm_f32, product_into};
 use crate::ops::cpu::rows::add_in_order;
 use crate::ops::cpu::storage::{Elements, gradient};
-use crate::ops::linear::cpu::{FEW, forward, most_rows, rows_of_block};
+use crate::ops::linear::cpu::{forward, most_rows, reads_in_place, rows_of_block};
 use candle_core::{DType, Result, Tensor};
 use gemm::Parallelism;
 
@@ -74,7 +74,7 @@ impl<'a> Kernel<'a> {
 
     /// The result, and the activation's inputs.
     fn forward(&self) -> (Vec<f32>, Vec<f32>) {
-        if self.n <= FEW {
+        if reads_in_place(self.n, self.d, self.d_ff) {
             let x = Matrix::new(&self.x, self.n, self.d);
             let hidden = forward(x, self.inner(), self.inner_bias.as_deref());
             let active = filled(hidden.len(), |y| self.activation.forward(&hidden, y));
