@@ -323,7 +323,7 @@ at_least = 1.0
     let result = json(&run(place.path(), 0, &format!("{line} --json")));
     let report = &result["experiments"]["needs"];
     for (name, expected) in
-        [("gpu", "GPU"), ("unseen", "no-such.npz"), ("away", "no-such-program"), ("after", "GPU")]
+        [("gpu", "GPU"), ("unseen", "no-such.npz"), ("away", "no-such-program"), ("after", "the same as gpu")]
     {
         assert!(report["left_out"][name].as_str().is_some_and(|why| why.contains(expected)), "{report}");
     }
