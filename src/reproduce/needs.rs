@@ -23,8 +23,10 @@ impl Session<'_, '_> {
                 && !left_out.contains_key(&point.name.name)
             {
                 // A traceback is long: it is shown once.
-                let before = left_out.iter().find(|(_, other)| **other == reason);
-                let reason = before.map_or(reason.clone(), |(run, _)| format!("it lacks the same as {run}"));
+                let reason = match left_out.iter().find(|(_, other)| **other == reason) {
+                    Some((run, _)) => format!("it lacks the same as {run}"),
+                    None => reason,
+                };
                 let name = point.name.name;
                 self.lab.host.note(&format!("{}: {name} is left out: {reason}", self.experiment.name));
                 left_out.insert(name, reason);

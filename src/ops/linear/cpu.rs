@@ -122,7 +122,7 @@ fn transposed_product(x: Matrix, weight: Matrix, bias: Option<&[f32]>) -> Vec<f3
     y
 }
 
-/// Up to this number of rows, each row of the weights is multiplied by all rows of x while it is read.
+/// Up to this number of rows, each row of the weights is read once and multiplied by all rows of x.
 pub(in crate::ops) const FEW: usize = 16;
 
 /// y ← x·Wᵀ + b for few rows: each row of the weights is read once, in parallel.

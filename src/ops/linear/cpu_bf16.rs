@@ -2,7 +2,7 @@
 //!
 //! Each product rounds and packs the weight once.
 
-use super::cpu::{forward, reads_in_place};
+use super::cpu::{FEW, forward};
 use crate::ops::autograd::{Gradient, Value, with_rule};
 use crate::ops::cpu::bf16::{rounded, widened};
 use crate::ops::cpu::product::Matrix;
@@ -48,7 +48,8 @@ pub(super) fn linear(inputs: &[&Value]) -> Result<Value> {
 /// x·Wᵀ + b.
 pub(in crate::ops) fn map(x: Matrix<bf16>, weight: Matrix, bias: Option<&[f32]>) -> Vec<bf16> {
     let (n, k) = (x.rows(), x.cols());
-    if reads_in_place(n, k, weight.rows()) {
+    if n <= FEW {
+        // Reading the weights takes most of the time; to round and pack them would read and write them once more.
         let x: Vec<f32> = (0..n).flat_map(|row| widened(x.row(row))).collect();
         return rounded(&forward(Matrix::new(&x, n, k), weight, bias));
     }

@@ -8,7 +8,7 @@ use crate::ops::cpu::product::Matrix;
 use crate::ops::cpu::product_bf16::Packed;
 use crate::ops::cpu::rows::column_sums;
 use crate::ops::cpu::storage::{Elements, Locked, gradient};
-use crate::ops::linear::cpu::reads_in_place;
+use crate::ops::linear::cpu::FEW;
 use crate::ops::linear::cpu_bf16::{map, weight_gradient};
 use candle_core::{DType, Result, Tensor};
 use half::bf16;
@@ -42,7 +42,7 @@ impl Mlp {
             (Matrix::new(&x, n, d), Matrix::new(&inner, d_ff, d), Matrix::new(&outer, d_out, d_ff));
         let inner_bias = self.bias(0).map(Elements::of).transpose()?;
         let outer_bias = self.bias(1).map(Elements::of).transpose()?;
-        let (y, hidden) = if reads_in_place(n, d, d_ff) {
+        let (y, hidden) = if n <= FEW {
             let hidden = map(x, inner, inner_bias.as_deref());
             let wide = widened(&hidden);
             let active = filled(wide.len(), |y| self.activation.forward(&wide, y));
