@@ -74,8 +74,8 @@ pub(crate) fn read_padded(bytes: &[u8]) -> Result<Read, TrajectoryError> {
 /// Whether the rows of a Parquet file are episodes, by the types of its columns.
 pub fn has_episode_rows(bytes: &[u8]) -> bool {
     let of_schema = || {
-        let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).ok()?;
-        Some(nested::has_episode_rows(file.metadata().file_metadata().schema_descr()))
+        let metadata = smalti_parquet::metadata(smalti_parquet::footer(bytes).ok()?).ok()?;
+        Some(nested::has_episode_rows(metadata.file_metadata().schema_descr()))
     };
     matches!(caught(of_schema), Ok(Some(true)))
 }
@@ -97,6 +97,7 @@ fn content(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Conten
 }
 
 fn decoded(bytes: &[u8], names: &BTreeMap<String, Vec<String>>) -> Result<Content, String> {
+    smalti_parquet::metadata(smalti_parquet::footer(bytes)?)?;
     let file = SerializedFileReader::new(Bytes::copy_from_slice(bytes)).map_err(|e| e.to_string())?;
     let schema = file.metadata().file_metadata().schema_descr_ptr();
     let are_episodes = nested::has_episode_rows(&schema);

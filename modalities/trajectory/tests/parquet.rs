@@ -248,3 +248,15 @@ fn errors_name_the_column() {
         assert!(error.starts_with("Parquet: "), "{end} bytes: {error}");
     }
 }
+
+#[test]
+fn a_schema_that_is_too_deep_is_an_error() {
+    // `FileMetaData` in Thrift's compact protocol: `2: schema`, a list of 100 structures `{ 4: name, 5: num_children = 1 }`.
+    let group = [0x48, 1, b'a', 0x15, 2, 0];
+    let metadata = [&[0x29, 0xfc, 100][..], &group.repeat(100), &[0]].concat();
+    let length = (metadata.len() as u32).to_le_bytes();
+    let file = [b"PAR1", &metadata[..], &length, b"PAR1"].concat();
+    let error = read(&file).unwrap_err().to_string();
+    assert!(error.ends_with("its schema has more than 32 levels of lists and groups"), "{error}");
+    assert!(!has_episode_rows(&file));
+}

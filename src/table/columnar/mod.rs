@@ -6,7 +6,7 @@ mod shard;
 mod split;
 mod value;
 
-pub use schema::{FEATURES, MAX_DEPTH, SERIES, features, series};
+pub use schema::{FEATURES, SERIES, features, series};
 pub use shard::{Decoded, Part, Shard, ShardFile, guarded};
 
 use super::rows::{RelativeFiles, names_files};

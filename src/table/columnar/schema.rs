@@ -9,7 +9,7 @@ pub const FEATURES: &str = "huggingface";
 /// The key, in the same metadata, of the names of the fields that are series: a JSON list.
 pub const SERIES: &str = "smalti.series";
 /// The most levels of lists and groups.
-pub const MAX_DEPTH: usize = 32;
+const MAX_DEPTH: usize = 32;
 
 /// The place and type of a field's values.
 #[derive(Clone, Debug)]

@@ -13,8 +13,6 @@
 //!
 //! Only the footers of files are read when they are opened. A value is read with its part: the pages of its column around it.
 
-mod compact;
-mod footer;
 mod pages;
 mod shard;
 #[cfg(test)]
@@ -25,9 +23,11 @@ use super::columnar::{Columnar, ShardFile};
 use super::columnar::{SERIES, guarded, series};
 use super::place::{describes, extension, file_name, has_rows_of_files, is_archive};
 use super::{Place, Table};
+use crate::data::files::Extent;
 use crate::data::{DataError, Files};
 use rayon::prelude::*;
 use shard::ParquetShard;
+use smalti_parquet::{TAIL, footer_length};
 use std::sync::Arc;
 
 /// The layout's name.
@@ -97,14 +97,26 @@ pub(super) struct Columns {
 pub(super) fn columns(location: &str) -> Result<Columns, DataError> {
     let file = ShardFile::at(location).open()?;
     let columns = guarded(|| {
-        let footer = footer::bytes(&file)?;
-        let metadata = footer::metadata(&footer)?;
+        let footer = footer(&file)?;
+        let metadata = smalti_parquet::metadata(&footer)?;
         let fields = metadata.file_metadata().schema().get_fields();
         let names = fields.iter().map(|field| field.name().to_string()).collect();
         let has_series = !series(shard::described(&metadata, SERIES)).is_empty();
         Ok(Columns { names, footer, has_series })
     });
     columns.map_err(|problem| DataError::format(location, "Parquet", problem))
+}
+
+/// The footer of a file: the only bytes that are read when a table is opened.
+///
+/// # Errors
+/// The problem of a file that is truncated or no Parquet.
+fn footer(file: &Extent) -> Result<Vec<u8>, String> {
+    let last = |length: u64| {
+        let range = file.len().checked_sub(length).and_then(|start| file.slice(start, length));
+        range.ok_or("it ends before its footer")?.read().map_err(|e| e.to_string())
+    };
+    last(footer_length(file.len(), &last(TAIL as u64)?)?)
 }
 
 fn of_files(name: &str, files: Vec<ShardFile>, splits: bool) -> Result<Columnar, DataError> {

@@ -1,9 +1,9 @@
 //! The headers of pages, which are checked before the pages are decoded: the crate `parquet` allocates what they declare.
 
-use super::compact::{Compact, I32, STRUCT};
 use crate::data::files::Extent;
 use parquet::file::metadata::ColumnChunkMetaData;
 use smalti_contract::memory;
+use smalti_parquet::PageHeader;
 use std::ops::Range;
 
 /// The most uncompressed bytes of a page, which must also be at most what a file may unpack to, and a constant and a number for
@@ -28,29 +28,20 @@ pub struct Page {
     pub unpacked: u64,
 }
 
-/// The sizes in a page's header.
-#[derive(Default)]
-struct Header {
-    packed: u64,
-    unpacked: u64,
-    values: usize,
-    rows: Option<usize>,
-    is_data: bool,
-}
-
 /// The pages of values of a column in a row group.
 ///
 /// # Errors
 /// The problem of a chunk that is not within the file, of a corrupt header, and of a page that is too large.
 pub fn scan(file: &Extent, chunk: &ColumnChunkMetaData) -> Result<Vec<Page>, String> {
-    let range =
-        range(chunk).filter(|range| range.end <= file.len()).ok_or("its pages are outside of the file")?;
+    let range = smalti_parquet::pages(chunk)
+        .filter(|range| range.end <= file.len())
+        .ok_or("its pages are outside of the file")?;
     let is_flat = chunk.column_descr().max_rep_level() == 0;
     let most = MAX_BYTES.min(memory::unpack_limit());
     let (mut pages, mut at, mut all) = (vec![], range.start, 0_usize);
     while at < range.end {
         let (header, length) = header(file, at..range.end)?;
-        let Header { packed, unpacked, values, .. } = header;
+        let PageHeader { packed, unpacked, values, .. } = header;
         if unpacked > (BYTES + BYTES_PER_BYTE.saturating_mul(packed)).min(most) {
             return Err(format!(
                 "a page of {packed} compressed bytes declares {unpacked} uncompressed bytes; at most {most}, and \
@@ -76,56 +67,21 @@ pub fn scan(file: &Extent, chunk: &ColumnChunkMetaData) -> Result<Vec<Page>, Str
     }
 }
 
-/// The bytes of a chunk, which begin with its dictionary, if it has one.
-fn range(chunk: &ColumnChunkMetaData) -> Option<Range<u64>> {
-    let start = chunk.dictionary_page_offset().filter(|&at| at > 0).unwrap_or(chunk.data_page_offset());
-    let (start, length) = (u64::try_from(start).ok()?, u64::try_from(chunk.compressed_size()).ok()?);
-    Some(start..start.checked_add(length)?)
-}
-
 /// The header at the start of a range, and its length.
-fn header(file: &Extent, range: Range<u64>) -> Result<(Header, u64), String> {
+fn header(file: &Extent, range: Range<u64>) -> Result<(PageHeader, u64), String> {
     let (mut size, rest) = (HEADER, range.end - range.start);
     loop {
         let size_read = size.min(rest);
         let bytes = file.slice(range.start, size_read).ok_or("its pages are outside of the file")?;
         let bytes = bytes.read().map_err(|e| e.to_string())?;
-        let mut compact = Compact(&bytes);
-        if let Some(header) = parse(&mut compact) {
-            return Ok((header, (bytes.len() - compact.0.len()) as u64));
+        if let Some((header, length)) = PageHeader::read(&bytes) {
+            return Ok((header, length as u64));
         }
         if size_read == rest || size >= MAX_HEADER {
             return Err("the header of a page is corrupt".into());
         }
         size *= 16;
     }
-}
-
-/// Reads a `PageHeader` of `parquet.thrift`: `2: uncompressed_page_size`, `3: compressed_page_size`, and in the headers of the
-/// types of page, `5`, `7` (a dictionary) and `8`, each `1: num_values`; in `8` also `3: num_rows`.
-fn parse(bytes: &mut Compact) -> Option<Header> {
-    let (mut header, mut sizes) = (Header::default(), (None, None));
-    let mut id = 0;
-    while let Some(kind) = bytes.field(&mut id)? {
-        match (id, kind) {
-            (2, I32) => sizes.0 = Some(bytes.size()? as u64),
-            (3, I32) => sizes.1 = Some(bytes.size()? as u64),
-            (5 | 7 | 8, STRUCT) => {
-                header.is_data |= id != 7;
-                let (outer, mut inner) = (id, 0);
-                while let Some(kind) = bytes.field(&mut inner)? {
-                    match (outer, inner, kind) {
-                        (_, 1, I32) => header.values = bytes.size()?.max(header.values),
-                        (8, 3, I32) => header.rows = Some(bytes.size()?),
-                        _ => bytes.skip(kind)?,
-                    }
-                }
-            }
-            _ => bytes.skip(kind)?,
-        }
-    }
-    (header.unpacked, header.packed) = (sizes.0?, sizes.1?);
-    Some(header)
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ impl ParquetShard {
         let location = file.location();
         let refuse = |problem: String| DataError::format(&location, "Parquet", problem);
         let (metadata, groups) = guarded(|| {
-            let metadata = Arc::new(footer::metadata(&footer::bytes(&extent)?)?);
+            let metadata = Arc::new(smalti_parquet::metadata(&footer(&extent)?)?);
             let groups = groups(metadata.row_groups(), metadata.file_metadata().num_rows())?;
             check_rows(groups.last().copied().unwrap_or(0), extent.len())?;
             // Without the types of Arrow in the file, which a writer need not keep to.

@@ -2,6 +2,7 @@
 //! few bytes can encode billions of numbers.
 
 use ::parquet::file::metadata::ColumnChunkMetaData;
+use smalti_parquet::PageHeader;
 
 /// The sizes that a file may still use.
 pub(super) struct Budget {
@@ -44,150 +45,24 @@ impl Budget {
     /// # Errors
     /// If the chunk is not within the file, its pages do not fill it, or the budget is exceeded.
     pub(super) fn spend(&mut self, file: &[u8], chunk: &ColumnChunkMetaData) -> Result<(), String> {
-        let offsets = [chunk.dictionary_page_offset(), Some(chunk.data_page_offset())];
-        // The decoder begins at the dictionary, if there is one.
-        let start = offsets.into_iter().flatten().next().and_then(|at| usize::try_from(at).ok());
-        let length = usize::try_from(chunk.compressed_size()).ok();
-        let end = start.zip(length).and_then(|(start, length)| start.checked_add(length));
-        let pages = start.zip(end).and_then(|(start, end)| file.get(start..end));
-        let mut pages = Compact(pages.ok_or("its pages are outside of the file")?);
-        while !pages.0.is_empty() {
-            let page = Page::read(&mut pages).ok_or("the header of a page is corrupt")?;
-            if page.unpacked > PAGE + PAGE_PER_BYTE * page.packed {
-                let Page { packed, unpacked, .. } = page;
+        let range = smalti_parquet::pages(chunk).filter(|range| range.end <= file.len() as u64);
+        let range = range.ok_or("its pages are outside of the file")?;
+        let mut pages = &file[range.start as usize..range.end as usize];
+        while !pages.is_empty() {
+            let (page, length) = PageHeader::read(pages).ok_or("the header of a page is corrupt")?;
+            let PageHeader { packed, unpacked, values, .. } = page;
+            if unpacked > PAGE + PAGE_PER_BYTE * packed {
                 return Err(format!(
                     "a page of {packed} compressed bytes cannot have {unpacked} uncompressed bytes"
                 ));
             }
-            self.values = self.values.checked_sub(page.values).ok_or_else(|| {
-                format!("a page of {} values is too large for a file of {} bytes", page.values, file.len())
+            self.values = self.values.checked_sub(values as u64).ok_or_else(|| {
+                format!("a page of {values} values is too large for a file of {} bytes", file.len())
             })?;
-            let packed = usize::try_from(page.packed).ok().filter(|&packed| packed <= pages.0.len());
-            pages.0 = &pages.0[packed.ok_or("a page continues after the column's end")?..];
+            let after = pages[length..].get(packed as usize..);
+            pages = after.ok_or("a page continues after the column's end")?;
         }
         Ok(())
-    }
-}
-
-/// The sizes in a page's header.
-struct Page {
-    packed: u64,
-    unpacked: u64,
-    values: u64,
-}
-
-impl Page {
-    /// Read a `PageHeader` (parquet-format, `parquet.thrift`): `2: uncompressed_page_size`, `3: compressed_page_size`,
-    /// and in the headers of the types of page, `5`, `7` and `8`, each `1: num_values`.
-    fn read(bytes: &mut Compact) -> Option<Self> {
-        let (mut packed, mut unpacked, mut values) = (None, None, 0);
-        let mut id = 0;
-        while let Some(kind) = bytes.field(&mut id)? {
-            match (id, kind) {
-                (2, Compact::I32) => unpacked = Some(bytes.size()?),
-                (3, Compact::I32) => packed = Some(bytes.size()?),
-                (5 | 7 | 8, Compact::STRUCT) => {
-                    let mut inner = 0;
-                    while let Some(kind) = bytes.field(&mut inner)? {
-                        match (inner, kind) {
-                            (1, Compact::I32) => values = bytes.size()?.max(values),
-                            _ => bytes.skip(kind, 0)?,
-                        }
-                    }
-                }
-                _ => bytes.skip(kind, 0)?,
-            }
-        }
-        Some(Self { packed: packed?, unpacked: unpacked?, values })
-    }
-}
-
-/// Bytes in Thrift's compact protocol.
-struct Compact<'a>(&'a [u8]);
-
-impl Compact<'_> {
-    const I32: u8 = 5;
-    const STRUCT: u8 = 12;
-    /// The maximal nesting of structures; those of pages have two levels.
-    const MAX_DEPTH: usize = 16;
-
-    fn byte(&mut self) -> Option<u8> {
-        let (&first, rest) = self.0.split_first()?;
-        self.0 = rest;
-        Some(first)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte < 0x80 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    fn integer(&mut self) -> Option<i64> {
-        let zigzag = self.varint()?;
-        Some((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64))
-    }
-
-    /// A 32-bit integer that is a size.
-    fn size(&mut self) -> Option<u64> {
-        u64::try_from(i32::try_from(self.integer()?).ok()?).ok()
-    }
-
-    fn pass(&mut self, bytes: u64) -> Option<()> {
-        self.0 = self.0.get(usize::try_from(bytes).ok()?..)?;
-        Some(())
-    }
-
-    /// The type of a structure's next field, whose number is written to `id`; the inner `None` is the end of the
-    /// structure.
-    fn field(&mut self, id: &mut i64) -> Option<Option<u8>> {
-        let head = self.byte()?;
-        if head == 0 {
-            return Some(None);
-        }
-        *id = match head >> 4 {
-            0 => self.integer()?,
-            delta => id.checked_add(i64::from(delta))?,
-        };
-        Some(Some(head & 0xf))
-    }
-
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
-        if depth > Self::MAX_DEPTH {
-            return None;
-        }
-        match kind {
-            1 | 2 => Some(()),
-            3 => self.pass(1),
-            4..=6 => self.varint().map(drop),
-            7 => self.pass(8),
-            8 => {
-                let length = self.varint()?;
-                self.pass(length)
-            }
-            9 | 10 => {
-                let head = self.byte()?;
-                let length = if head >> 4 == 15 { self.varint()? } else { u64::from(head >> 4) };
-                // Each element takes at least one byte, also booleans.
-                (length <= self.0.len() as u64).then_some(())?;
-                let element = if matches!(head & 0xf, 1 | 2) { 3 } else { head & 0xf };
-                (0..length).try_for_each(|_| self.skip(element, depth + 1))
-            }
-            Self::STRUCT => {
-                let mut id = 0;
-                while let Some(kind) = self.field(&mut id)? {
-                    self.skip(kind, depth + 1)?;
-                }
-                Some(())
-            }
-            _ => None,
-        }
     }
 }
 

@@ -1,11 +1,10 @@
-//! Thrift's compact protocol, in which Parquet writes its footer and the headers of its pages. The crate `parquet` allocates
-//! and recurses as these say, and does not let a caller read them alone, so they are checked here first.
+//! Thrift's compact protocol, in which Parquet writes its footer and the headers of its pages.
 
 /// The types of integers, lists and structures.
 pub const I32: u8 = 5;
 pub const LIST: u8 = 9;
 pub const STRUCT: u8 = 12;
-/// The most nested structures, which the format itself keeps far below.
+/// The maximal nesting of structures, which the format itself keeps far below.
 const MAX_DEPTH: usize = 32;
 
 /// Bytes in the compact protocol. Each function returns `None` for bytes that are not in it.
@@ -63,7 +62,7 @@ impl Compact<'_> {
         Some((length, if matches!(head & 0xf, 1 | 2) { 3 } else { head & 0xf }))
     }
 
-    /// Passes over a value.
+    /// Skip a value.
     pub fn skip(&mut self, kind: u8) -> Option<()> {
         self.skip_nested(kind, 0)
     }
