@@ -364,6 +364,13 @@ fn errors_name_the_experiment_the_place_and_what_to_do() {
             "measure m: expected only one of prediction, rollout, alignment, positions and generate",
         ),
         (run_of("settings.model.layers = 2\nmeasures.m = { metric = \"loss\" }"), "run a: "),
+        (
+            run_of(
+                "measures.m = { metric = \"load_balance\" }\nsettings.model = { d_model = 16, n_layers = 1 }\n\
+                 settings.train = { max_steps = 1, batch_size = 1, eval_every = 0 }",
+            ),
+            "measure a.m: the training has no such number: the model has no experts",
+        ),
     ] {
         write(&text);
         let error = run(place.path(), 1, "reproduce bad.toml --device cpu").err;
